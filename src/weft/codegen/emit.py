@@ -1,0 +1,352 @@
+"""Expressions and statements of generated kernels: what one instruction of a `Kernel` becomes in source.
+
+Names in the source: ``v3`` is the value of instruction 3, ``b1`` buffer 1, ``n0`` the size of loop 0, ``s3_0`` the stride of
+instruction 3 along loop 0, ``p3`` the number of a Scalar, ``o3`` an offset that changes once a row. A variable's annotation is
+its type: what is assigned is converted to it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from weft.dtypes import DType, bool_, float16, uint8, uint16
+from weft.ir.kernel import Apply, Index, Kernel, Load, LoadAt, Reduce, Scalar, Store, param_names, scratch, value_dtypes
+
+#: From this cost (in flops) on, a value is worth keeping rather than computing twice.
+EXPENSIVE = 8
+
+
+def storage(dtype: DType) -> DType:
+    """The type as which a buffer's elements are read and written: bool as uint8, 16-bit floats as uint16."""
+    if dtype is bool_:
+        return uint8
+    return uint16 if dtype.is_half else dtype
+
+
+def variable_type(dtype: DType) -> str:
+    """The name of the type that a value of this type has in source."""
+    return "boolean" if dtype is bool_ else dtype.compute.name
+
+
+def widened(dtype: DType, text: str) -> str:
+    """The value of a buffer element."""
+    if dtype is bool_:
+        return f"{text} != 0"
+    if dtype.is_half:
+        return f"f16_to_f32({text})" if dtype is float16 else f"bf16_to_f32({text})"
+    return text
+
+
+def narrowed(dtype: DType, text: str) -> str:
+    """The buffer element for a value."""
+    if dtype.is_half:
+        return f"f32_to_f16({text})" if dtype is float16 else f"f32_to_bf16({text})"
+    return text
+
+
+def rounded(dtype: DType, text: str) -> str:
+    """The value as it would be after a store and a load: only 16-bit floats change."""
+    return widened(dtype, narrowed(dtype, text)) if dtype.is_half else text
+
+
+@dataclass(slots=True)
+class Function:
+    """One function of generated source, with the types of its arguments and variables by name (``*`` marks a pointer)."""
+
+    name: str
+    source: str
+    arguments: dict[str, str]
+    variables: dict[str, str]
+
+
+@dataclass(slots=True)
+class Writer:
+    """Source under construction."""
+
+    name: str
+    arguments: dict[str, str]
+    variables: dict[str, str] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    depth: int = 1
+
+    def line(self, text: str) -> None:
+        """Add one line."""
+        self.lines.append("    " * self.depth + text)
+
+    def assign(self, name: str, dtype: str, text: str) -> None:
+        """Add an assignment to a variable of the given type."""
+        self.variables[name] = dtype
+        self.line(f"{name}: {dtype} = {text}")
+
+    @contextmanager
+    def block(self, header: str) -> Iterator[None]:
+        """Indent what follows under ``header``."""
+        self.line(header)
+        self.depth += 1
+        yield
+        self.depth -= 1
+
+    def function(self) -> Function:
+        """The finished function."""
+        arguments = ", ".join(f"{name}: {dtype}" for name, dtype in self.arguments.items())
+        return Function(
+            self.name,
+            f"def {self.name}({arguments}):\n" + "\n".join(self.lines) + "\n",
+            {name: dtype.strip('"') for name, dtype in self.arguments.items()},
+            self.variables,
+        )
+
+
+class Body:
+    """A kernel's instructions, analysed for the emitter.
+
+    ``varies[i]`` says whether value i changes along "r"; ``level[i]`` is the number of reduction passes over the row that
+    must be over before value i is known.
+    """
+
+    def __init__(self, kernel: Kernel, bodies: Mapping[str, str]) -> None:
+        self.kernel = kernel
+        self.bodies = bodies
+        self.types = value_dtypes(kernel)
+        self.r = kernel.dims.find("r")
+        self.varies: list[bool] = []
+        self.level: list[int] = []
+        for i, instr in enumerate(kernel.body):
+            args = operands(instr)
+            if any(a >= i for a in args):
+                raise ValueError(f"instruction {i} of {kernel} uses a value that is not computed yet")
+            level = max((self.level[a] for a in args), default=0)
+            varies = any(self.varies[a] for a in args)
+            if isinstance(instr, Load | Index | Store):
+                if len(instr.access) != len(kernel.dims) or "c" in instr.access[:-1]:
+                    raise ValueError(f"instruction {i} of {kernel} has an access that does not fit the loops")
+                moves = self.r >= 0 and instr.access[self.r] != "b"
+                if isinstance(instr, Store) and varies and not moves:
+                    raise ValueError(f"instruction {i} of {kernel} stores a changing value at row level")
+                if isinstance(instr, Store) and moves and level and kernel.form != "row":
+                    raise ValueError(f"instruction {i} of {kernel} stores elements that need a finished reduction")
+                varies = moves
+            elif isinstance(instr, Reduce):
+                level, varies = level + 1, False
+                if level > 1 and kernel.form != "row":
+                    raise ValueError(f"instruction {i} of {kernel} reduces a reduction's result")
+            self.level.append(level)
+            self.varies.append(varies)
+        self.loaded = {i.buffer for i in kernel.body if isinstance(i, Load | LoadAt)}
+
+    def arguments(self) -> dict[str, str]:
+        """The arguments of a kernel function, in order, with their types."""
+        result = {"begin": "int64", "end": "int64"}
+        for name in param_names(self.kernel):
+            head, _, tail = name.partition("_")
+            if not tail:
+                result[name] = "int64"
+            elif tail == "value":
+                result[f"p{head}"] = "float64" if self.types[int(head)].kind == "f" else "int64"
+            elif tail == "base":
+                result[f"base{head}"] = "int64"
+            else:
+                result[f"s{head}_{tail[1:]}"] = "int64"
+        for k, dtype in enumerate(self.kernel.buffers):
+            result[f"b{k}"] = f'"{storage(dtype).name}*"'
+        for k, dtype in enumerate(scratch(self.kernel)):
+            result[f"part{k}"] = f'"{storage(dtype).name}*"'
+        if self.kernel.fallible:
+            result["status"] = '"int64*"'
+        return result
+
+    def writer(self, name: str) -> Writer:
+        """A function with this kernel's arguments."""
+        w = Writer(name, self.arguments())
+        for i, instr in enumerate(self.kernel.body):
+            if isinstance(instr, Apply) and instr.op == "check_index":
+                w.assign(f"bad{i}", "int64", "0")
+        return w
+
+    def finish(self, w: Writer) -> Function:
+        """End a function: report indices out of range, the first failing instruction last so that it is the one seen."""
+        for i, instr in reversed(list(enumerate(self.kernel.body))):
+            if isinstance(instr, Apply) and instr.op == "check_index":
+                with w.block(f"if bad{i}:"):
+                    w.line(f"status[0] = {i + 1}")
+        w.line("return")
+        return w.function()
+
+    def closure(self, targets: Iterable[int], stop: Iterable[int] = ()) -> list[int]:
+        """The instructions needed to compute ``targets``, in order, not looking beyond reductions and ``stop``."""
+        found: set[int] = set()
+        todo = list(targets)
+        stop = set(stop)
+        while todo:
+            i = todo.pop()
+            if i not in found:
+                found.add(i)
+                if i not in stop and not isinstance(self.kernel.body[i], Reduce):
+                    todo += operands(self.kernel.body[i])
+        return sorted(found)
+
+    def offset(self, i: int, dims: Iterable[int], names: Mapping[int, str]) -> list[str]:
+        """The terms of instruction i's position that come from the given loops, whose counters are in ``names``."""
+        instr = self.kernel.body[i]
+        assert isinstance(instr, Load | Index | Store)
+        terms = []
+        for d in dims:
+            if instr.access[d] == "s":
+                terms.append(f"{names[d]} * s{i}_{d}")
+            elif instr.access[d] == "c":
+                terms.append(names[d])
+        return terms
+
+    def base(self, w: Writer, i: int, dims: Iterable[int], names: Mapping[int, str]) -> None:
+        """Assign ``o{i}``, the part of a position that the outer loops fix."""
+        w.assign(f"o{i}", "int64", " + ".join(self.offset(i, dims, names)) or "0")
+
+    def position(self, i: int, outer: bool, dims: Iterable[int], names: Mapping[int, str]) -> str:
+        """The position of instruction i: its offset variable, if ``outer`` says there is one, and the given loops' part."""
+        return " + ".join([f"o{i}"] * outer + self.offset(i, dims, names)) or "0"
+
+    def value(self, w: Writer, i: int, position: str = "0") -> None:
+        """Assign the value of instruction i (not a Reduce or a Store), which for a Load or Index is at ``position``."""
+        instr = self.kernel.body[i]
+        dtype = self.types[i]
+        match instr:
+            case Load():
+                text = widened(dtype, f"b{instr.buffer}[{position}]")
+            case Index():
+                text = f"base{i}" if position == "0" else f"base{i} + {position}"
+            case Scalar():
+                text = (
+                    f"p{i} != 0" if dtype is bool_ else rounded(dtype, f"float32(p{i})" if dtype.is_half else f"p{i}")
+                )
+            case LoadAt():
+                at = " + ".join(f"v{v} * s{i}_{d}" for d, v in enumerate(instr.indices)) or "0"
+                text = widened(dtype, f"b{instr.buffer}[{at}]")
+            case Apply(op="check_index"):
+                index, size = (f"v{a}" for a in instr.args)
+                w.line(f"bad{i} |= index_error({index}, {size})")
+                text = f"checked_index({index}, {size})"
+            case Apply(op="copy"):
+                text = f"v{instr.args[0]}"
+            case Apply(op="cast"):
+                text = f"cast(v{instr.args[0]}, {variable_type(dtype)})"
+                text = text if self.types[instr.args[0]] is dtype else rounded(dtype, text)
+            case Apply():
+                if not self.bodies.get(instr.op):
+                    raise ValueError(f"op {instr.op!r} of {self.kernel} has no kernel body")
+                text = rounded(dtype, substituted(self.bodies[instr.op], [f"v{a}" for a in instr.args]))
+            case _:
+                raise TypeError(f"{instr} has no value of its own")
+        w.assign(f"v{i}", variable_type(dtype), text)
+
+    def store(self, w: Writer, i: int, position: str) -> None:
+        """Write the value of Store i at ``position``."""
+        instr = self.kernel.body[i]
+        assert isinstance(instr, Store)
+        dtype = self.kernel.buffers[instr.buffer]
+        if dtype is not self.types[instr.arg]:
+            raise ValueError(f"instruction {i} of {self.kernel} stores {self.types[instr.arg]} in a buffer of {dtype}")
+        w.line(f"b{instr.buffer}[{position}] = {narrowed(dtype, f'v{instr.arg}')}")
+
+
+def operands(instr: object) -> tuple[int, ...]:
+    """The values that an instruction uses."""
+    match instr:
+        case Apply():
+            return instr.args
+        case LoadAt():
+            return instr.indices
+        case Reduce() | Store():
+            return (instr.arg,)
+    return ()
+
+
+_letter = re.compile(r"\b[xyz]\b")
+
+
+def substituted(body: str, args: list[str]) -> str:
+    """An op's body with x, y and z replaced by ``args``."""
+    return _letter.sub(lambda match: args["xyz".index(match[0])], body)
+
+
+_call = re.compile(r"\b(\w+)\(")
+_CHEAP = frozenset(
+    ["abs", "add", "sub", "mul", "neg", "fma", "rint", "round", "floor", "ceil", "trunc", "fabs", "copysign", "signbit", "isnan", "isinf", "isfinite", "sign", "maximum", "minimum", "clip", "invert", "left_shift", "right_shift"]
+)
+
+
+def cost_of(body: str) -> int:
+    """A rough cost of an op's body, in additions."""
+    calls = sum(1 if name in _CHEAP else 6 if name in ("sqrt", "reciprocal") else 20 for name in _call.findall(body))
+    return max(1, calls + 4 * body.count("/"))
+
+
+# Reductions
+
+_MINIMUM = {"i": lambda bits: -(1 << (bits - 1)), "u": lambda bits: 0}
+_MAXIMUM = {"i": lambda bits: (1 << (bits - 1)) - 1, "u": lambda bits: (1 << bits) - 1}
+
+
+def accumulator(dtype: DType) -> DType:
+    """The type in which values of this type are reduced: bool as uint8, 16-bit floats as float32."""
+    return uint8 if dtype is bool_ else dtype.compute
+
+
+def identity(op: str, dtype: DType) -> str:
+    """The value that a reduction in accumulators of the given type starts from, as source."""
+    match op:
+        case "sum" | "any":
+            return "0"
+        case "prod" | "all":
+            return "1"
+        case "max" | "argmax" | "min" | "argmin":
+            least = op.endswith("max")
+            if dtype.kind == "f":
+                return f"{'-' * least}inf"
+            return str((_MINIMUM if least else _MAXIMUM)[dtype.kind](dtype.itemsize * 8))
+    raise ValueError(f"there is no reduction named {op!r}")
+
+
+def is_arg(reduce: Reduce) -> bool:
+    """Whether the reduction finds a position."""
+    return reduce.op.startswith("arg")
+
+
+def reduced_type(body: Body, i: int) -> DType:
+    """The accumulator type of Reduce i: that of its result, or of its argument if the result is a position."""
+    instr = body.kernel.body[i]
+    assert isinstance(instr, Reduce)
+    return accumulator(body.types[instr.arg] if is_arg(instr) else instr.dtype)
+
+
+def reduced_element(body: Body, i: int) -> str:
+    """What Reduce i takes from its argument, as source: any and all take whether it is non-zero."""
+    instr = body.kernel.body[i]
+    assert isinstance(instr, Reduce)
+    arg = body.types[instr.arg]
+    return f"v{instr.arg} != 0" if instr.op in ("any", "all") and arg is not bool_ else f"v{instr.arg}"
+
+
+def reduced_value(body: Body, w: Writer, i: int, text: str) -> None:
+    """Assign the value of Reduce i from its finished accumulator."""
+    dtype = body.types[i]
+    w.assign(f"v{i}", variable_type(dtype), f"{text} != 0" if dtype is bool_ else rounded(dtype, text))
+
+
+__all__ = [
+    "EXPENSIVE",
+    "Body",
+    "Function",
+    "Writer",
+    "accumulator",
+    "cost_of",
+    "identity",
+    "is_arg",
+    "operands",
+    "reduced_element",
+    "reduced_type",
+    "reduced_value",
+    "storage",
+]

@@ -1,0 +1,303 @@
+"""Reductions into lanes: the fixed order that `weft.ir.kernel.Kernel` describes, as explicit LLVM vectors.
+
+For each reduction ``op`` there are, to be called from generated source over a stack array of lanes ``a`` (and of lane numbers
+``k`` for argmax and argmin)::
+
+    start_op(a[, k])                    every lane at the identity
+    reduce_op(a[, k, at], x, n)         the n elements from x on, the first of which belongs to lane 0
+    finish_op(a[, k, n])                the lanes combined; argmax and argmin: the position, and the value in a[0]
+    combine_op(x, y) or better_op(x, y) two partial results: the combined value, or whether the later one, x, wins
+
+Imports numba: imported only when a kernel must be compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from weft.ir.kernel import LANES
+
+I64 = ir.IntType(64)
+I32 = ir.IntType(32)
+
+
+def is_float(value: Any) -> bool:
+    """Whether an LLVM value, or each element of a vector value, is a floating-point number."""
+    scalar = value.type.element if isinstance(value.type, ir.VectorType) else value.type
+    return isinstance(scalar, ir.FloatType | ir.DoubleType)
+
+
+def combined(b: Any, op: str, signed: bool, x: Any, y: Any) -> Any:
+    """The combination of two partial results, numbers or vectors; for max and min, NaN wins."""
+    if op == "any":
+        return b.or_(x, y)
+    if op == "all":
+        return b.and_(x, y)
+    if op == "sum":
+        return b.fadd(x, y) if is_float(x) else b.add(x, y)
+    if op == "prod":
+        return b.fmul(x, y) if is_float(x) else b.mul(x, y)
+    return b.select(wins(b, op, signed, y, x), y, x)
+
+
+def wins(b: Any, op: str, signed: bool, x: Any, y: Any) -> Any:
+    """Whether ``x`` is preferred to ``y``, which comes before it, by max, min, argmax or argmin."""
+    sign = ">" if op.endswith("max") else "<"
+    if is_float(x):
+        if op.startswith("arg"):  # x > y, or x is NaN and y is not
+            return b.and_(b.fcmp_unordered(sign, x, y), b.fcmp_ordered("ord", y, y))
+        return b.or_(b.fcmp_ordered(sign, x, y), b.fcmp_unordered("uno", x, x))
+    return b.icmp_signed(sign, x, y) if signed else b.icmp_unsigned(sign, x, y)
+
+
+def identity(op: str, dtype: Any, value: Any) -> Any:
+    """The LLVM constant that a reduction starts from."""
+    if op in ("sum", "any"):
+        return value(0)
+    if op in ("prod", "all"):
+        return value(1)
+    if isinstance(dtype, types.Float):
+        return value(float("-inf") if op.endswith("max") else float("inf"))
+    return value(dtype.minval if op.endswith("max") else dtype.maxval)
+
+
+def splat(constant: Any) -> Any:
+    """A vector constant with the given constant in every lane."""
+    return ir.Constant(ir.VectorType(constant.type, LANES), [constant.constant] * LANES)
+
+
+def iota(value: Any) -> Any:
+    """The vector constant 0, 1, 2, ..."""
+    return ir.Constant(ir.VectorType(value, LANES), list(range(LANES)))
+
+
+def _pointer(b: Any, pointer: Any, value: Any) -> Any:
+    return b.bitcast(pointer, ir.VectorType(value, LANES).as_pointer())
+
+
+def _load(b: Any, pointer: Any, value: Any, align: int) -> Any:
+    x = b.load(_pointer(b, pointer, value))
+    x.align = align
+    return x
+
+
+def _store(b: Any, vector: Any, pointer: Any) -> None:
+    b.store(vector, _pointer(b, pointer, vector.type.element)).align = 64
+
+
+def _tail(b: Any, source: Any, value: Any, count: Any, start: Any) -> Any:
+    """The vector of the last ``count`` < LANES elements at ``source``, with ``start`` in the other lanes."""
+    bits = 64 if isinstance(value, ir.DoubleType) else 32 if isinstance(value, ir.FloatType) else value.width
+    if bits >= 32:
+        vector = ir.VectorType(value, LANES)
+        number = {ir.FloatType: "f32", ir.DoubleType: "f64"}.get(type(value), f"i{bits}")
+        mask = b.icmp_unsigned("<", iota(I32), _splat_value(b, b.trunc(count, I32)))
+        name = f"llvm.masked.load.v{LANES}{number}.p0"
+        fnty = ir.FunctionType(vector, [vector.as_pointer(), I32, mask.type, vector])
+        masked = cgutils.get_or_insert_function(b.module, fnty, name)
+        return b.call(masked, [_pointer(b, source, value), I32(bits // 8), mask, splat(start)])
+    with b.goto_entry_block():
+        copy = b.alloca(ir.ArrayType(value, LANES))
+    copy.align = 64
+    copy = b.bitcast(copy, value.as_pointer())
+    _store(b, splat(start), copy)
+    with cgutils.for_range(b, count, intp=I64) as loop:
+        b.store(b.load(b.gep(source, [loop.index])), b.gep(copy, [loop.index]))
+    return _load(b, copy, value, 64)
+
+
+def _splat_value(b: Any, value: Any) -> Any:
+    vector = ir.VectorType(value.type, LANES)
+    one = b.insert_element(ir.Constant(vector, ir.Undefined), value, I32(0))
+    return b.shuffle_vector(one, one, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
+
+
+def _loop(b: Any, count: Any, carried: list[Any], step: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
+    """A loop over [0, count) that carries vectors from one iteration to the next; their final values."""
+    before = b.block
+    head, inside, after = (b.append_basic_block(n) for n in ("lanes", "lanes.body", "lanes.end"))
+    b.branch(head)
+    b.position_at_end(head)
+    i = b.phi(I64)
+    i.add_incoming(I64(0), before)
+    phis = [b.phi(c.type) for c in carried]
+    for phi, c in zip(phis, carried, strict=True):
+        phi.add_incoming(c, before)
+    b.cbranch(b.icmp_signed("<", i, count), inside, after)
+    b.position_at_end(inside)
+    new = step(i, phis)
+    i.add_incoming(b.add(i, I64(1)), b.block)
+    for phi, c in zip(phis, new, strict=True):
+        phi.add_incoming(c, b.block)
+    b.branch(head)
+    b.position_at_end(after)
+    return phis
+
+
+def _guarded(b: Any, condition: Any, values: list[Any], then: Callable[[], list[Any]]) -> list[Any]:
+    """``then()`` if the condition holds, else ``values``."""
+    before = b.block
+    with b.if_then(condition):
+        new = then()
+        inside = b.block
+    result = []
+    for old, value in zip(values, new, strict=True):
+        phi = b.phi(old.type)
+        phi.add_incoming(old, before)
+        phi.add_incoming(value, inside)
+        result.append(phi)
+    return result
+
+
+class _Reduction:
+    """The intrinsics of one reduction."""
+
+    def __init__(self, op: str) -> None:
+        self.op = op
+        self.arg = op.startswith("arg")
+
+    def start(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
+        dtype = signature.args[0].dtype
+        _store(b, splat(identity(self.op, dtype, context.get_data_type(dtype))), args[0])
+        if self.arg:
+            _store(b, splat(context.get_data_type(signature.args[1].dtype)(0)), args[1])
+        return context.get_dummy_value()
+
+    def reduce(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
+        dtype = signature.args[0].dtype
+        value = context.get_data_type(dtype)
+        size = dtype.bitwidth // 8
+        signed = getattr(dtype, "signed", False)
+        source, count = args[-2], args[-1]
+        carried = [_load(b, args[0], value, 64)]
+        if self.arg:
+            number = context.get_data_type(signature.args[1].dtype)
+            carried.append(_load(b, args[1], number, 64))
+            first = b.udiv(args[2], I64(LANES))
+
+        def step(i: Any, x: Any, carried: list[Any]) -> list[Any]:
+            if not self.arg:
+                return [combined(b, self.op, signed, carried[0], x)]
+            n = b.add(first, i)
+            n = b.trunc(n, number) if number.width < 64 else n
+            better = wins(b, self.op, signed, x, carried[0])
+            return [b.select(better, x, carried[0]), b.select(better, _splat_value(b, n), carried[1])]
+
+        whole = b.udiv(count, I64(LANES))
+        carried = _loop(
+            b, whole, carried, lambda i, c: step(i, _load(b, b.gep(source, [b.mul(i, I64(LANES))]), value, size), c)
+        )
+        rest = b.urem(count, I64(LANES))
+
+        def tail() -> list[Any]:
+            # the identity in the other lanes changes nothing there: a sum that started from +0 is never -0
+            at = b.gep(source, [b.mul(whole, I64(LANES))])
+            return step(whole, _tail(b, at, value, rest, identity(self.op, dtype, value)), carried)
+
+        final = _guarded(b, b.icmp_signed("!=", rest, I64(0)), carried, tail)
+        for vector, lanes in zip(final, args, strict=False):
+            _store(b, vector, lanes)
+        return context.get_dummy_value()
+
+    def finish(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
+        dtype = signature.args[0].dtype
+        value = context.get_data_type(dtype)
+        signed = getattr(dtype, "signed", False)
+        if self.arg:
+            return self._finish_arg(context, b, signature, args)
+        x = _load(b, args[0], value, 64)
+        width = LANES
+        while width > 1:
+            width //= 2
+            low, high = (
+                b.shuffle_vector(x, x, ir.Constant(ir.VectorType(I32, width), list(range(at, at + width))))
+                for at in (0, width)
+            )
+            x = combined(b, self.op, signed, low, high)
+        return b.extract_element(x, I32(0))
+
+    def _finish_arg(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
+        """The first position among the best lanes, whatever their order; only lanes that have elements are looked at."""
+        dtype = signature.args[0].dtype
+        signed = getattr(dtype, "signed", False)
+        lanes, numbers, count = args
+        count = b.select(b.icmp_signed("<", count, I64(LANES)), count, I64(LANES))
+        best = cgutils.alloca_once_value(b, b.load(lanes))
+        first = cgutils.alloca_once_value(b, _position(b, numbers, I64(0)))
+        with cgutils.for_range(b, count, intp=I64) as loop:
+            x, at = b.load(b.gep(lanes, [loop.index])), _position(b, numbers, loop.index)
+            y = b.load(best)
+            better = wins(b, self.op, signed, x, y)
+            equal = b.not_(b.or_(better, wins(b, self.op, signed, y, x)))
+            sooner = b.and_(equal, b.icmp_signed("<", at, b.load(first)))
+            better = b.or_(better, sooner)
+            b.store(b.select(better, x, y), best)
+            b.store(b.select(better, at, b.load(first)), first)
+        b.store(b.load(best), lanes)
+        return b.load(first)
+
+    def combine(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
+        signed = getattr(signature.args[0], "signed", False)
+        if self.arg:
+            return wins(b, self.op, signed, *args)
+        return combined(b, self.op, signed, *args)
+
+
+def _position(b: Any, numbers: Any, lane: Any) -> Any:
+    """Where in the block the element number ``numbers[lane]`` of a lane is."""
+    number = b.load(b.gep(numbers, [lane]))
+    number = number if number.type == I64 else b.zext(number, I64)
+    return b.add(b.mul(number, I64(LANES)), lane)
+
+
+def _intrinsics(op: str) -> dict[str, Any]:
+    r = _Reduction(op)
+
+    if r.arg:
+
+        def start(typingctx: Any, a: Any, k: Any) -> Any:
+            return types.void(a, k), r.start
+
+        def reduce(typingctx: Any, a: Any, k: Any, at: Any, x: Any, n: Any) -> Any:
+            return types.void(a, k, types.int64, a, types.int64), r.reduce
+
+        def finish(typingctx: Any, a: Any, k: Any, n: Any) -> Any:
+            return types.int64(a, k, types.int64), r.finish
+
+        def combine(typingctx: Any, x: Any, y: Any) -> Any:
+            return types.boolean(x, x), r.combine
+    else:
+
+        def start(typingctx: Any, a: Any) -> Any:  # type: ignore[misc]
+            return types.void(a), r.start
+
+        def reduce(typingctx: Any, a: Any, x: Any, n: Any) -> Any:  # type: ignore[misc]
+            return types.void(a, a, types.int64), r.reduce
+
+        def finish(typingctx: Any, a: Any) -> Any:  # type: ignore[misc]
+            return a.dtype(a), r.finish
+
+        def combine(typingctx: Any, x: Any, y: Any) -> Any:
+            return x(x, x), r.combine
+
+    made = {}
+    last = f"better_{op}" if r.arg else f"combine_{op}"
+    for name, typer in (
+        (f"start_{op}", start),
+        (f"reduce_{op}", reduce),
+        (f"finish_{op}", finish),
+        (last, combine),
+    ):
+        typer.__name__ = name
+        made[name] = intrinsic(typer)
+    return made
+
+
+NAMESPACE: dict[str, Any] = {}
+for _op in ("sum", "prod", "max", "min", "any", "all", "argmax", "argmin"):
+    NAMESPACE.update(_intrinsics(_op))

@@ -1,0 +1,273 @@
+"""Generated kernels against NumPy, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from weft import dtypes
+from weft.dtypes import bool_, float16, float32, int64
+
+from .nest import Nest, to_bfloat16
+
+rng = np.random.default_rng(0)
+NUMERIC = [d for d in dtypes.ALL if d not in (dtypes.bool_, dtypes.float16, dtypes.bfloat16)]
+NUMPY = [d for d in dtypes.ALL if d is not dtypes.bfloat16]
+
+
+def data(shape: tuple[int, ...], dtype: dtypes.DType = float32) -> np.ndarray:
+    """Random numbers of any type."""
+    if dtype.kind == "b":
+        return rng.random(shape) < 0.5
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype.name)
+        return rng.integers(info.min, info.max, shape, dtype.name, endpoint=True)
+    return rng.standard_normal(shape).astype(dtype.numpy)
+
+
+@pytest.mark.parametrize("n", [0, 1, 5, 64, 1000])
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_map_over_one_loop(n: int, pieces: int) -> None:
+    k = Nest("map", "o", (n,))
+    a, b, c = (k.load(data((n,))) for _ in range(3))
+    k.store(np.empty(n, "f"), k.apply("add", k.apply("multiply", a, b, dtype=float32), c, dtype=float32))
+    k.run(pieces)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (0, 4), (4, 0), (2, 3, 5), (2, 1, 3, 7), (2, 3, 2, 3, 2)])
+@pytest.mark.parametrize("pieces", [1, 4])
+def test_map_with_strided_and_broadcast_operands(shape: tuple[int, ...], pieces: int) -> None:
+    n = len(shape)
+    k = Nest("map", "o" * n, shape)
+    a = k.load(data(shape[::-1]).T)
+    b = k.load(data((*shape[:-1], 1)))
+    c = k.load(data((1,) * (n - 1) + shape[-1:]))
+    d = k.load(data((*shape[:-1], 2 * shape[-1]))[..., ::-2])
+    s = k.scalar(2.5, float32)
+    v = k.apply(
+        "add", k.apply("multiply", a, b, dtype=float32), k.apply("multiply", c, d, dtype=float32), dtype=float32
+    )
+    k.store(np.empty(shape, "f"), k.apply("subtract", v, s, dtype=float32))
+    k.store(np.empty(shape[::-1], "f").T, v)
+    k.run(pieces)
+
+
+@pytest.mark.parametrize("dtype", NUMPY, ids=repr)
+def test_map_of_every_type(dtype: dtypes.DType) -> None:
+    k = Nest("map", "o", (100,))
+    a, b = k.load(data((100,), dtype)), k.load(data((100,), dtype))
+    less = k.apply("less", a, b, dtype=bool_)
+    k.store(np.empty(100, bool), less)
+    chosen = k.apply("where", less, a, b, dtype=dtype)
+    k.store(np.empty(100, dtype.numpy), chosen)
+    if dtype.kind != "b":
+        for op in ("add", "subtract", "multiply"):
+            k.store(np.empty(100, dtype.numpy), k.apply(op, a, b, dtype=dtype))
+    k.run(2)
+
+
+@pytest.mark.parametrize("dtype", NUMPY, ids=repr)
+def test_scalar_of_every_type(dtype: dtypes.DType) -> None:
+    k = Nest("map", "o", (10,))
+    value = {"b": True, "i": -3, "u": 200, "f": 1.1}[dtype.kind]
+    if dtype is dtypes.uint64:
+        value = 2**64 - 5
+    k.store(np.empty(10, dtype.numpy), k.scalar(value, dtype))
+    k.run()
+
+
+def test_sixteen_bit_values_round_after_every_op() -> None:
+    k = Nest("map", "o", (1000,))
+    a, b, c = (k.load(data((1000,), float16)) for _ in range(3))
+    k.store(np.empty(1000, np.float16), k.apply("add", k.apply("multiply", a, b, dtype=float16), c, dtype=float16))
+    k.run()
+    k = Nest("map", "o", (1000,))
+    a, b, c = (k.load(to_bfloat16(data((1000,))), dtypes.bfloat16) for _ in range(3))
+    v = k.apply("add", k.apply("multiply", a, b, dtype=dtypes.bfloat16), c, dtype=dtypes.bfloat16)
+    k.store(np.empty(1000, np.uint16), v)
+    k.store(np.empty(1000, np.float32), k.apply("cast", v, dtype=float32))
+    k.run()
+
+
+def test_in_place_and_several_stores() -> None:
+    k = Nest("map", "oo", (5, 40))
+    x = data((5, 40))
+    a, b = k.load(x), k.load(data((5, 40)))
+    v = k.apply("add", a, b, dtype=float32)
+    k.store(x, v)
+    k.store(np.empty((5, 40), "f"), k.apply("multiply", v, a, dtype=float32))
+    k.run(3)
+
+
+def test_index_and_gather() -> None:
+    k = Nest("map", "oo", (6, 7))
+    table = data((50, 3))
+    rows = k.apply("check_index", k.load(rng.integers(-50, 50, (6, 1))), k.scalar(50, int64), dtype=int64)
+    columns = k.index(0, (0, 0))
+    k.store(np.empty((6, 7), "f"), k.load_at(table, rows, columns))
+    k.store(np.empty((6, 7), np.int64), k.index(5, (-2, 1)))
+    k.store(np.empty((6, 7), np.int64), k.index(5, (7, 3)))
+    k.run(3)
+
+
+def test_index_out_of_range_is_reported() -> None:
+    k = Nest("map", "o", (100,))
+    index = np.arange(100)
+    index[70] = 100
+    i, n = k.load(index), k.scalar(100, int64)
+    k.store(np.empty(100, "f"), k.load_at(data((100,)), k.apply("check_index", i, n, dtype=int64)))
+    k.run(1, status=3)
+    index[70] = -101
+    k.values[0][70] = -101
+    k.run(1, status=3)
+
+
+def test_twelve_buffers() -> None:
+    k = Nest("map", "o", (333,))
+    v = k.load(data((333,)))
+    for _ in range(11):
+        v = k.apply("add", v, k.load(data((333,))), dtype=float32)
+    k.store(np.empty(333, "f"), v)
+    k.run(2)
+
+
+FORMS = [
+    ("row", "or"),
+    ("reduce", "or"),
+    ("row", "r"),
+    ("reduce", "r"),
+    ("row", "oor"),
+    ("outer", "ri"),
+    ("outer", "ori"),
+]
+
+
+def sizes_of(dims: str, r: int) -> tuple[int, ...]:
+    """Loop sizes with ``r`` reduced elements."""
+    return tuple({"o": 3, "r": r, "i": 37}[d] for d in dims)
+
+
+@pytest.mark.parametrize(("form", "dims"), FORMS)
+@pytest.mark.parametrize("r", [0, 1, 7, 33, 700, 4096, 9000])
+def test_reductions(form: str, dims: str, r: int) -> None:
+    sizes = sizes_of(dims, r)
+    at = dims.find("r")
+    kept = tuple(1 if d == at else n for d, n in enumerate(sizes))
+    k = Nest(form, dims, sizes)
+    x, y = k.load(data(sizes)), k.load(data(sizes))
+    product = k.apply("multiply", x, y, dtype=float32)
+    for op in ("sum", "max", "min", "prod"):
+        k.store(np.empty(kept, "f"), k.reduce(op, x, float32))
+    k.store(np.empty(kept, "f"), k.reduce("sum", product, float32))
+    k.store(np.empty(kept, np.int64), k.reduce("argmax", product, int64))
+    k.store(np.empty(kept, np.int64), k.reduce("argmin", x, int64))
+    less = k.apply("less", x, k.scalar(-3.0, float32), dtype=bool_)
+    k.store(np.empty(kept, bool), k.reduce("any", less, bool_))
+    k.store(np.empty(kept, bool), k.reduce("all", less, bool_))
+    k.run(1)
+    k.run(4)
+
+
+@pytest.mark.parametrize(("form", "dims"), [("row", "or"), ("reduce", "or"), ("outer", "ori")])
+@pytest.mark.parametrize("dtype", dtypes.ALL, ids=repr)
+def test_reductions_of_every_type(form: str, dims: str, dtype: dtypes.DType) -> None:
+    sizes = sizes_of(dims, 300)
+    at = dims.find("r")
+    kept = tuple(1 if d == at else n for d, n in enumerate(sizes))
+    k = Nest(form, dims, sizes)
+    x = k.load(to_bfloat16(data(sizes)), dtype) if dtype is dtypes.bfloat16 else k.load(data(sizes, dtype))
+    out = np.uint16 if dtype is dtypes.bfloat16 else dtype.numpy
+    for op in ("max", "min", *(("sum", "prod") if dtype.kind != "b" else ())):
+        k.store(np.empty(kept, out), k.reduce(op, x, dtype))
+    if dtype.kind == "b":
+        k.store(np.empty(kept, np.int64), k.reduce("sum", x, int64))
+    for op in ("argmax", "argmin"):
+        k.store(np.empty(kept, np.int64), k.reduce(op, x, int64))
+    for op in ("any", "all"):
+        k.store(np.empty(kept, bool), k.reduce(op, x, bool_))
+    k.run(2)
+
+
+@pytest.mark.parametrize(("form", "dims"), [("row", "or"), ("reduce", "or"), ("outer", "ri")])
+def test_extremes_with_nan_infinity_and_ties(form: str, dims: str) -> None:
+    sizes = sizes_of(dims, 500)
+    at = dims.find("r")
+    kept = tuple(1 if d == at else n for d, n in enumerate(sizes))
+    for values in ([-np.inf], [np.inf], [0.0, 1.0], [np.nan, 1.0, 2.0], [np.nan], [-np.inf, np.nan]):
+        k = Nest(form, dims, sizes)
+        x = k.load(rng.choice(np.float32(values), sizes))
+        for op in ("argmax", "argmin"):
+            k.store(np.empty(kept, np.int64), k.reduce(op, x, int64))
+        for op in ("max", "min"):
+            k.store(np.empty(kept, "f"), k.reduce(op, x, float32))
+        k.run(2)
+
+
+@pytest.mark.parametrize("form", ["row", "reduce"])
+def test_reduction_of_strided_and_row_level_values(form: str) -> None:
+    k = Nest(form, "or", (5, 600))
+    x, row = k.load(data((600, 5)).T), k.load(data((5, 1)))
+    k.store(np.empty((5, 1), "f"), k.reduce("sum", x, float32))
+    k.store(np.empty((10, 1), "f")[::2], k.reduce("sum", row, float32))
+    scaled = k.apply("multiply", x, row, dtype=float32)
+    total = k.reduce("max", scaled, float32)
+    k.store(np.empty((5, 1), "f"), k.apply("add", total, row, dtype=float32))
+    k.run(2)
+
+
+def softmax(n: int, dtype: dtypes.DType = float32, op: str = "multiply") -> Nest:
+    """The shape of a softmax, over five rows of n."""
+    k = Nest("row", "or", (5, n))
+    x = k.load(data((5, n), dtype))
+    shifted = k.apply("subtract", x, k.reduce("max", x, dtype), dtype=dtype)
+    power = k.apply(op, *([shifted] if op == "dear" else [shifted, shifted]), dtype=dtype)
+    total = k.reduce("sum", power, dtype)
+    k.store(np.empty((5, n), dtype.numpy), k.apply("divide", power, total, dtype=dtype))
+    return k
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 100, 512, 513, 5000])
+@pytest.mark.parametrize("dtype", [float32, float16, dtypes.float64], ids=repr)
+def test_reductions_that_depend_on_each_other(n: int, dtype: dtypes.DType) -> None:
+    softmax(n, dtype).run(3)
+
+
+@pytest.mark.parametrize("n", [1, 100, 5000])
+def test_an_expensive_value_is_kept_in_the_output(n: int) -> None:
+    nest = softmax(n, op="dear")
+    compiled = nest.run(2)
+    assert compiled.source.count("float32(float32(") == 1
+
+
+def test_in_place_row_kernel() -> None:
+    k = Nest("row", "or", (5, 700))
+    x = data((5, 700))
+    v = k.load(x)
+    mean = k.apply("divide", k.reduce("sum", v, float32), k.scalar(700, float32), dtype=float32)
+    centred = k.apply("subtract", v, mean, dtype=float32)
+    variance = k.reduce("sum", k.apply("multiply", centred, centred, dtype=float32), float32)
+    k.store(x, k.apply("divide", centred, variance, dtype=float32))
+    k.store(np.empty((5, 1), "f"), mean)
+    k.run(2)
+
+
+def test_row_kernel_that_stores_on_the_way() -> None:
+    k = Nest("row", "or", (4, 900))
+    v = k.apply("add", k.load(data((4, 900))), k.load(data((1, 900))), dtype=float32)
+    k.store(np.empty((4, 900), "f"), v)
+    k.store(np.empty((4, 1), "f"), k.reduce("sum", v, float32))
+    k.run(2)
+
+
+def test_reduction_over_gathered_elements() -> None:
+    k = Nest("reduce", "or", (4, 900))
+    i = k.apply("check_index", k.load(rng.integers(-30, 30, (4, 900))), k.scalar(30, int64), dtype=int64)
+    k.store(np.empty((4, 1), "f"), k.reduce("sum", k.load_at(data((30,)), i), float32))
+    k.run(2)
+
+
+def test_wide_outer_reduction_spans_tiles() -> None:
+    k = Nest("outer", "ori", (2, 600, 2500))
+    x = k.load(data((2, 600, 2500)))
+    k.store(np.empty((2, 1, 2500), "f"), k.reduce("sum", x, float32))
+    k.run(5)
