@@ -1,0 +1,184 @@
+"""A kernel: one canonical loop nest with an expression inside. It knows ranks, never sizes.
+
+The scheduler makes kernels, the code generator turns them into source. Everything that may change from call to call
+(sizes, strides, Python numbers) is a run-time parameter; `param_names` fixes the order in which they are passed.
+
+Loops. ``dims`` has one letter for each loop, outermost first::
+
+    "o" * n          map      every loop is independent                 range unit: one element
+    "o" * n + "r"    row      the last loop reduces or is read again    range unit: one row
+    "o" * n + "r"    reduce   as row, each value read once, in blocks   phase 1: one block; phase 2: one row
+    "o"              nonzero  buffer 1 gets the positions where the bool buffer 0 is true; one chunk, in order
+    "o" * n + "ri"   outer    the reduced loop has a kept one inside    phase 1: one tile of a block; phase 2: one element
+
+Access. A string with one letter for each loop says how an operand moves: "c" by one element (innermost loop only), "s" by
+a run-time stride (in elements), "b" not at all.
+
+Body. A list of instructions in which a value is named by the position of the instruction that made it. In row, reduce and
+outer kernels a value is at *row level* when it does not change along "r": a load with "b" there, a scalar, the result of
+a reduction, or an operation over such values. A store of a row-level value has "b" at "r" and happens once a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from weft.dtypes import DType, int64
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Read a buffer at the loop position. Value: the buffer's type (16-bit floats widen to float32)."""
+
+    buffer: int
+    access: str
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The int64 number ``base + sum(position * stride)``: what a load from 0, 1, 2, ... would give. No memory is read."""
+
+    access: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A number passed as a parameter: a float64's bits for floating types, else an int64."""
+
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class LoadAt:
+    """Read a buffer at computed int64 indices, one per dimension of the buffer; each has a run-time stride."""
+
+    buffer: int
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """An elementwise operation of the op registry. ``dtype`` is the result's type; a 16-bit one rounds here."""
+
+    op: str
+    args: tuple[int, ...]
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """Reduce a value along "r" in the fixed order: sum, prod, max, min, any, all, argmax or argmin."""
+
+    op: str
+    arg: int
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Write a value to a buffer at the loop position. ``buffer`` may also be loaded, with the same access: in-place."""
+
+    buffer: int
+    access: str
+    arg: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAt:
+    """Write to a buffer at computed int64 indices (strides as for LoadAt), or add to what is there.
+
+    Positions may collide, so a "map" kernel with a StoreAt runs as one chunk, in loop order.
+    """
+
+    buffer: int
+    indices: tuple[int, ...]
+    arg: int
+    accumulate: bool
+
+
+Instr = Load | Index | Scalar | LoadAt | Apply | Reduce | Store | StoreAt
+
+#: Elements of a row that are reduced into one partial result before the next block begins ("row" and "reduce").
+BLOCK = 4096
+#: Interleaved running results inside a block: element k of a block goes to lane k % LANES.
+LANES = 32
+#: Rows of an "outer" reduction that are reduced into one partial result.
+OUTER_BLOCK = 256
+#: Kept elements that an "outer" phase-1 unit handles.
+OUTER_TILE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A loop nest: its form ("map", "row", "reduce", "outer"), its loops, the types of its buffers, and the body.
+
+    The order of a reduction of R elements x[0..R) is a function of R alone. Inner ("row", "reduce"): for each block of
+    BLOCK elements, lane l starts at the identity and takes elements l, l + LANES, ... of the block in turn; the lanes are
+    combined as a binary tree (l with l + LANES/2, then l + LANES/4, ...); block results are combined left to right
+    starting with the first block. Outer: within a block of OUTER_BLOCK rows in turn, from the identity; blocks left to
+    right starting with the first. arg-reductions keep the first index among equals, and the first NaN wins.
+    """
+
+    form: str
+    dims: str
+    buffers: tuple[DType, ...]
+    body: tuple[Instr, ...]
+
+    @property
+    def fallible(self) -> bool:
+        """Whether the kernel may find an index out of range, and so takes a status buffer."""
+        return any(isinstance(i, Apply) and i.op == "check_index" for i in self.body)
+
+
+def param_names(kernel: Kernel) -> list[str]:
+    """The names of a kernel's int64 parameters in the order they are passed.
+
+    First ``n0, n1, ...``, the size of each loop; then, instruction by instruction (numbered i): for Load and Store
+    ``i_s{d}`` for each "s" in the access; for Index ``i_base``, then the same; for LoadAt and StoreAt ``i_s{d}`` for each
+    index; for Scalar ``i_value``.
+    """
+    names = [f"n{d}" for d in range(len(kernel.dims))]
+    for i, instr in enumerate(kernel.body):
+        if isinstance(instr, Index):
+            names.append(f"{i}_base")
+        if isinstance(instr, Load | Store | Index):
+            names += [f"{i}_s{d}" for d, a in enumerate(instr.access) if a == "s"]
+        elif isinstance(instr, LoadAt | StoreAt):
+            names += [f"{i}_s{d}" for d in range(len(instr.indices))]
+        elif isinstance(instr, Scalar):
+            names.append(f"{i}_value")
+    return names
+
+
+def scratch(kernel: Kernel) -> list[DType]:
+    """The types of the partial-result buffers that follow the kernel's own buffers, in order ("reduce" and "outer").
+
+    One for each Reduce: its own type, but float32 for a 16-bit one (a reduction rounds once, at its end); for argmax and
+    argmin two, the best value's and its index (int64). Each holds
+    ``rows * blocks`` elements for "reduce" and ``rows * blocks * kept`` for "outer". A fallible kernel's status
+    buffer (one int64, 0 while all is well, else 1 + the position of the failing instruction) comes last of all.
+    """
+    if kernel.form not in ("reduce", "outer"):
+        return []
+    types: list[DType] = []
+    for instr in kernel.body:
+        if isinstance(instr, Reduce):
+            if instr.op.startswith("arg"):
+                types.append(value_dtypes(kernel)[instr.arg].compute)
+            types.append(int64 if instr.op.startswith("arg") else instr.dtype.compute)
+    return types
+
+
+def value_dtypes(kernel: Kernel) -> list[DType]:
+    """The type of each instruction's value (Store: of what it stores)."""
+    types: list[DType] = []
+    for instr in kernel.body:
+        if isinstance(instr, Load | LoadAt):
+            types.append(kernel.buffers[instr.buffer])
+        elif isinstance(instr, Index):
+            types.append(int64)
+        elif isinstance(instr, Store | StoreAt):
+            types.append(types[instr.arg])
+        else:
+            types.append(instr.dtype)
+    return types
