@@ -1,0 +1,50 @@
+"""The contraction primitive: a batched matrix product."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from weft.errors import ShapeError
+from weft.ir.node import Node, Where, make
+from weft.ops.movement import permute
+from weft.ops.registry import Op, Operand, Saved, broadcast, broadcast_shape, cast, common_dtype, register
+
+
+def _build_matmul(operands: Sequence[Operand], attrs: Any, where: Where) -> Node:
+    a, b = operands
+    assert isinstance(a, Node)
+    assert isinstance(b, Node)
+    if a.shape[-1] != b.shape[-2]:
+        raise ShapeError(
+            f"matmul cannot multiply shapes {list(a.shape)} and {list(b.shape)}: the inner sizes "
+            f"{a.shape[-1]} and {b.shape[-2]} differ."
+        )
+    dtype = common_dtype([a, b])
+    if dtype.kind == "b":
+        raise TypeError("matmul does not take bool: it takes integer and floating-point types.")
+    batch = broadcast_shape("matmul", [a.shape[:-2], b.shape[:-2]])
+    compute = dtype.compute
+    a = broadcast(cast(a, compute), batch + a.shape[-2:])
+    b = broadcast(cast(b, compute), batch + b.shape[-2:])
+    out = make("matmul", (a, b), (), (*batch, a.shape[-2], b.shape[-1]), compute, where)
+    return cast(out, dtype)
+
+
+def transpose_last(x: Any) -> Any:
+    """The last two axes exchanged."""
+    n = x.ndim
+    return permute(x, attrs=((*range(n - 2), n - 1, n - 2),))
+
+
+def _grad_matmul(g: Any, c: Saved) -> Sequence[Any]:
+    return (
+        matmul(g, transpose_last(c.y)) if c.needs[0] else None,
+        matmul(transpose_last(c.x), g) if c.needs[1] else None,
+    )
+
+
+#: operands of at least two axes; leading axes broadcast
+matmul = register(Op("matmul", "matmul", 2, _build_matmul, grad=_grad_matmul, reference=np.matmul))
