@@ -1,0 +1,1 @@
+"""Automatic differentiation: the tape, user-defined functions, and checks against finite differences."""

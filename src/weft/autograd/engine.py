@@ -1,0 +1,172 @@
+"""Reverse mode on one screen: walk the tape from the newest entry to the oldest, passing gradients along its edges.
+
+Entries carry the order in which they were made, so gradients meet and add up in the same order in every mode.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from weft import _native
+from weft.autograd import rules
+from weft.errors import AutogradError
+from weft.ops.registry import OPS
+
+if TYPE_CHECKING:
+    from weft import Tensor
+
+
+def gradients(
+    outputs: Sequence[Tensor], grads: Sequence[Any], inputs: Sequence[Tensor], create_graph: bool
+) -> list[Any]:
+    """Gradients of the outputs with respect to the inputs; nothing is stored in ``.grad`` and the graph is kept."""
+    targets = {}
+    for k, t in enumerate(inputs):
+        rules.refresh_view(t)
+        key = ("leaf", id(t)) if t.grad_fn is None else (id(t.grad_fn), t.output_nr)
+        targets.setdefault(key, []).append(k)
+    found: list[Any] = [None] * len(inputs)
+    walk(outputs, grads, targets, found, create_graph, retain_graph=True)
+    return found
+
+
+def walk(
+    outputs: Sequence[Tensor],
+    grads: Sequence[Any],
+    targets: dict[Any, list[int]] | None,
+    found: list[Any],
+    create_graph: bool,
+    retain_graph: bool,
+) -> None:
+    """Pass gradients from the outputs down the tape: to ``.grad`` of leaves, or into ``found`` where there are targets."""
+    pending: dict[int, list[Any]] = {}
+    nodes: dict[int, Any] = {}
+    heap: list[tuple[int, int]] = []
+    wanted = None if targets is None else _leading_to(outputs, targets)
+
+    def arrive(edge: Any, g: Any) -> None:
+        if isinstance(edge, _native.Tensor):
+            if targets is None:
+                accumulate(edge, g)
+            else:
+                for k in targets.get(("leaf", id(edge)), ()):
+                    found[k] = g if found[k] is None else OPS["add"](found[k], g)
+            return
+        node, nr = edge
+        slots = pending.get(id(node))
+        if slots is None:
+            slots = pending[id(node)] = [None] * node.n_outputs
+            nodes[id(node)] = node
+            heapq.heappush(heap, (-node.seq, id(node)))
+        slots[nr] = g if slots[nr] is None else OPS["add"](slots[nr], g)
+
+    enabled = _native.grad_enabled()
+    _native.set_grad_enabled(create_graph)
+    try:
+        for t, g in zip(outputs, grads, strict=True):
+            edge = rules.edge_of(t)
+            if edge is not None:
+                arrive(edge, g)
+        while heap:
+            _, key = heapq.heappop(heap)
+            node, gouts = nodes.pop(key), pending.pop(key)
+            if targets is not None:
+                for nr, g in enumerate(gouts):
+                    for k in targets.get((key, nr), ()):
+                        found[k] = g if found[k] is None else OPS["add"](found[k], g)
+                if key not in wanted:  # type: ignore[operator]
+                    continue
+            else:
+                for nr, t in node.retained():
+                    if gouts[nr] is not None:
+                        t.grad = gouts[nr] if t.grad is None else OPS["add"](t.grad, gouts[nr])
+            check_saved(node)
+            made = (
+                node.apply(gouts, create_graph) if hasattr(node, "apply") else rules.node_vjp(node, gouts, create_graph)
+            )
+            if not retain_graph:
+                node.release()
+            for edge, g in zip(node.edges, made, strict=True):
+                if edge is not None and g is not None:
+                    arrive(edge, g)
+    finally:
+        _native.set_grad_enabled(enabled)
+
+
+def accumulate(leaf: Tensor, g: Tensor) -> None:
+    """Add a gradient to a leaf's ``.grad``; a first gradient that shares memory is copied, so that it is the leaf's own."""
+    before = leaf.grad
+    if before is not None:
+        leaf.grad = OPS["add"](before, g)
+    elif g._storage_refs > 1 or not g.is_contiguous():
+        leaf.grad = OPS["copy"](g)
+    else:
+        leaf.grad = g
+
+
+def _leading_to(outputs: Sequence[Tensor], targets: dict[Any, list[int]]) -> set[int]:
+    """The tape entries from which a target can be reached."""
+    wanted: set[int] = set()
+    state: dict[int, bool] = {}
+    stack = [(t.grad_fn, False) for t in outputs if t.grad_fn is not None]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            for edge in node.edges:
+                if edge is None:
+                    continue
+                if isinstance(edge, _native.Tensor):
+                    hit = ("leaf", id(edge)) in targets
+                else:
+                    hit = (id(edge[0]), edge[1]) in targets or id(edge[0]) in wanted
+                if hit:
+                    wanted.add(id(node))
+                    break
+        elif id(node) not in state:
+            state[id(node)] = True
+            stack.append((node, True))
+            stack.extend((e[0], False) for e in node.edges if isinstance(e, tuple))
+    return wanted
+
+
+def check_saved(node: Any) -> None:
+    """Refuse to go through an entry whose saved values are gone or were modified in place."""
+    if node.released:
+        raise AutogradError(
+            f"The graph behind {node.op.name} was freed by an earlier backward; pass retain_graph=True to the first call "
+            "to go through it twice."
+        )
+    stale = node.modified()
+    if stale is not None:
+        t, version = stale
+        raise AutogradError(
+            f"The gradient of {node.op.name} needs a tensor of shape {list(t.shape)} that {t._last_op} has since modified in "
+            f"place (it was saved at version {version} and is now at version {t._version}); modify a copy, x.clone(), instead."
+        )
+
+
+def backward(t: Tensor, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
+    """Accumulate the gradient of a tensor into the ``.grad`` of the leaves it was computed from."""
+    if not t.requires_grad:
+        raise AutogradError(
+            "backward needs a tensor that requires grad; this one was computed from none that does (or under no_grad)."
+        )
+    walk([t], [start(t, gradient)], None, [], create_graph, create_graph if retain_graph is None else retain_graph)
+
+
+def start(t: Tensor, gradient: Any) -> Any:
+    """The gradient that backward begins with: the one given, or 1 for a single element."""
+    if gradient is None:
+        if t.size != 1:
+            raise AutogradError(
+                f"backward of a tensor of shape {list(t.shape)} needs the gradient to begin with; only a single element has a "
+                "default, 1."
+            )
+        return OPS["full"](1, attrs=(tuple(t.shape), t.dtype))
+    if tuple(gradient.shape) != tuple(t.shape):
+        raise AutogradError(
+            f"The gradient given to backward has shape {list(gradient.shape)}, but the tensor has shape {list(t.shape)}."
+        )
+    return gradient

@@ -1,0 +1,318 @@
+"""What happens to an op that the native fast path does not know yet.
+
+The native runtime looks an eager call up by op, operand metas and attributes. On a miss, or while something is being recorded,
+it calls `slow` here: eagerly that builds the call's program and leaves it in the plan cache; under a recorder it adds a
+node to the graph. Gradients are recorded on the tape by the same code in both cases.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from weft import _native, dtypes
+from weft.autograd import rules
+from weft.compiler import compile_graph
+from weft.errors import AutogradError, WeftError
+from weft.ir.graph import Graph, Input, Write
+from weft.ir.node import Node, const
+from weft.modes.recording import PlanRecorder, Recorder, leaves, scalar_leaf, where_in_user_code
+from weft.ops.movement import contiguous_strides
+from weft.ops.registry import OPS, Op, Operand, Weak, cast
+
+if TYPE_CHECKING:
+    from weft import Tensor
+
+_lock = threading.RLock()
+_NUMBERS = (bool, int, float)
+
+
+def slow(handle: Any, attrs: Any, operands: tuple[Any, ...]) -> Any:
+    """Run or record one op."""
+    op = OPS[handle.name]
+    for o in operands:
+        if not isinstance(o, _native.Tensor) and type(o) not in _NUMBERS:
+            return NotImplemented
+    try:
+        recorder = _native.recording()
+        if recorder is not None:
+            return record(recorder, op, attrs, operands)
+        return eager(op, attrs, operands)
+    except (WeftError, TypeError, ValueError, IndexError) as error:
+        raise explain(error, op, operands) from None
+
+
+def explain(error: Exception, op: Op, operands: Sequence[Any]) -> Exception:
+    """The same error with the op, its operands and the user's line in its message."""
+    if getattr(error, "_weft_explained", False):
+        return error
+    given = ", ".join(describe(o) for o in operands)
+    line = where_in_user_code()
+    at = f"\n  at {line[0]}:{line[1]}" if line else ""
+    named = type(error)(f"{error.args[0] if error.args else error}\n  in {op.name}({given}){at}")
+    named._weft_explained = True  # type: ignore[attr-defined]
+    return named
+
+
+def describe(operand: Any) -> str:
+    """An operand in an error message: ``float32[2, 3]``, or a number."""
+    if isinstance(operand, _native.Tensor):
+        return f"{operand.dtype.name}{list(operand.shape)}"
+    return repr(operand)
+
+
+# Recording
+
+
+def record(recorder: Recorder, op: Op, attrs: Any, operands: tuple[Any, ...]) -> Any:
+    """Add one op to the graph being recorded."""
+    if op.kind == "inplace":
+        return record_inplace(recorder, op, attrs, operands)
+    if op.function is not None:
+        enabled = _native.grad_enabled()
+        _native.set_grad_enabled(False)
+        try:
+            made = op.function(*operands, attrs=attrs)
+        finally:
+            _native.set_grad_enabled(enabled)
+        outs = [recorder.fresh(recorder.value(t)) for t in (made if isinstance(made, tuple) else (made,))]
+        return attach(op, attrs, operands, outs, isinstance(made, tuple))
+    if op.view is not None:
+        (t,) = operands
+        layout = op.view(tuple(t.shape), tuple(t.strides), attrs)
+        if layout is not None:
+            if t.symbol is not None and t.symbol.weak:
+                return t
+            return attach(op, attrs, operands, [recorder.alias(t, (op, attrs), layout)], False)
+    assert op.build is not None
+    weak = weak_result(op, operands)
+    if weak is not None:
+        nodes: list[Operand] = [_strong(operand_of(recorder, o), weak) for o in operands]
+        return recorder.weak(op.build(nodes, attrs, where_in_user_code()), weak)
+    node = op.build([operand_of(recorder, o) for o in operands], attrs, where_in_user_code())
+    return attach(op, attrs, operands, [recorder.fresh(node)], False)
+
+
+def operand_of(recorder: Recorder, o: Any) -> Operand:
+    """The node, or the weakly typed number, that stands for an operand."""
+    if isinstance(o, _native.Tensor):
+        node = recorder.value(o)
+        kind = o.symbol.weak if o.symbol is not None else None
+        return node if kind is None else Weak(kind, lambda dtype: cast(node, dtype))
+    return Weak(type(o), lambda dtype: const(o, dtype))
+
+
+def weak_result(op: Op, operands: Sequence[Any]) -> type | None:
+    """The class of Python number that an op over nothing but weak scalars gives, or None where a tensor takes part."""
+    if op.kind != "elementwise" or op.name in ("cast", "copy"):
+        return None
+    kinds: list[type] = []
+    for o in operands:
+        if isinstance(o, _native.Tensor):
+            if o.symbol is None or o.symbol.weak is None:
+                return None
+            kinds.append(o.symbol.weak)
+        else:
+            kinds.append(type(o))
+    if op.gives == "bool":
+        return bool
+    kind = max(kinds, key=_NUMBERS.index)
+    return float if op.gives == "float" else kind
+
+
+_SCALAR_DTYPES = {bool: dtypes.bool_, int: dtypes.int64, float: dtypes.float64}
+
+
+def _strong(o: Operand, kind: type) -> Node:
+    """A weak scalar as a node of full precision."""
+    assert isinstance(o, Weak)
+    return o.make(_SCALAR_DTYPES[float if kind is float else o.kind])
+
+
+def record_inplace(recorder: Recorder, op: Op, attrs: Any, operands: tuple[Any, ...]) -> Any:
+    """Give the first operand's memory a new value."""
+    t = operands[0]
+    check_inplace(op, operands)
+    assert op.build is not None
+    node = op.build([operand_of(recorder, o) for o in operands], attrs, where_in_user_code())
+    edges = tape_edges(op, attrs, operands)
+    recorder.write(t, node, op.name)
+    t._bump_version(op.name)
+    return rebase(op, attrs, operands, edges)
+
+
+# Running eagerly
+
+
+def eager(op: Op, attrs: Any, operands: tuple[Any, ...]) -> Any:
+    """Run one op, building its plan where there is none."""
+    for o in operands:
+        if isinstance(o, _native.Tensor):
+            settle(o)
+    if op.kind == "inplace":
+        return eager_inplace(op, attrs, operands)
+    with _lock:
+        plan = op.handle.find_plan(attrs, operands) or build_plan(op, attrs, operands)
+        if plan.differentiable and not plan.grad_ready and needs_grad(operands):
+            plan.set_saves(*rules.saved_masks(op, attrs, operands))
+    return plan.run(operands, attrs)
+
+
+def settle(t: Tensor) -> None:
+    """Make a tensor's memory hold its value, and forget what recordings knew of it."""
+    cell = t._pending
+    if cell is not None:
+        cell.recorder.realize(t, cell)
+    if t.symbol is not None and t._pending is None:
+        t.symbol = None
+
+
+def needs_grad(operands: Sequence[Any]) -> bool:
+    """Whether a call with these operands goes on the tape."""
+    return _native.grad_enabled() and any(isinstance(o, _native.Tensor) and o.requires_grad for o in operands)
+
+
+def build_plan(op: Op, attrs: Any, operands: Sequence[Any]) -> Any:
+    """Compile the program of an eager call and put it in the plan cache."""
+    differentiable = op.grad is not None or op.function is not None
+    tensors = [o for o in operands if isinstance(o, _native.Tensor)]
+    if op.view is not None:
+        layout = op.view(tuple(tensors[0].shape), tuple(tensors[0].strides), attrs)
+        if layout is not None:
+            plan = _native.Plan("view", None, [(tensors[0].dtype.code, *layout)], differentiable, op)
+            op.handle.add_plan(attrs, operands, plan)
+            return plan
+    graph = plan_graph(op, attrs, operands)
+    kind = "inplace" if op.kind == "inplace" else "program"
+    plan = _native.Plan(kind, compile_graph(graph, op.name).program, None, differentiable, op)
+    op.handle.add_plan(attrs, operands, plan)
+    return plan
+
+
+def plan_graph(op: Op, attrs: Any, operands: Sequence[Any]) -> Graph:
+    """The graph of one call, with a slot for each tensor and each number among its operands."""
+    inputs: list[Input] = []
+    scalars: list[dtypes.DType] = []
+    with PlanRecorder() as recorder:
+        given: list[Any] = []
+        for o in operands:
+            if isinstance(o, _native.Tensor):
+                given.append(recorder.placeholder(len(inputs), o))
+                inputs.append(Input(tuple(o.shape), tuple(o.strides), o.dtype))
+            else:
+                slot = len(scalars)
+                scalars.append(_SCALAR_DTYPES[type(o)])
+                given.append(Weak(type(o), _scalar_maker(slot, scalars)))
+        if op.function is not None:
+            if scalars:
+                raise TypeError(f"{op.name} takes tensors, not Python numbers.")
+            enabled = _native.grad_enabled()
+            _native.set_grad_enabled(False)
+            try:
+                made = op.function(*given, attrs=attrs)
+            finally:
+                _native.set_grad_enabled(enabled)
+            nodes = [recorder.value(t) for t in (made if isinstance(made, tuple) else (made,))]
+        else:
+            assert op.build is not None
+            nodes = [
+                op.build(
+                    [recorder.value(o) if not isinstance(o, Weak) else o for o in given], attrs, where_in_user_code()
+                )
+            ]
+    if op.kind == "inplace":
+        return Graph(tuple(inputs), tuple(scalars), (), (Write(0, nodes[0], op.name),))
+    return Graph(tuple(inputs), tuple(scalars), tuple(nodes))
+
+
+def _scalar_maker(slot: int, scalars: list[dtypes.DType]) -> Any:
+    def make_scalar(dtype: dtypes.DType) -> Node:
+        scalars[slot] = dtype
+        return scalar_leaf(slot, dtype)
+
+    return make_scalar
+
+
+def eager_inplace(op: Op, attrs: Any, operands: tuple[Any, ...]) -> Any:
+    """Run an in-place op that the fast path refused: new metas, overlapping operands, or a tape to keep."""
+    t = operands[0]
+    check_inplace(op, operands)
+    operands = (t, *(_apart(o, t) for o in operands[1:]))
+    edges = tape_edges(op, attrs, operands)
+    with _lock:
+        plan = op.handle.find_plan(attrs, operands) or build_plan(op, attrs, operands)
+    plan.run_inplace(operands)
+    return rebase(op, attrs, operands, edges)
+
+
+def _apart(o: Any, t: Tensor) -> Any:
+    """An operand that may share memory with the target, copied unless it is the very same elements."""
+    if not isinstance(o, _native.Tensor) or o._storage_id != t._storage_id:
+        return o
+    if o.offset == t.offset and o.shape == t.shape and o.strides == t.strides:
+        return o
+    return OPS["copy"](o)
+
+
+# The tape
+
+
+def check_inplace(op: Op, operands: Sequence[Any]) -> None:
+    """Refuse an in-place update that cannot be made: a leaf that needs its gradient, read-only or overlapping memory."""
+    t = operands[0]
+    if not isinstance(t, _native.Tensor):
+        raise TypeError(f"{op.name} changes its first operand, which must be a tensor, not {type(t).__name__}.")
+    if t._readonly:
+        raise ValueError(f"{op.name} cannot write to this tensor: its memory is read-only.")
+    if any(n > 1 and s == 0 for n, s in zip(t.shape, t.strides, strict=True)):
+        raise ValueError(
+            f"{op.name} cannot write to an expanded tensor of shape {list(t.shape)}: several of its elements share one place "
+            "in memory. Write to a copy, x.clone(), instead."
+        )
+    if _native.grad_enabled():
+        base = t.base if t.base is not None else t
+        if (t.requires_grad and t.is_leaf) or (base.requires_grad and base.is_leaf):
+            raise AutogradError(
+                f"{op.name} would modify a leaf tensor that requires grad in place; do it inside weft.no_grad(), or use "
+                "the form that makes a new tensor."
+            )
+
+
+def tape_edges(op: Op, attrs: Any, operands: Sequence[Any]) -> Any:
+    """What the tape must know of an in-place call, taken before it happens."""
+    if not needs_grad(operands):
+        return None
+    source = op if op.grad is not None else OPS.get(op.name.rstrip("_"), op)
+    saves, _ = rules.saved_masks(source, attrs, operands)
+    return source, rules.make_node(source, attrs, operands, saves)
+
+
+def rebase(op: Op, attrs: Any, operands: Sequence[Any], edges: Any) -> Tensor:
+    """After an in-place call: the target, and what it is a view of, hang from new places on the tape."""
+    t: Tensor = operands[0]
+    if edges is None:
+        return t
+    _, node = edges
+    rules.finish_node(node, [t])
+    base = t.base
+    if base is not None:
+        rules.rebase_view(t, base, node)
+    else:
+        t._set_grad_fn(node, 0)
+    return t
+
+
+def attach(op: Op, attrs: Any, operands: Sequence[Any], outs: list[Tensor], several: bool) -> Any:
+    """Put a recorded call on the tape, and give its result."""
+    if (op.grad is not None or op.function is not None) and needs_grad(operands):
+        saves, out_saves = rules.saved_masks(op, attrs, operands)
+        node = rules.make_node(op, attrs, operands, saves)
+        rules.finish_node(node, outs, out_saves)
+        for nr, out in enumerate(outs):
+            if out.dtype.kind == "f":
+                out._set_grad_fn(node, nr)
+    return tuple(outs) if several else outs[0]
+
+
+__all__ = ["Graph", "contiguous_strides", "describe", "explain", "leaves", "needs_grad", "settle", "slow"]

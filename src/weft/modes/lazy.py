@@ -1,0 +1,117 @@
+"""Lazy mode: ops record a graph, and it runs when a value is needed."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, WeakSet
+
+from weft import _native
+from weft.compiler import Executable, compile_graph
+from weft.errors import TraceError
+from weft.modes.canonical import canonical
+from weft.modes.recording import Cell, Recorder
+
+if TYPE_CHECKING:
+    from weft import Tensor
+
+_programs: dict[Any, Executable] = {}
+_lock = threading.RLock()
+
+
+class LazyRecorder(Recorder):
+    """What one thread has recorded lazily and not run yet."""
+
+    mode = "recording lazily"
+    values_allowed = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live: WeakSet[Cell] = WeakSet()
+        self.ops: WeakKeyDictionary[Cell, str] = WeakKeyDictionary()
+
+    def capture(self, t: Tensor) -> Cell:
+        cell = super().capture(t)
+        root = cell.root
+        assert root is not None
+        cell.storage = _native.weak_storage(root)
+        root._pending = cell  # so that an eager write to this storage runs the graphs that read it first
+        return cell
+
+    def made(self, cell: Cell) -> None:
+        self.live.add(cell)
+
+    def written(self, cell: Cell, t: Tensor, op: str) -> None:
+        self.ops[cell] = op
+
+    def adopt(self, t: Tensor, cell: Cell) -> Cell:
+        if isinstance(cell.recorder, LazyRecorder):  # another thread's
+            cell.recorder.flush()
+            return self.cells.get(t._storage_id) or self.capture(t)
+        return super().adopt(t, cell)
+
+    def realize(self, t: Tensor, cell: Cell) -> None:
+        """Make a storage hold its value, and let it go."""
+        self.flush()
+
+    def flush(self) -> None:
+        """Run everything recorded so far that is still wanted."""
+        with _lock:
+            suspended = _native.recording_suspend()
+            try:
+                real = list(self.cells.values())
+                fresh = sorted(self.live, key=lambda c: c.order)
+                if fresh or any(c.dirty for c in real):
+                    run(fresh, [(c, self.ops.get(c, "write")) for c in real if c.dirty])
+                for cell in real:
+                    cell.forget()
+                self.live.clear()
+                self.cells.clear()
+            finally:
+                _native.recording_resume(suspended)
+
+
+class _Recorders(threading.local):
+    recorder: LazyRecorder | None = None
+
+
+_recorders = _Recorders()
+
+
+class lazy:
+    """Record the ops of a ``with`` block instead of running them; the graph runs, fused, when a value is needed.
+
+    A value is needed by ``.numpy()``, ``.item()``, printing, ``bool()`` and the like, and by an eager op outside the block.
+    Whatever the thread has recorded so far runs then, in one program, which is compiled once for each different graph.
+
+    Example:
+        >>> import weft
+        >>> with weft.lazy():
+        ...     x = weft.ones((3,))
+        ...     y = (x * 2 + 1).sum()  # nothing has run yet
+        >>> y.item()
+        9.0
+    """
+
+    def __enter__(self) -> lazy:
+        if _recorders.recorder is None:
+            _recorders.recorder = LazyRecorder()
+        active = _native.recording()
+        if active is not None and not isinstance(active, LazyRecorder):
+            raise TraceError(f"weft.lazy() cannot begin while {active.mode}.")
+        _native.recording_push(_recorders.recorder)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _native.recording_pop()
+
+
+def run(fresh: list[Cell], written: list[tuple[Cell, str]]) -> None:
+    """Compile and run the graph of these cells' values, and put each into its storage."""
+    tensors, graph = canonical([c.node for c in fresh], written)
+    program = _programs.get(graph)
+    if program is None:
+        program = _programs[graph] = compile_graph(graph, "lazy")
+    made = program.program.run(tensors)
+    for cell, t in zip(fresh, made, strict=True):
+        cell.settle(t)

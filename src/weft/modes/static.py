@@ -1,0 +1,566 @@
+"""Static functions: traced once for each signature, compiled into one program, and replayed."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+from weft import _native, dtypes
+from weft.autograd import engine, rules
+from weft.compiler import Executable, compile_graph
+from weft.errors import TraceError
+from weft.ir.graph import Graph
+from weft.ir.node import make
+from weft.modes import tree
+from weft.modes.canonical import canonical
+from weft.modes.recording import Cell, Recorder, layout_of_chain, leaves, scalar_leaf, where_in_user_code
+from weft.ops.movement import contiguous_strides
+
+if TYPE_CHECKING:
+    from weft import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_counts = threading.local()
+#: Traces made in this process.
+traces = 0
+
+
+class StaticRecorder(Recorder):
+    """Records one call of a static function."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.mode = f"tracing {name}"
+        self.sources: dict[int, Any] = {}  # id of the tensor behind a leaf -> where replays find it
+        self.kept: list[Any] = []  # so that no id is used twice
+        self.grads: dict[int, tuple[Tensor, Any]] = {}  # .grad assigned so far: id of tensor -> (tensor, gradient)
+        self.grads_read: list[tuple[Tensor, Any]] = []  # .grad found when first looked at
+        self.ops: dict[int, str] = {}
+        self.n_scalars = 0  # Python numbers handed over at each call: float arguments, then host numbers
+        self.host: list[Callable[[], float]] = []
+
+    def number(self) -> Tensor:
+        """A weak scalar for the next Python number handed over at run time."""
+        self.n_scalars += 1
+        return self.weak(scalar_leaf(self.n_scalars - 1, dtypes.float64), float)
+
+    def host_number(self, read: Callable[[], float]) -> Tensor:
+        """A number that Python code outside the graph may change between calls: it is read again at each replay."""
+        self.host.append(read)
+        return self.number()
+
+    def argument(self, k: int, t: Tensor) -> Tensor:
+        """A tensor that stands for argument ``k``."""
+        node = make(
+            "input", (), (("argument", id(self), k), tuple(t.strides)), tuple(t.shape), t.dtype, where_in_user_code()
+        )
+        leaves[node] = t
+        self.kept.append(node)
+        self.sources[id(t)] = Argument(k)
+        out = self.fresh(node, tuple(t.strides))
+        cell = out._pending
+        cell.root = t
+        cell.dirty = False
+        if t.requires_grad:
+            out.requires_grad = True
+        return out
+
+    def capture(self, t: Tensor) -> Cell:
+        cell = super().capture(t)
+        self.kept.append(cell.root)
+        if id(cell.root) not in self.sources:
+            self.sources[id(cell.root)] = cell.root
+        return cell
+
+    def written(self, cell: Cell, t: Tensor, op: str) -> None:
+        self.ops[id(cell)] = op
+
+    def get_grad(self, t: Tensor) -> Any:
+        """What ``t.grad`` is at this point of the trace."""
+        if t._pending is not None:
+            return t._grad
+        if id(t) not in self.grads:
+            found = t._grad
+            self.grads[id(t)] = (t, found)
+            self.grads_read.append((t, found))
+            if found is not None:
+                self.kept.append(found)
+                self.sources[id(found)] = GradOf(t)
+        return self.grads[id(t)][1]
+
+    def set_grad(self, t: Tensor, value: Any) -> None:
+        """Note that ``t.grad`` was assigned."""
+        if t._pending is not None:
+            t._grad = value
+        else:
+            self.grads[id(t)] = (t, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """An input or output that is tensor argument ``index`` of the call."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GradOf:
+    """An input that is another tensor's ``.grad``."""
+
+    tensor: Any
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """An output that the program makes: which one, and the view of it where it is one."""
+
+    index: int
+    layout: tuple[tuple[int, ...], tuple[int, ...], int] | None
+    grad_output: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ViewOf:
+    """An output that is a view of an input tensor."""
+
+    source: Any
+    layout: tuple[tuple[int, ...], tuple[int, ...], int]
+
+
+@dataclass(slots=True, eq=False)
+class Trace:
+    """One traced signature: the program, where its inputs come from, and where its results go."""
+
+    signature: str
+    reason: str
+    where: Any
+    executable: Executable
+    sources: list[Any]
+    outputs: list[Any]
+    structure: Any
+    grads: list[tuple[Tensor, Any]]
+    grads_read: list[tuple[Tensor, Any]]
+    written: list[int]  # input slots that the program writes
+    backward: Backward | None
+    host: list[Callable[[], float]]  # numbers read at each call
+    arguments: list[tuple[int, int]] = field(default_factory=list)  # (input slot, argument)
+    template: list[Any] = field(default_factory=list)
+    grad_slots: list[tuple[int, Tensor]] = field(default_factory=list)
+    calls: int = 0
+
+    def __post_init__(self) -> None:
+        for slot, source in enumerate(self.sources):
+            if isinstance(source, Argument):
+                self.arguments.append((slot, source.index))
+                self.template.append(None)
+            elif isinstance(source, GradOf):
+                self.grad_slots.append((slot, source.tensor))
+                self.template.append(None)
+            else:
+                self.template.append(source)
+
+    def holds(self) -> bool:
+        """Whether what the trace found outside its arguments is still so."""
+        for t, found in self.grads_read:
+            now = t.grad
+            if (now is None) != (found is None):
+                return False
+            if now is not None and (now._meta_id != found._meta_id):
+                return False
+        return True
+
+    def inputs(self, tensors: Sequence[Tensor]) -> list[Any]:
+        """The program's input tensors for a call."""
+        inputs = self.template.copy()
+        for slot, k in self.arguments:
+            inputs[slot] = tensors[k]
+        for slot, t in self.grad_slots:
+            inputs[slot] = t.grad
+        return inputs
+
+    def run(self, tensors: Sequence[Tensor], scalars: list[float]) -> Any:
+        """Replay."""
+        inputs = self.inputs(tensors)
+        if self.written:
+            self.check_apart(inputs)
+        if self.host:
+            scalars = [*scalars, *(float(read()) for read in self.host)]
+        self.calls += 1
+        versions = [t._version for t in inputs] if self.backward is not None else None
+        made = self.executable.program.run(inputs, scalars)
+        for t, result in self.grads:
+            t.grad = None if result is None else self.give(result, made, tensors)
+        outs = [self.give(o, made, tensors) for o in self.outputs]
+        if self.backward is not None and _native.grad_enabled():
+            self.backward.attach(self.outputs, outs, inputs, versions, scalars, tensors)
+        return tree.unflatten(self.structure, outs)
+
+    def check_apart(self, inputs: list[Any]) -> None:
+        """Refuse a call in which a tensor that the program writes shares memory with another of its inputs."""
+        if len({t._storage_id for t in inputs}) == len(inputs):
+            return
+        for slot in self.written:
+            for other, t in enumerate(inputs):
+                if other != slot and t._storage_id == inputs[slot]._storage_id:
+                    raise TraceError(
+                        f"Tensors of shapes {list(inputs[slot].shape)} and {list(t.shape)} used by {self.executable.name} "
+                        "share memory, and the function modifies one of them in place. Pass one of them as a copy, x.clone()."
+                    )
+
+    def give(self, result: Any, made: list[Any], tensors: Sequence[Tensor]) -> Any:
+        """One result of a call."""
+        if isinstance(result, Made):
+            t = made[result.index]
+            return t if result.layout is None else _native.strided(t, *result.layout)
+        if isinstance(result, Argument):
+            return tensors[result.index]
+        if isinstance(result, ViewOf):
+            source = tensors[result.source.index] if isinstance(result.source, Argument) else result.source
+            view = _native.strided(source, *result.layout)
+            view.base = source.base if source.base is not None else source
+            return view
+        return result
+
+
+@dataclass(slots=True, eq=False)
+class Backward:
+    """How gradients pass through a static function's outputs: a second program, over the inputs of the first."""
+
+    graph: Graph
+    program: Executable | None
+    targets: list[Any]  # the tensors that get gradients: Argument or the tensor itself
+    outputs: list[int]  # positions among the results that carry a gradient
+    name: str
+
+    def attach(
+        self,
+        results: list[Any],
+        outs: list[Any],
+        inputs: list[Any],
+        versions: list[int] | None,
+        scalars: list[float],
+        tensors: Sequence[Tensor],
+    ) -> None:
+        """Hang the results of a call from one tape entry."""
+        targets = [tensors[t.index] if isinstance(t, Argument) else t for t in self.targets]
+        edges = tuple(rules.edge_of(t) for t in targets)
+        if not any(e is not None for e in edges):
+            return
+        node = StaticNode(edges, self, inputs, versions, scalars)
+        carrying = [outs[k] for k in self.outputs]
+        node.set_outputs(tuple(carrying), 0)
+        for nr, t in enumerate(carrying):
+            t._set_grad_fn(node, nr)
+
+
+class _Named:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class StaticNode(_native.GradNode):  # type: ignore[misc]
+    """The tape entry of a static function's call."""
+
+    def __new__(cls, edges: Any, owner: Backward, inputs: Any, versions: Any, scalars: Any) -> StaticNode:
+        none = (None,) * len(edges)
+        return super().__new__(cls, _Named(owner.name), None, none, none, edges, none)
+
+    def __init__(self, edges: Any, owner: Backward, inputs: Any, versions: Any, scalars: Any) -> None:
+        self.owner = owner
+        self.inputs = inputs
+        self.saved_versions = versions
+        self.scalars = scalars
+
+    def modified(self) -> Any:
+        for t, version in zip(self.inputs, self.saved_versions, strict=True):
+            if t._version != version:
+                return t, version
+        return None
+
+    def release(self) -> None:
+        self.inputs = []
+        super().release()
+
+    def apply(self, gouts: list[Any], create_graph: bool) -> list[Any]:
+        if create_graph or _native.recording() is not None:
+            raise TraceError(
+                f"Gradients of gradients through {self.op.name} are not recorded; compute them inside the static function."
+            )
+        gouts = [rules._zeros(m) if g is None else g for g, m in zip(gouts, self.output_metas, strict=True)]
+        gouts = [g if g.is_contiguous() else g.contiguous() for g in gouts]
+        if self.owner.program is None:
+            self.owner.program = compile_graph(self.owner.graph, f"{self.op.name}.grad")
+        return self.owner.program.program.run([*self.inputs, *gouts], self.scalars)
+
+
+class StaticFunction(Generic[P, R]):
+    """A function that is traced once for each signature and replayed; made by `static`."""
+
+    def __init__(self, function: Callable[P, R]) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name = getattr(function, "__qualname__", type(function).__name__)
+        self._traces: dict[Any, list[Trace]] = {}
+        self._last: list[Any] | None = None
+        self._lock = threading.RLock()
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<static {self.name}, {sum(map(len, self._traces.values()))} traces>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if _native.recording() is not None:
+            return self.function(*args, **kwargs)
+        values, structure = tree.flatten((args, kwargs)) if kwargs else tree.flatten_positional(args)
+        key, tensors, scalars = self._signature(values, structure)
+        trace = self._find(key)
+        if trace is None:
+            with self._lock:
+                trace = self._find(key)
+                if trace is None:
+                    trace = self._trace(key, values, structure)
+        return trace.run(tensors, scalars)
+
+    def _find(self, key: Any) -> Trace | None:
+        for trace in self._traces.get(key, ()):
+            if not trace.grads_read or trace.holds():
+                return trace
+        return None
+
+    def _signature(self, values: list[Any], structure: Any) -> tuple[Any, list[Tensor], list[float]]:
+        tensors: list[Tensor] = []
+        scalars: list[float] = []
+        key: list[Any] = [structure, _native.grad_enabled()]
+        for v in values:
+            if isinstance(v, _native.Tensor):
+                if v._pending is not None:
+                    v._pending.recorder.realize(v, v._pending)
+                key.append(v._meta_id)
+                key.append(v.requires_grad)
+                tensors.append(v)
+            elif type(v) is float:
+                key.append(float)
+                scalars.append(v)
+            else:
+                key.append((type(v), v))
+        if len(tensors) > 1:
+            ids = [t._storage_id for t in tensors]
+            if len(set(ids)) != len(ids):
+                key.append(tuple((ids.index(i), t.offset) for i, t in zip(ids, tensors, strict=True)))
+        result = tuple(key)
+        try:
+            hash(result)
+        except TypeError:
+            bad = next(v for v in values if not _hashable(v))
+            raise TypeError(
+                f"{self.name} is static, so every argument must be a tensor, a number or hashable; a {type(bad).__name__} is "
+                "not. Pass arrays as tensors, with weft.from_numpy(array)."
+            ) from None
+        return result, tensors, scalars
+
+    def _trace(self, key: Any, values: list[Any], structure: Any) -> Trace:
+        global traces
+        recorder = StaticRecorder(self.name)
+        stand_ins: list[Any] = []
+        tensors: list[Tensor] = []
+        placeholders: list[Tensor] = []
+        with recorder:
+            for v in values:
+                if isinstance(v, _native.Tensor):
+                    t = recorder.argument(len(tensors), v)
+                    tensors.append(v)
+                    placeholders.append(t)
+                    stand_ins.append(t)
+                elif type(v) is float:
+                    stand_ins.append(recorder.number())
+                else:
+                    stand_ins.append(v)
+            args, kwargs = tree.call_arguments(structure, stand_ins)
+            result = self.function(*args, **kwargs)
+            trace = self._finish(recorder, key, result, tensors, placeholders)
+            recorder.finished = True
+        traces += 1
+        self._traces.setdefault(key, []).append(trace)
+        self._last = key
+        return trace
+
+    def _finish(
+        self,
+        recorder: StaticRecorder,
+        key: Any,
+        result: Any,
+        tensors: list[Tensor],
+        placeholders: list[Tensor],
+    ) -> Trace:
+        values, structure = tree.flatten(result)
+        cells: list[Cell] = []
+
+        def place(v: Any) -> Any:
+            """Where a result comes from."""
+            if not isinstance(v, _native.Tensor):
+                return v
+            cell = v._pending
+            if cell is None:
+                if v.symbol is None:
+                    return v
+                cell = v.symbol.cell
+            elif cell.recorder is not recorder:
+                cell.recorder.realize(v, cell)
+                return v
+            layout = layout_of_chain(cell.node.shape, v.symbol.chain)
+            if cell.root is not None:
+                source = recorder.sources[id(cell.root)]
+                if not v.symbol.chain:
+                    return source
+                view = tuple(v.shape), tuple(v.strides), v.offset - (cell.root.offset if v._pending is None else 0)
+                return ViewOf(source, view)
+            if cell not in cells:
+                cells.append(cell)
+            whole = layout == (cell.node.shape, contiguous_strides(cell.node.shape), 0)
+            return Made(cells.index(cell), None if whole else layout)
+
+        outputs = [place(v) for v in values]
+        grads = []
+        for k, t in enumerate(placeholders):
+            if t._grad is not None:
+                grads.append((tensors[k], place(t._grad)))
+        for t, g in recorder.grads.values():
+            read = next((found for seen, found in recorder.grads_read if seen is t), None)
+            if g is None or g is not read:
+                grads.append((t, place(g)))
+        real = [*recorder.cells.values(), *(t._pending for t in placeholders)]
+        written = [(c, recorder.ops.get(id(c), "write")) for c in real if c.dirty]
+        inputs, graph = canonical([c.node for c in cells], written, recorder.n_scalars)
+        executable = compile_graph(graph, self.name)
+        return Trace(
+            describe_signature(key),
+            self._why(key),
+            where_in_user_code(),
+            executable,
+            [recorder.sources[id(t)] for t in inputs],
+            outputs,
+            structure,
+            grads,
+            recorder.grads_read,
+            [w.slot for w in graph.writes],
+            self._backward(recorder, values, outputs, inputs, tensors, placeholders),
+            recorder.host,
+        )
+
+    def _backward(
+        self,
+        recorder: StaticRecorder,
+        values: list[Any],
+        outputs: list[Any],
+        inputs: list[Tensor],
+        tensors: list[Tensor],
+        placeholders: list[Tensor],
+    ) -> Backward | None:
+        """The program that takes gradients of the results to gradients of whatever they depend on."""
+        carrying = [
+            k
+            for k, v in enumerate(values)
+            if isinstance(outputs[k], Made) and v.requires_grad and v.grad_fn is not None
+        ]
+        if not carrying:
+            return None
+        candidates: list[tuple[Any, Any]] = [
+            (Argument(k), t) for k, t in enumerate(placeholders) if tensors[k].requires_grad
+        ]
+        candidates += [(t, t) for t in inputs if t.requires_grad and not isinstance(recorder.sources[id(t)], Argument)]
+        gout_leaves = []
+        for k in carrying:
+            v = values[k]
+            strides = contiguous_strides(tuple(v.shape))
+            node = make("input", (), (("gradient", id(recorder), k), strides), tuple(v.shape), v.dtype)
+            stand_in = _native.virtual(v.dtype, tuple(v.shape), strides)
+            leaves[node] = stand_in
+            recorder.kept.append(stand_in)
+            gout_leaves.append((recorder.fresh(node), stand_in))
+        found = engine.gradients(
+            [values[k] for k in carrying], [g for g, _ in gout_leaves], [t for _, t in candidates], False
+        )
+        targets = [(source, g) for (source, _), g in zip(candidates, found, strict=True) if g is not None]
+        if not targets:
+            return None
+        order = [*inputs, *(s for _, s in gout_leaves)]
+        _, graph = canonical([recorder.value(g) for _, g in targets], [], recorder.n_scalars, order)
+        return Backward(graph, None, [source for source, _ in targets], carrying, self.name)
+
+    def _why(self, key: Any) -> str:
+        """Why a new trace was needed: the first, or what differs from the last signature."""
+        if self._last is None:
+            return "first call"
+        before, now = describe_signature(self._last), describe_signature(key)
+        return (
+            f"signature changed from ({before}) to ({now})" if before != now else "state outside the arguments changed"
+        )
+
+    def explain(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """A description of the program that a call with these arguments runs; print it.
+
+        It shows each signature and why it was traced, and, for this call's, the graph before and after optimisation, the
+        passes, the kernels with their source, and the buffers. Tracing happens if it has not yet; nothing is run.
+        """
+        from weft.modes.explain import Explanation
+
+        values, structure = tree.flatten((args, kwargs)) if kwargs else tree.flatten_positional(args)
+        key, _, _ = self._signature(values, structure)
+        with self._lock:
+            trace = self._find(key) or self._trace(key, values, structure)
+        return Explanation(self.name, [t for ts in self._traces.values() for t in ts], trace)
+
+
+def _hashable(v: Any) -> bool:
+    try:
+        hash(v)
+    except TypeError:
+        return False
+    return True
+
+
+def describe_signature(key: Any) -> str:
+    """A signature as words."""
+    parts = []
+    rest = iter(key[2:])
+    for item in rest:
+        if item is float:
+            parts.append("float")
+        elif isinstance(item, int) and not isinstance(item, bool):
+            dtype, shape, strides = _native.describe_meta(item)
+            needs = next(rest)
+            layout = "" if strides == contiguous_strides(shape) else f" strides {list(strides)}"
+            parts.append(f"{dtype.name}{list(shape)}{layout}{' requires_grad' if needs else ''}")
+        elif isinstance(item, tuple) and item and isinstance(item[0], type):
+            parts.append(repr(item[1]))
+        else:
+            parts.append("aliased arguments")
+    return ", ".join(parts) + ("" if key[1] else ", no_grad")
+
+
+def static(function: Callable[P, R]) -> StaticFunction[P, R]:
+    """Make a static function: traced once for each signature, compiled into one program, and replayed. Also a decorator.
+
+    A signature is the structure of the arguments, each tensor's dtype, shape, strides and ``requires_grad``, and the
+    values of other arguments; Python floats are passed at run time. Tensors that the function reaches in other ways
+    (parameters, buffers, random state) are read and written where they are, so a whole training step (forward, backward,
+    update, ``zero_grad``) is one program. Other outside values, such as a global number, are fixed when traced.
+
+    Raises `weft.TraceError` where the function needs a tensor's value in Python.
+
+    Example:
+        >>> import weft
+        >>> @weft.static
+        ... def f(x, scale):
+        ...     return (x * scale).sum()
+        >>> f(weft.ones((4,)), 2.5).item()
+        10.0
+    """
+    return StaticFunction(function)

@@ -1,0 +1,63 @@
+"""Nested tuples, lists and dicts as a flat list of values and a hashable structure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: The structure of a value that is not a container.
+LEAF = None
+
+
+def flatten(value: Any) -> tuple[list[Any], Any]:
+    """The values inside nested containers, left to right, and the containers' structure."""
+    values: list[Any] = []
+    return values, _flatten(value, values)
+
+
+def _flatten(value: Any, values: list[Any]) -> Any:
+    kind = type(value)
+    if kind is tuple or kind is list:
+        return kind, tuple(_flatten(v, values) for v in value)
+    if kind is dict:
+        return dict, tuple((k, _flatten(v, values)) for k, v in value.items())
+    if isinstance(value, tuple) and hasattr(value, "_fields"):  # a named tuple
+        return kind, tuple(_flatten(v, values) for v in value)
+    values.append(value)
+    return LEAF
+
+
+def unflatten(structure: Any, values: list[Any]) -> Any:
+    """The containers again, with these values inside."""
+    if structure is LEAF:
+        return values[0]
+    return _unflatten(structure, iter(values))
+
+
+def _unflatten(structure: Any, values: Any) -> Any:
+    if structure is LEAF:
+        return next(values)
+    kind, parts = structure
+    if kind is dict:
+        return {k: _unflatten(s, values) for k, s in parts}
+    items = [_unflatten(s, values) for s in parts]
+    return kind(items) if kind in (tuple, list) else kind(*items)
+
+
+_FLAT: dict[int, Any] = {}
+
+
+def flatten_positional(args: tuple[Any, ...]) -> tuple[list[Any], Any]:
+    """`flatten` of a call without keyword arguments; quick where no argument is a container."""
+    for a in args:
+        if isinstance(a, tuple | list | dict):
+            return flatten((args, {}))
+    structure = _FLAT.get(len(args))
+    if structure is None:
+        structure = _FLAT[len(args)] = flatten((args, {}))[1]
+    return list(args), structure
+
+
+def call_arguments(structure: Any, values: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The positional and keyword arguments of a call that `flatten` took apart."""
+    args, kwargs = _unflatten(structure, iter(values))
+    return args, kwargs
