@@ -1,0 +1,142 @@
+"""Hyperbolic functions and their inverses.
+
+Near 0 an odd minimax polynomial; elsewhere the exponential. The inverses go through one logarithm of a sum of two floats.
+"""
+
+from __future__ import annotations
+
+from weft.codegen.explog import clamp, exp_parts, log_sum, scale
+from weft.codegen.scalar import INF, NAN, Val, copysign, elementwise, fabs, floating, fma, polynomial, sqrt, where
+
+# (sinh(x) - x) / x**3 in x**2, x <= 1: errors 2**-34, 2**-63.
+SINH = {
+    32: (0.1666666716337204, 0.00833331048488617, 0.00019842895562760532, 2.7822222818940645e-06),
+    64: (
+        0.16666666666666669,
+        0.008333333333332912,
+        0.00019841269841593408,
+        2.7557319106758464e-06,
+        2.5052130998225542e-08,
+        1.6056659230775657e-10,
+        7.776597201812663e-13,
+    ),
+}
+# (tanh(x) - x) / x**3 in x**2, x <= 0.625: errors 2**-27, 2**-61.
+TANH = {
+    32: (-0.3333328068256378, 0.13331405818462372, -0.05373651534318924, 0.02062816731631756, -0.005692293401807547),
+    64: (
+        -0.33333333333333315,
+        0.1333333333332996,
+        -0.05396825396614947,
+        0.021869488470700034,
+        -0.008863234338765118,
+        0.0035921142224562964,
+        -0.0014557272089379025,
+        0.0005894566092848126,
+        -0.0002370239416032507,
+        9.15781847378672e-05,
+        -3.0205696619351528e-05,
+        6.050048519427851e-06,
+    ),
+}
+
+
+def _half_exp(a: Val) -> Val:
+    """exp(a) / 2, which overflows only where cosh does."""
+    p, t, n = exp_parts(clamp(a, 0.0, 90.0 if a.width == 32 else 712.0))
+    return scale(p, t - 1.0, n - 1.0)
+
+
+@elementwise(floating)
+def sinh(x: Val) -> Val:
+    """The hyperbolic sine."""
+    a = fabs(x)
+    z = a * a
+    near = fma(a * z, polynomial(z, SINH[x.width]), a)
+    e = _half_exp(a)
+    return copysign(where(a < 1.0, near, e - 0.25 / e), x)
+
+
+@elementwise(floating)
+def cosh(x: Val) -> Val:
+    """The hyperbolic cosine."""
+    e = _half_exp(fabs(x))
+    return e + 0.25 / e
+
+
+@elementwise(floating)
+def tanh(x: Val) -> Val:
+    """The hyperbolic tangent."""
+    a = fabs(x)
+    z = a * a
+    near = fma(a * z, polynomial(z, TANH[x.width]), a)
+    b = where(a > (10.0 if x.width == 32 else 20.0), x.lit(10.0 if x.width == 32 else 20.0), a)
+    far = 1.0 - 2.0 / (scale(*exp_parts(b + b)) + 1.0)
+    return copysign(where(a < 0.625, near, far), x)
+
+
+@elementwise(floating)
+def asinh(x: Val) -> Val:
+    """The inverse hyperbolic sine."""
+    width = x.width
+    x = x.as_float(64)
+    a = fabs(x)
+    large = a > 2.0**28
+    b = where(large, 1.0, a)
+    # 1 + t with t = b + (sqrt(1 + b**2) - 1), whose low part is kept
+    z = b * b
+    w = z + 1.0
+    w_low = fma(b, b, -z) + (z - (w - 1.0))
+    root = sqrt(w)
+    root_low = (fma(-root, root, w) + w_low) / (2.0 * root)
+    u = root + b
+    big, small = where(root > b, root, b), where(root > b, b, root)
+    c = (small - (u - big)) + root_low
+    y = log_sum(where(large, a, u), where(large, 0.0, c), where(large, a.lit(1.0), 0.0))
+    y = where(a < 2.0**-28, a, y)
+    return copysign(where(a < INF, y, a), x).as_float(width)
+
+
+@elementwise(floating)
+def acosh(x: Val) -> Val:
+    """The inverse hyperbolic cosine; NaN below 1."""
+    width = x.width
+    x = x.as_float(64)
+    large = x > 2.0**28
+    b = where(large, 1.0, x)
+    d = b - 1.0
+    # w = x**2 - 1 = d (d + 2), as a sum of two floats
+    e = d + 2.0
+    w = d * e
+    w_low = fma(d, e, -w) + d * (d - (e - 2.0))
+    root = sqrt(w)
+    root_low = (fma(-root, root, w) + w_low) / (2.0 * where(root > 0.0, root, 1.0))
+    # 1 + d + root
+    t = d + root
+    t_low = where(d > root, root - (t - d), d - (t - root)) + root_low
+    u = t + 1.0
+    back = u - 1.0
+    c = ((t - back) + (1.0 - (u - back))) + t_low
+    y = log_sum(where(large, x, u), where(large, 0.0, c), where(large, x.lit(1.0), 0.0))
+    y = where(x < INF, y, x)
+    return where(x < 1.0, NAN, y).as_float(width)
+
+
+@elementwise(floating)
+def atanh(x: Val) -> Val:
+    """The inverse hyperbolic tangent; infinite at 1, NaN beyond."""
+    width = x.width
+    x = x.as_float(64)
+    a = fabs(x)
+    # (1 + a) / (1 - a) = 1 + t with t = 2 a / (1 - a), as a sum of two floats
+    d = 1.0 - a
+    d_low = (1.0 - d) - a
+    inverse = 1.0 / d
+    t = 2.0 * a * inverse
+    t_low = (fma(-t, d, 2.0 * a) - t * d_low) * inverse
+    u = t + 1.0
+    back = u - 1.0
+    y = 0.5 * log_sum(u, ((t - back) + (1.0 - (u - back))) + t_low)
+    y = where(a < 2.0**-28, a, y)
+    y = where(a < 1.0, y, where(a == 1.0, a.lit(INF), NAN))
+    return copysign(y, x).as_float(width)
