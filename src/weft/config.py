@@ -1,0 +1,75 @@
+"""Every switch: a default, an environment variable, and a value that can be set for the length of a ``with`` block.
+
+Example:
+    >>> from weft import config
+    >>> with config.override(verify=True):
+    ...     pass  # graphs and kernels are verified here
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The switches. Each is read from the environment variable WEFT_<NAME> when the package is imported."""
+
+    #: Check every graph and kernel for consistency while compiling (slow; the tests do).
+    verify: bool = False
+    #: Passes of the pipeline to leave out, by name.
+    skip_passes: tuple[str, ...] = ()
+    #: What to print to standard error while compiling: "graph", "passes", "schedule", "kernels".
+    show: tuple[str, ...] = ()
+    #: Units of work in one chunk of a kernel, instead of what its cost suggests; 0 for that.
+    grain: int = 0
+
+
+def _from_environment() -> Settings:
+    found: dict[str, Any] = {}
+    for f in fields(Settings):
+        text = os.environ.get(f"WEFT_{f.name.upper()}")
+        if text is None:
+            continue
+        default = f.default
+        if isinstance(default, bool):
+            if text.lower() not in ("0", "1", "true", "false", "on", "off"):
+                raise ValueError(f"WEFT_{f.name.upper()} is {text!r}; it takes 0 or 1.")
+            found[f.name] = text.lower() in ("1", "true", "on")
+        elif isinstance(default, int):
+            if not text.isdigit():
+                raise ValueError(f"WEFT_{f.name.upper()} is {text!r}; it takes a whole number.")
+            found[f.name] = int(text)
+        else:
+            found[f.name] = tuple(part.strip() for part in text.split(",") if part.strip())
+    return Settings(**found)
+
+
+_settings: ContextVar[Settings] = ContextVar("weft_settings", default=_from_environment())
+
+
+def current() -> Settings:
+    """The switches as they stand in this context."""
+    return _settings.get()
+
+
+@contextmanager
+def override(**switches: Any) -> Iterator[Settings]:
+    """Set switches for the length of a ``with`` block, in this thread or task alone.
+
+    Raises ``TypeError`` for a switch that does not exist.
+    """
+    known = {f.name for f in fields(Settings)}
+    for name in switches:
+        if name not in known:
+            raise TypeError(f"Weft has no switch named {name!r}; the switches are {', '.join(sorted(known))}.")
+    token = _settings.set(replace(current(), **switches))
+    try:
+        yield current()
+    finally:
+        _settings.reset(token)
