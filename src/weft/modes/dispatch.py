@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from weft import _native, dtypes
 from weft.autograd import rules
 from weft.compiler import compile_graph
-from weft.errors import AutogradError, WeftError
+from weft.errors import EXPLAINED, AutogradError, describe, explain, where_in_user_code
 from weft.ir.graph import Graph, Input, Write
 from weft.ir.node import Node, const
-from weft.modes.recording import PlanRecorder, Recorder, leaves, scalar_leaf, where_in_user_code
+from weft.modes.recording import PlanRecorder, Recorder, leaves, scalar_leaf
 from weft.ops.movement import contiguous_strides
 from weft.ops.registry import OPS, Op, Operand, Weak, cast
 
@@ -39,27 +39,8 @@ def slow(handle: Any, attrs: Any, operands: tuple[Any, ...]) -> Any:
         if recorder is not None:
             return record(recorder, op, attrs, operands)
         return eager(op, attrs, operands)
-    except (WeftError, TypeError, ValueError, IndexError) as error:
-        raise explain(error, op, operands) from None
-
-
-def explain(error: Exception, op: Op, operands: Sequence[Any]) -> Exception:
-    """The same error with the op, its operands and the user's line in its message."""
-    if getattr(error, "_weft_explained", False):
-        return error
-    given = ", ".join(describe(o) for o in operands)
-    line = where_in_user_code()
-    at = f"\n  at {line[0]}:{line[1]}" if line else ""
-    named = type(error)(f"{error.args[0] if error.args else error}\n  in {op.name}({given}){at}")
-    named._weft_explained = True  # type: ignore[attr-defined]
-    return named
-
-
-def describe(operand: Any) -> str:
-    """An operand in an error message: ``float32[2, 3]``, or a number."""
-    if isinstance(operand, _native.Tensor):
-        return f"{operand.dtype.name}{list(operand.shape)}"
-    return repr(operand)
+    except EXPLAINED as error:
+        raise explain(error, op.name, operands) from None
 
 
 # Recording

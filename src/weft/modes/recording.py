@@ -9,15 +9,13 @@ that storage sees it; nothing in the graph is ever modified.
 from __future__ import annotations
 
 import itertools
-import os
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from weft import _native
 from weft.dtypes import DType
-from weft.errors import TraceError
+from weft.errors import TraceError, where_in_user_code
 from weft.ir.node import Node, Where, make
 from weft.ops.movement import contiguous_strides
 from weft.ops.registry import Op
@@ -33,7 +31,6 @@ Chain = tuple[Step, ...]
 leaves: WeakKeyDictionary[Node, Tensor] = WeakKeyDictionary()
 _tokens = itertools.count()
 _orders = itertools.count()
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 class Cell:
@@ -77,17 +74,6 @@ class View:
         self.cell = cell
         self.chain = chain
         self.weak = weak
-
-
-def where_in_user_code() -> Where:
-    """The innermost frame outside Weft: (file, line)."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith(_PACKAGE) and not name.startswith("<"):
-            return name, frame.f_lineno
-        frame = frame.f_back  # type: ignore[assignment]
-    return None
 
 
 class Recorder:
