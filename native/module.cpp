@@ -1,0 +1,334 @@
+// The module weft._native: its functions, and the two classes bound through nanobind.
+#include <nanobind/stl/string.h>
+
+#include <cstring>
+
+#include "allocator.h"
+#include "grad_node.h"
+#include "interop.h"
+#include "names.h"
+#include "op.h"
+#include "pool.h"
+#include "profile.h"
+#include "program_object.h"
+#include "slots.h"
+#include "thread_state.h"
+
+namespace weft {
+namespace {
+
+nb::object own(PyObject* o) { return nb::steal(checked(o).release()); }
+
+// ---- hooks ----
+
+// Each setter returns the callable that was there before, or None.
+nb::object set_hook(PyObject*& hook, nb::handle callable, const char* name) {
+  if (!callable.is_none() && !PyCallable_Check(callable.ptr()))
+    raise(PyExc_TypeError, "%s takes a callable or None, not %R.", name, callable.ptr());
+  PyObject* old = std::exchange(hook, callable.is_none() ? nullptr : Py_NewRef(callable.ptr()));
+  return old ? nb::steal(old) : nb::none();
+}
+
+// ---- recording state of this thread ----
+
+std::vector<PyObject*>& recording_stack() {
+  ThreadState& ts = thread_state();
+  if (!ts.recording_stack) ts.recording_stack = new std::vector<PyObject*>;
+  return *static_cast<std::vector<PyObject*>*>(ts.recording_stack);
+}
+
+void recording_push(nb::handle recording) {
+  recording_stack().push_back(Py_NewRef(recording.ptr()));
+  thread_state().recording = recording.is_none() ? nullptr : recording.ptr();
+}
+
+nb::object recording_pop() {
+  std::vector<PyObject*>& stack = recording_stack();
+  if (stack.empty()) raise(PyExc_RuntimeError, "recording_pop: nothing is being recorded in this thread.");
+  PyObject* top = stack.back();
+  stack.pop_back();
+  PyObject* below = stack.empty() ? Py_None : stack.back();
+  thread_state().recording = below == Py_None ? nullptr : below;
+  return nb::steal(top);
+}
+
+nb::object recording() {
+  auto* top = static_cast<PyObject*>(thread_state().recording);
+  return nb::borrow(top ? top : Py_None);
+}
+
+// ---- making tensors ----
+
+nb::object empty(nb::handle shape, nb::handle dtype) {
+  const Dims dims = parse_dims(shape.ptr(), "shape");
+  const Meta* meta = intern_contiguous(dtype_of(dtype.ptr()), dims.span());
+  return own(new_tensor(new_storage(static_cast<size_t>(meta->nbytes())), meta, 0));
+}
+
+nb::object from_bytes(nb::handle bytes, nb::handle dtype, nb::handle shape) {
+  const Dims dims = parse_dims(shape.ptr(), "shape");
+  const Meta* meta = intern_contiguous(dtype_of(dtype.ptr()), dims.span());
+  Py_buffer view;
+  if (PyObject_GetBuffer(bytes.ptr(), &view, PyBUF_SIMPLE) < 0) throw_python_error();
+  const Py_ssize_t given = view.len;
+  if (given != meta->nbytes()) {
+    PyBuffer_Release(&view);
+    raise(PyExc_ValueError, "from_bytes: a tensor of this shape has %lld bytes; %zd were given.",
+          static_cast<long long>(meta->nbytes()), given);
+  }
+  PyObject* made = guarded([&] {
+    Storage* storage = new_storage(static_cast<size_t>(given));
+    if (given) std::memcpy(storage->data, view.buf, static_cast<size_t>(given));
+    return new_tensor(storage, meta, 0);
+  });
+  PyBuffer_Release(&view);
+  return own(made);
+}
+
+// A tensor over the same storage with another layout; `delta` elements further on.
+nb::object strided(nb::handle tensor, nb::handle shape, nb::handle strides, int64_t delta) {
+  const TensorObject* t = expect_tensor(tensor.ptr(), "strided", "first argument");
+  const Dims dims = parse_dims(shape.ptr(), "shape"), steps = parse_dims(strides.ptr(), "strides");
+  const Meta* meta = intern_meta(t->meta->dtype, dims.span(), steps.span());
+  int64_t offset;
+  if (__builtin_add_overflow(t->offset, delta, &offset) || !meta->fits(offset, t->storage->nbytes))
+    raise(PyExc_ValueError, "strided: the view reaches outside the tensor's memory.");
+  return own(new_alias(t, meta, offset));
+}
+
+nb::object alias(nb::handle tensor) {
+  const TensorObject* t = expect_tensor(tensor.ptr(), "alias", "argument");
+  return own(new_alias(t, t->meta, t->offset));
+}
+
+nb::object reinterpret(nb::handle tensor, nb::handle dtype) {
+  const TensorObject* t = expect_tensor(tensor.ptr(), "reinterpret", "first argument");
+  const DType d = dtype_of(dtype.ptr());
+  if (itemsize(d) != itemsize(t->meta->dtype))
+    raise(PyExc_ValueError, "reinterpret: elements of %s and %s differ in size.", dtype_name(t->meta->dtype),
+          dtype_name(d));
+  return own(new_alias(t, intern_meta(d, t->meta->shape(), t->meta->strides()), t->offset));
+}
+
+nb::object make_virtual(nb::handle dtype, nb::handle shape, nb::handle strides) {
+  const Dims dims = parse_dims(shape.ptr(), "shape");
+  const DType d = dtype_of(dtype.ptr());
+  const Meta* meta = nullptr;
+  if (strides.is_none()) {
+    meta = intern_contiguous(d, dims.span());
+  } else {
+    const Dims steps = parse_dims(strides.ptr(), "strides");
+    meta = intern_meta(d, dims.span(), steps.span());
+  }
+  if (meta->low < 0) raise(PyExc_ValueError, "virtual: a tensor without data has no negative strides.");
+  return own(new_tensor(virtual_storage(static_cast<size_t>(meta->span_bytes(0))), meta, 0));
+}
+
+// Gives a virtual tensor's storage the values of `source`, which has the same layout, and ends its pending state.
+void resolve(nb::handle tensor, nb::handle source) {
+  TensorObject* t = expect_tensor(tensor.ptr(), "resolve", "first argument");
+  TensorObject* from = expect_tensor(source.ptr(), "resolve", "second argument");
+  if (t->storage->data) raise(PyExc_ValueError, "resolve: the tensor has data already.");
+  if (!from->storage->data) raise(PyExc_ValueError, "resolve: the source has no data.");
+  const int64_t bytes = static_cast<int64_t>(t->storage->nbytes), begin = from->offset * from->meta->itemsize();
+  if (from->meta->dtype != t->meta->dtype || static_cast<int64_t>(from->storage->nbytes) - begin < bytes)
+    raise(PyExc_ValueError, "resolve: the source has another type or fewer bytes than the tensor.");
+  if (begin != 0 || !take_over(t->storage, from->storage)) {
+    // Somebody else uses the memory too: keep it alive through an alias of our own.
+    PyObject* owner = checked(new_alias(from, from->meta, from->offset)).release();
+    t->storage->owner = owner;
+    t->storage->data = from->data();
+    t->storage->readonly = from->storage->readonly;
+  }
+  Py_XDECREF(static_cast<PyObject*>(std::exchange(t->storage->pending, nullptr)));
+}
+
+// Makes the tensor refer to another one's storage and layout.
+void set_storage(nb::handle tensor, nb::handle source) {
+  TensorObject* t = expect_tensor(tensor.ptr(), "set_storage", "first argument");
+  const TensorObject* from = expect_tensor(source.ptr(), "set_storage", "second argument");
+  Storage* old = std::exchange(t->storage, retain(from->storage));
+  t->meta = from->meta;
+  t->offset = from->offset;
+  if (t->storage->pending) track(t);
+  release(old);
+}
+
+void bump_version(nb::handle tensor, const std::string& op) {
+  Storage* s = expect_tensor(tensor.ptr(), "bump_version", "first argument")->storage;
+  ++s->version;
+  s->last_op = name_id(op);
+}
+
+bool is_plain(nb::handle o) { return is_tensor(o.ptr()) && as_tensor(o.ptr())->plain() && as_tensor(o.ptr())->storage->data; }
+
+// ---- counters, memory, profile ----
+
+nb::dict counters() {
+  nb::dict d;
+  d["kernel_launches"] = total_over_threads(&ThreadState::kernel_launches);
+  d["gemm_launches"] = total_over_threads(&ThreadState::gemm_launches);
+  d["program_runs"] = total_over_threads(&ThreadState::program_runs);
+  return d;
+}
+
+nb::dict memory() {
+  const MemoryStats stats = memory_stats();
+  nb::dict d;
+  d["live_bytes"] = stats.live_bytes;
+  d["cached_bytes"] = stats.cached_bytes;
+  d["peak_bytes"] = stats.peak_bytes;
+  d["allocations"] = stats.allocations;
+  return d;
+}
+
+nb::list take_profile() {
+  nb::list list;
+  for (const ProfileEvent& e : take_events())
+    list.append(nb::make_tuple(e.program, e.instruction, e.start_ns, e.end_ns, e.thread));
+  return list;
+}
+
+// ---- garbage collection of the nanobind classes ----
+
+int traverse_plan(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  if (!nb::inst_ready(self)) return 0;
+  const Plan* plan = nb::inst_ptr<Plan>(self);
+  for (const Ref* field : {&plan->program_object, &plan->payload, &plan->op, &plan->attrs}) Py_VISIT(field->get());
+  return 0;
+}
+
+int clear_plan(PyObject* self) {
+  Plan* plan = nb::inst_ptr<Plan>(self);
+  for (Ref* field : {&plan->payload, &plan->op}) *field = Ref();
+  return 0;
+}
+
+int traverse_program(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  if (!nb::inst_ready(self)) return 0;
+  const ProgramObject* program = nb::inst_ptr<ProgramObject>(self);
+  for (const Ref& site : program->sites) Py_VISIT(site.get());
+  return 0;
+}
+
+int clear_program(PyObject* self) {
+  for (Ref& site : nb::inst_ptr<ProgramObject>(self)->sites) site = Ref();
+  return 0;
+}
+
+PyType_Slot plan_slots[] = {{Py_tp_traverse, reinterpret_cast<void*>(traverse_plan)},
+                            {Py_tp_clear, reinterpret_cast<void*>(clear_plan)},
+                            {0, nullptr}};
+PyType_Slot program_slots[] = {{Py_tp_traverse, reinterpret_cast<void*>(traverse_program)},
+                               {Py_tp_clear, reinterpret_cast<void*>(clear_program)},
+                               {0, nullptr}};
+
+nb::object or_none(const Ref& ref) { return nb::borrow(ref ? ref.get() : Py_None); }
+
+void bind_classes(nb::module_& m) {
+  nb::class_<ProgramObject>(m, "Program", nb::type_slots(program_slots), "Kernel calls over planned buffers.")
+      .def(nb::init<nb::handle>(), nb::arg("spec"))
+      .def("run", run_from_python, nb::arg("inputs"), nb::arg("scalars") = nb::none())
+      .def_prop_ro("name", [](const ProgramObject& p) { return p.core.name; })
+      .def_prop_ro("inputs", [](const ProgramObject& p) { return p.core.inputs; })
+      .def_prop_ro("instructions",
+                   [](const ProgramObject& p) {
+                     nb::list list;
+                     for (const Instruction& i : p.core.instructions) list.append(i.name);
+                     return list;
+                   })
+      .def_prop_ro("arena_bytes", [](const ProgramObject& p) { return p.core.arena_bytes; });
+  nb::class_<Plan>(m, "Plan", nb::type_slots(plan_slots), "How an operation runs for operands of given layouts.")
+      .def(nb::init<const char*, nb::handle, nb::handle, bool, nb::handle>(), nb::arg("kind"),
+           nb::arg("program").none(), nb::arg("outputs").none() = nb::none(), nb::arg("differentiable") = false,
+           nb::arg("payload").none() = nb::none())
+      .def("run", run_plan_from_python, nb::arg("operands"))
+      .def("set_saves",
+           [](Plan& plan, uint64_t inputs, uint64_t outputs) {
+             plan.inputs_mask = inputs;
+             plan.outputs_mask = outputs;
+             plan.grad_ready = true;
+           },
+           nb::arg("inputs_mask"), nb::arg("outputs_mask"))
+      .def_prop_rw("payload", [](const Plan& p) { return or_none(p.payload); },
+                   [](Plan& p, nb::handle value) { p.payload = Ref::borrow(value.ptr()); }, nb::arg("value").none())
+      .def_prop_ro("kind",
+                   [](const Plan& p) {
+                     return p.kind == Plan::program ? "program" : p.kind == Plan::inplace ? "inplace" : "view";
+                   })
+      .def_prop_ro("program", [](const Plan& p) { return or_none(p.program_object); })
+      .def_prop_ro("op", [](const Plan& p) { return or_none(p.op); })
+      .def_prop_ro("attrs", [](const Plan& p) { return or_none(p.attrs); })
+      .def_prop_ro("differentiable", [](const Plan& p) { return p.differentiable; })
+      .def_prop_ro("grad_ready", [](const Plan& p) { return p.grad_ready; })
+      .def_prop_ro("inputs_mask", [](const Plan& p) { return p.inputs_mask; })
+      .def_prop_ro("outputs_mask", [](const Plan& p) { return p.outputs_mask; });
+}
+
+void bind_functions(nb::module_& m) {
+  m.def("set_dtypes", [](nb::handle list) { set_dtypes(list.ptr()); }, nb::arg("dtypes"));
+  m.def("set_slot", [](const char* name, nb::handle callable) { return nb::steal(set_slot(name, callable.ptr())); }, nb::arg("name"),
+        nb::arg("callable").none());
+  m.def("set_slow_path", [](nb::handle f) { return set_hook(hooks.slow_path, f, "set_slow_path"); }, nb::arg("callable").none());
+  m.def("set_realize", [](nb::handle f) { return set_hook(hooks.realize, f, "set_realize"); }, nb::arg("callable").none());
+  m.def("set_index_error", [](nb::handle f) { return set_hook(hooks.index_error, f, "set_index_error"); },
+        nb::arg("callable").none());
+  m.def(
+      "set_grad_hook",
+      [](nb::handle get, nb::handle set) {
+        nb::object old_get = set_hook(hooks.grad_get, get, "set_grad_hook");
+        return nb::make_tuple(old_get, set_hook(hooks.grad_set, set, "set_grad_hook"));
+      },
+      nb::arg("get").none(), nb::arg("set").none());
+
+  m.def("recording_push", recording_push, nb::arg("recording").none());
+  m.def("recording_pop", recording_pop);
+  m.def("recording", recording);
+  m.def("grad_enabled", [] { return thread_state().grad_enabled; });
+  m.def("set_grad_enabled", [](bool on) { thread_state().grad_enabled = on; }, nb::arg("enabled"));
+
+  m.def("empty", empty, nb::arg("shape"), nb::arg("dtype"));
+  m.def("from_bytes", from_bytes, nb::arg("data"), nb::arg("dtype"), nb::arg("shape"));
+  m.def("from_numpy", [](nb::handle o) { return nb::steal(tensor_from_buffer(o.ptr())); }, nb::arg("array"));
+  m.def("from_buffer", [](nb::handle o) { return nb::steal(tensor_from_buffer(o.ptr())); }, nb::arg("buffer"));
+  m.def("from_dlpack", [](nb::handle o) { return nb::steal(tensor_from_dlpack(o.ptr())); }, nb::arg("object"));
+  m.def("strided", strided, nb::arg("tensor"), nb::arg("shape"), nb::arg("strides"), nb::arg("offset_delta") = 0);
+  m.def("alias", alias, nb::arg("tensor"));
+  m.def("reinterpret", reinterpret, nb::arg("tensor"), nb::arg("dtype"));
+  m.def("virtual", make_virtual, nb::arg("dtype"), nb::arg("shape"), nb::arg("strides").none() = nb::none());
+  m.def("resolve", resolve, nb::arg("tensor"), nb::arg("source"));
+  m.def("set_storage", set_storage, nb::arg("tensor"), nb::arg("source"));
+  m.def("bump_version", bump_version, nb::arg("tensor"), nb::arg("op"));
+  m.def("is_plain", is_plain, nb::arg("object").none());
+
+  m.def("set_blas",
+        [](uintptr_t s, uintptr_t d) { set_blas(reinterpret_cast<void*>(s), reinterpret_cast<void*>(d)); },
+        nb::arg("sgemm"), nb::arg("dgemm"));
+  m.def("set_num_threads", [](int n) { set_num_threads(n); }, nb::arg("n"), nb::call_guard<nb::gil_scoped_release>());
+  m.def("get_num_threads", num_threads);
+  m.def("counters", counters);
+  m.def("memory_stats", memory);
+  m.def("reset_peak_memory", reset_peak_memory);
+  m.def("empty_cache", empty_cache);
+  m.def("set_cache_limit", set_cache_limit, nb::arg("nbytes"));
+  m.def("profile", [](bool on) { profiling.store(on); }, nb::arg("on"));
+  m.def("take_profile", take_profile);
+}
+
+}  // namespace
+}  // namespace weft
+
+NB_MODULE(_native, m) {
+  using namespace weft;
+  // Plans and handles live as long as the process; that they are still there at exit is no leak.
+  nb::set_leak_warnings(false);
+  release_object = [](void* object) { Py_DECREF(static_cast<PyObject*>(object)); };
+  remember_main_thread();
+  make_tensor_type(m.ptr());
+  make_grad_node_type(m.ptr());
+  make_op_handle_type(m.ptr());
+  bind_classes(m);
+  bind_functions(m);
+}

@@ -1,0 +1,256 @@
+// How the pool hands out a range. `gate` holds, in one word, the number of the current range, whether it may still be
+// entered, and how many workers have entered. A worker enters by one compare-and-swap, so a worker that wakes late finds
+// the gate closed (or the next range) and never touches a range that has been returned from; the caller waits only for
+// the workers that did enter.
+#include "pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <stdexcept>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "fork.h"
+
+namespace weft {
+namespace {
+
+constexpr uint64_t open_bit = uint64_t{1} << 31, entered_mask = open_bit - 1;
+constexpr int spins = 2000;  // about 30 us of pauses
+constexpr int chunks_per_thread = 4;
+
+inline void pause_cpu() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+int cpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+class Pool {
+ public:
+  explicit Pool(int threads) : threads_(threads) {}
+
+  // False: another range is running, or this pool cannot help; the caller runs the range itself.
+  bool try_run(int64_t total, int64_t chunk, ChunkFn run, void* context, const Poll* poll, bool& completed) {
+    if (busy_.exchange(true, std::memory_order_acquire)) return false;
+    if (workers_.empty() && !start()) {
+      busy_.store(false, std::memory_order_release);
+      return false;
+    }
+    run_ = run, context_ = context, total_ = total, chunk_ = chunk;
+    next_.store(0, std::memory_order_relaxed);
+    left_.store(0, std::memory_order_relaxed);
+    const uint64_t range = (gate_.load(std::memory_order_relaxed) >> 32) + 1;
+    gate_.store(range << 32 | open_bit, std::memory_order_seq_cst);
+    if (sleeping_.load(std::memory_order_seq_cst) > 0) {
+      std::lock_guard lock(mutex_);
+      wake_.notify_all();
+    }
+    completed = work(poll);
+    const uint64_t entered = gate_.fetch_and(~open_bit, std::memory_order_acq_rel) & entered_mask;
+    wait_for(entered);
+    busy_.store(false, std::memory_order_release);
+    return true;
+  }
+
+  void resize(int threads) {
+    while (busy_.exchange(true, std::memory_order_acquire)) std::this_thread::yield();
+    stop();
+    threads_.store(threads);
+    busy_.store(false, std::memory_order_release);
+  }
+
+  // At exit: joins the workers, so that none runs while the process is torn down, and stays busy for ever, so that what
+  // still runs in other threads runs there. A range that lasts longer than a second is left alone.
+  void close() {
+    for (int waited = 0; busy_.exchange(true, std::memory_order_acquire); ++waited) {
+      if (waited == 1000) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    stop();
+  }
+
+  int threads() const { return threads_.load(std::memory_order_relaxed); }
+
+ private:
+  // Ends the threads. Only for whoever holds the pool (busy).
+  void stop() {
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+      wake_.notify_all();
+    }
+    for (std::thread& t : workers_) t.join();
+    workers_.clear();
+    stopping_ = false;
+  }
+
+  bool start() {
+    // Signals are for Python's threads.
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    try {
+      for (int i = 1; i < threads(); ++i) workers_.emplace_back([this] { serve(); });
+    } catch (const std::system_error&) {  // no more threads to be had: work with those there are
+    }
+    pthread_sigmask(SIG_SETMASK, &old, nullptr);
+    return !workers_.empty();
+  }
+
+  // Takes chunks until none is left. Only the caller polls; once told to stop it hands out no more.
+  bool work(const Poll* poll) {
+    for (;;) {
+      const int64_t begin = next_.fetch_add(chunk_, std::memory_order_relaxed);
+      if (begin >= total_) return true;
+      run_(context_, begin, std::min(begin + chunk_, total_));
+      if (poll && poll->ask(poll->context)) {
+        next_.store(total_, std::memory_order_relaxed);
+        return false;
+      }
+    }
+  }
+
+  void wait_for(uint64_t entered) {
+    for (int i = 0; i < spins; ++i) {
+      if (left_.load(std::memory_order_acquire) == entered) return;
+      pause_cpu();
+    }
+    std::unique_lock lock(mutex_);
+    caller_waits_.store(true, std::memory_order_seq_cst);
+    done_.wait(lock, [&] { return left_.load(std::memory_order_seq_cst) == entered; });
+    caller_waits_.store(false, std::memory_order_relaxed);
+  }
+
+  void serve() {
+    uint64_t seen = 0;  // the last range this worker entered or found closed
+    while (uint64_t gate = wait_for_range(seen)) {
+      seen = gate >> 32;
+      while (gate >> 32 == seen && (gate & open_bit)) {
+        if (!gate_.compare_exchange_weak(gate, gate + 1, std::memory_order_acq_rel)) continue;
+        work(nullptr);
+        left_.fetch_add(1, std::memory_order_seq_cst);
+        if (caller_waits_.load(std::memory_order_seq_cst)) {
+          std::lock_guard lock(mutex_);
+          done_.notify_one();
+        }
+        break;
+      }
+    }
+  }
+
+  // The gate of a range after `seen`; 0 when the pool stops.
+  uint64_t wait_for_range(uint64_t seen) {
+    for (int i = 0; i < spins; ++i) {
+      const uint64_t gate = gate_.load(std::memory_order_acquire);
+      if (gate >> 32 != seen && (gate & open_bit)) return gate;
+      pause_cpu();
+    }
+    std::unique_lock lock(mutex_);
+    sleeping_.fetch_add(1, std::memory_order_seq_cst);
+    uint64_t gate = 0;
+    wake_.wait(lock, [&] {
+      gate = gate_.load(std::memory_order_seq_cst);
+      return stopping_ || (gate >> 32 != seen && (gate & open_bit));
+    });
+    sleeping_.fetch_sub(1, std::memory_order_relaxed);
+    return stopping_ ? 0 : gate;
+  }
+
+  std::atomic<int> threads_;
+  std::vector<std::thread> workers_;
+  std::atomic<bool> busy_{false};
+
+  // The current range; written only while the gate is closed and nobody is inside.
+  ChunkFn run_ = nullptr;
+  void* context_ = nullptr;
+  int64_t total_ = 0, chunk_ = 1;
+
+  alignas(64) std::atomic<uint64_t> gate_{0};
+  alignas(64) std::atomic<int64_t> next_{0};
+  alignas(64) std::atomic<uint64_t> left_{0};
+  alignas(64) std::atomic<int> sleeping_{0};
+  std::atomic<bool> caller_waits_{false};
+  std::mutex mutex_;
+  std::condition_variable wake_, done_;
+  bool stopping_ = false;
+};
+
+std::atomic<Pool*> current_pool{nullptr};
+std::mutex make_mutex;
+
+// The child of a fork has no workers: it forgets the pool (its memory is lost, a few hundred bytes) and makes another.
+void forget_pool() {
+  Pool* old = current_pool.load();
+  if (old) current_pool.store(new Pool(old->threads()));
+}
+
+struct ForkAndExit {
+  ForkAndExit() {
+    lock_over_fork(make_mutex);
+    after_fork_in_child(forget_pool);
+  }
+  ~ForkAndExit() {
+    if (Pool* p = current_pool.load()) p->close();
+  }
+};
+
+Pool& pool() {
+  if (Pool* p = current_pool.load(std::memory_order_acquire)) return *p;
+  static ForkAndExit fork_and_exit;
+  std::lock_guard lock(make_mutex);
+  if (!current_pool.load()) current_pool.store(new Pool(cpus()), std::memory_order_release);
+  return *current_pool.load();
+}
+
+}  // namespace
+
+bool parallel_for(int64_t total, int64_t grain, ChunkFn run, void* context, const Poll* poll) {
+  if (total <= 0) return true;
+  grain = std::max<int64_t>(grain, 1);
+  if (total <= grain) {
+    run(context, 0, total);
+    return true;
+  }
+  Pool& p = pool();
+  const int threads = p.threads();
+  const int64_t parts = static_cast<int64_t>(threads) * chunks_per_thread;
+  int64_t chunk = std::max(grain, total / parts + (total % parts != 0));
+  if (chunk > 1024) chunk = (chunk + 63) & ~int64_t{63};  // neighbours then share no cache line
+  bool completed = true;
+  if (threads > 1 && total > chunk && p.try_run(total, chunk, run, context, poll, completed)) return completed;
+  if (!poll) {
+    run(context, 0, total);
+    return true;
+  }
+  for (int64_t begin = 0; begin < total; begin += chunk) {
+    run(context, begin, std::min(begin + chunk, total));
+    if (poll->ask(poll->context)) return false;
+  }
+  return true;
+}
+
+int num_threads() { return pool().threads(); }
+
+void set_num_threads(int n) {
+  if (n < 1 || n > 1024) throw std::invalid_argument("The number of threads must be between 1 and 1024.");
+  pool().resize(n);
+}
+
+}  // namespace weft

@@ -1,0 +1,27 @@
+// The thread pool: fork-join over the chunks of a range. Threads start on first use, spin a short while for the next
+// range and then sleep, and are made anew in the child of a fork. One range runs at a time: a caller that finds the pool
+// busy runs its range itself, so that callers in many Python threads never wait for one another.
+#pragma once
+
+#include <cstdint>
+
+namespace weft {
+
+using ChunkFn = void (*)(void* context, int64_t begin, int64_t end);
+
+// Asked now and then, on the calling thread, whether to stop early. Null: never.
+struct Poll {
+  bool (*ask)(void* context) = nullptr;
+  void* context = nullptr;
+};
+
+// Calls run(context, begin, end) over chunks that cover [0, total), each of at least `grain` (the last may be shorter),
+// on the calling thread and the pool; returns when all are done. False: the poll asked to stop and chunks were left out.
+bool parallel_for(int64_t total, int64_t grain, ChunkFn run, void* context, const Poll* poll = nullptr);
+
+// The number of threads that share a range, the caller included. The default is the number of CPUs this process may use.
+int num_threads();
+// Throws std::invalid_argument unless 1 <= n <= 1024. Waits for a range that is running.
+void set_num_threads(int n);
+
+}  // namespace weft
