@@ -218,9 +218,7 @@ class Body:
             case Index():
                 text = f"base{i}" if position == "0" else f"base{i} + {position}"
             case Scalar():
-                text = (
-                    f"p{i} != 0" if dtype is bool_ else rounded(dtype, f"float32(p{i})" if dtype.is_half else f"p{i}")
-                )
+                text = f"p{i} != 0" if dtype is bool_ else f"to_{dtype.name}(p{i})" if dtype.is_half else f"p{i}"
             case LoadAt():
                 at = " + ".join(f"v{v} * s{i}_{d}" for d, v in enumerate(instr.indices)) or "0"
                 text = widened(dtype, f"b{instr.buffer}[{at}]")
@@ -231,8 +229,7 @@ class Body:
             case Apply(op="copy"):
                 text = f"v{instr.args[0]}"
             case Apply(op="cast"):
-                text = f"cast(v{instr.args[0]}, {variable_type(dtype)})"
-                text = text if self.types[instr.args[0]] is dtype else rounded(dtype, text)
+                text = f"to_{dtype.name}(v{instr.args[0]})"
             case Apply():
                 if not self.bodies.get(instr.op):
                     raise ValueError(f"op {instr.op!r} of {self.kernel} has no kernel body")
