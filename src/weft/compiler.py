@@ -1,0 +1,86 @@
+"""From a graph to a program that runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from weft import config
+from weft.codegen import Compiled
+from weft.ir.graph import Graph
+from weft.passes.pipeline import optimise
+from weft.passes.schedule import Schedule, schedule
+from weft.runtime.program import assemble
+
+#: Programs built so far in this process.
+programs = 0
+
+
+@dataclass(slots=True)
+class Executable:
+    """A compiled graph. ``program`` is what runs; the rest tells how it came about."""
+
+    program: Any
+    graph: Graph
+    optimised: Graph
+    #: (pass, nodes after it, milliseconds); the last rows are scheduling and compiling, without a node count (-1).
+    passes: list[tuple[str, int, float]]
+    kernels: list[Compiled]
+    schedule: Schedule
+
+    @property
+    def launches(self) -> int:
+        """Kernels and products that a run launches."""
+        return len(self.schedule.instrs)
+
+    @property
+    def temporary_bytes(self) -> int:
+        """Bytes that a run needs besides its results."""
+        return self.schedule.arena
+
+
+def compile_graph(graph: Graph, name: str = "") -> Executable:
+    """Optimise, schedule and compile a graph.
+
+    Args:
+        graph: what to compute.
+        name: what profiles and messages call the program.
+    """
+    global programs
+    settings = config.current()
+    if settings.verify:
+        from weft.ir.verify import verify
+
+        verify(graph)
+    optimised, log = optimise(graph)
+    if settings.verify and log:
+        verify(optimised)
+    start = time.perf_counter()
+    plan = schedule(optimised)
+    scheduled = time.perf_counter()
+    log.append(("schedule", -1, (scheduled - start) * 1e3))
+    program, kernels = assemble(plan, name)
+    log.append(("compile", -1, (time.perf_counter() - scheduled) * 1e3))
+    programs += 1
+    executable = Executable(program, graph, optimised, log, kernels, plan)
+    if settings.show:
+        _show(executable, name, settings.show)
+    return executable
+
+
+def _show(executable: Executable, name: str, what: tuple[str, ...]) -> None:
+    from weft.ir.printer import text
+
+    say = sys.stderr.write
+    if "graph" in what:
+        say(f"graph {name}\n{text(executable.graph)}\noptimised\n{text(executable.optimised)}\n")
+    if "passes" in what:
+        for row, nodes, ms in executable.passes:
+            say(f"{row:12} {'' if nodes < 0 else nodes:>6} {ms:9.3f} ms\n")
+    if "schedule" in what:
+        say(f"schedule {name}\n{executable.schedule}\n")
+    if "kernels" in what:
+        for kernel in executable.kernels:
+            say(f"{kernel.source}\n")

@@ -1,0 +1,193 @@
+"""The interpreter: what a graph means, in NumPy, one node at a time. The tests' oracle; nothing else runs it.
+
+Reductions follow the fixed order that `weft.ir.kernel.Kernel` lays down, so that an interpreted result can be compared bit for
+bit wherever NumPy's elementwise functions agree with the kernels'. Values of bfloat16, which NumPy lacks, are held as float32
+arrays of representable values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from weft.dtypes import DType, bfloat16, bool_
+from weft.ir.graph import Graph
+from weft.ir.kernel import BLOCK, LANES, OUTER_BLOCK
+from weft.ir.node import Node, const_value
+
+
+def interpret(
+    graph: Graph, arrays: Sequence[np.ndarray], scalars: Sequence[bool | int | float] = ()
+) -> tuple[list[np.ndarray], dict[int, np.ndarray]]:
+    """The outputs of a graph, and the value that each written input slot ends up with.
+
+    ``arrays[k]`` has the shape of input k; its strides do not matter. Nothing passed in is modified.
+
+    Raises:
+        IndexError: a check_index found an index out of range.
+    """
+    values: dict[Node, np.ndarray] = {}
+    with np.errstate(all="ignore"):
+        for node in graph.nodes:
+            values[node] = evaluate(node, [values[i] for i in node.inputs], arrays, scalars)
+    outputs = [np.array(values[n]) for n in graph.outputs]
+    return outputs, {w.slot: np.array(values[w.value]) for w in graph.writes}
+
+
+def held_as(dtype: DType) -> np.dtype:
+    """The NumPy type in which the interpreter holds values of a type."""
+    return np.dtype(np.float32) if dtype is bfloat16 else dtype.numpy
+
+
+def evaluate(
+    node: Node, args: list[np.ndarray], arrays: Sequence[np.ndarray], scalars: Sequence[bool | int | float]
+) -> np.ndarray:
+    """The value of one node from those of its operands."""
+    from weft.ops.registry import OPS  # a layer above
+
+    op = node.op
+    record = OPS.get(op)
+    if op == "input":
+        slot, _ = node.attrs
+        return np.array(arrays[slot], dtype=held_as(node.dtype)).reshape(node.shape)
+    if op == "const":
+        return rounded(np.array(const_value(node)), node.dtype)
+    if op == "scalar":
+        return rounded(np.array(scalars[node.attrs[0]]), node.dtype)
+    if op == "iota":
+        return np.arange(node.shape[0], dtype=np.int64)
+    if record is None:
+        raise NotImplementedError(f"{op} is no op of the registry.")
+    if record.kind == "elementwise":
+        return elementwise(op, args, node.dtype)
+    if record.kind == "reduction":
+        lo, hi = node.attrs
+        x = args[0]
+        outer = int(np.prod(node.shape[hi:], dtype=np.int64)) > 1
+        kept = int(np.prod(x.shape[:lo], dtype=np.int64))
+        flat = x.reshape(kept, int(np.prod(x.shape[lo:hi], dtype=np.int64)), int(np.prod(x.shape[hi:], dtype=np.int64)))
+        return reduce_ordered(op.removeprefix("reduce_"), flat, outer, node.dtype).reshape(node.shape)
+    assert record.reference is not None
+    if record.kind == "movement":
+        return np.asarray(record.reference(args[0], attrs=node.attrs)).reshape(node.shape)
+    if record.kind == "matmul":
+        return np.matmul(*args).astype(held_as(node.dtype))
+    return np.asarray(record.reference(*args, attrs=node.attrs), dtype=held_as(node.dtype)).reshape(node.shape)
+
+
+def elementwise(op: str, args: Sequence[np.ndarray], dtype: DType) -> np.ndarray:
+    """The result of an elementwise op, of the given type: 16-bit floats are computed in float32 and rounded."""
+    from weft.ops.registry import OPS
+
+    wide = [a.astype(np.float32) if a.dtype == np.float16 else a for a in args]
+    if op == "cast":
+        return cast(wide[0], dtype)
+    reference: Any = OPS[op].reference
+    if reference is None:
+        raise NotImplementedError(f"The record of {op} has no reference.")
+    out = np.asarray(reference(*wide))
+    return rounded(out, dtype)
+
+
+def rounded(x: np.ndarray, dtype: DType) -> np.ndarray:
+    """An array as it is held for a type, rounded to it."""
+    if dtype is bfloat16:
+        return to_bfloat16(x.astype(np.float32))
+    if dtype.is_half:
+        return x.astype(np.float32).astype(np.float16)
+    return x.astype(dtype.numpy)
+
+
+def to_bfloat16(x: np.ndarray) -> np.ndarray:
+    """float32 values rounded to the nearest that bfloat16 has, ties to even."""
+    bits = np.ascontiguousarray(x).view(np.uint32).astype(np.uint64)
+    bits = (bits + 0x7FFF + ((bits >> np.uint64(16)) & np.uint64(1))) & np.uint64(0xFFFF0000)
+    out = bits.astype(np.uint32).view(np.float32).reshape(x.shape)
+    return np.where(np.isnan(x), x, out)
+
+
+def cast(x: np.ndarray, dtype: DType) -> np.ndarray:
+    """Conversion as kernels do it: float to integer truncates, saturates, and takes NaN to 0."""
+    if dtype is bool_:
+        return x != 0
+    if x.dtype.kind == "f" and dtype.is_integer:
+        info = np.iinfo(dtype.numpy)
+        wide = x.astype(np.float64)
+        inside = np.where(np.isnan(wide), 0.0, np.clip(np.trunc(wide), float(info.min), float(info.max)))
+        top = inside >= float(info.max)
+        return np.where(top, info.max, np.where(top, 0, inside).astype(dtype.numpy)).astype(dtype.numpy)
+    return rounded(x, dtype)
+
+
+# Reductions in the fixed order
+
+
+def reduce_ordered(op: str, x: np.ndarray, outer: bool, dtype: DType) -> np.ndarray:
+    """Reduce the middle axis of a (kept, reduced, kept) array in the order of ``inner`` or ``outer`` kernels."""
+    if op in ("argmax", "argmin"):
+        return _arg(op, x)
+    if op in ("any", "all"):
+        truth = x != 0
+        return truth.any(axis=1) if op == "any" else truth.all(axis=1)
+    wide = x.astype(np.float32) if x.dtype == np.float16 else x
+    length = x.shape[1]
+    total: np.ndarray | None = None
+    step = OUTER_BLOCK if outer else BLOCK
+    for start in range(0, length, step):
+        block = wide[:, start : start + step]
+        part = _outer_block(op, block) if outer else _inner_block(op, block)
+        total = part if total is None else combine(op, total, part)
+    if total is None:
+        total = np.full((x.shape[0], x.shape[2]), identity(op, wide.dtype), dtype=wide.dtype)
+    return rounded(total, dtype)
+
+
+def combine(op: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Two partial results made one."""
+    if op == "sum":
+        return np.add(a, b)
+    if op == "prod":
+        return np.multiply(a, b)
+    return np.maximum(a, b) if op == "max" else np.minimum(a, b)
+
+
+def identity(op: str, dtype: np.dtype) -> Any:
+    """What a reduction starts from."""
+    if op in ("sum", "prod"):
+        return dtype.type(op == "prod")
+    if dtype.kind == "b":
+        return op == "min"
+    if dtype.kind == "f":
+        return dtype.type(-np.inf if op == "max" else np.inf)
+    return np.iinfo(dtype).min if op == "max" else np.iinfo(dtype).max
+
+
+def _inner_block(op: str, block: np.ndarray) -> np.ndarray:
+    kept, length, last = block.shape
+    rows = -(-length // LANES)
+    padded = np.full((kept, rows * LANES, last), identity(op, block.dtype), dtype=block.dtype)
+    padded[:, :length] = block
+    lanes = np.full((kept, LANES, last), identity(op, block.dtype), dtype=block.dtype)
+    for k in range(rows):
+        lanes = combine(op, lanes, padded[:, k * LANES : (k + 1) * LANES])
+    half = LANES // 2
+    while half:
+        lanes = combine(op, lanes[:, :half], lanes[:, half : 2 * half])
+        half //= 2
+    return lanes[:, 0]
+
+
+def _outer_block(op: str, block: np.ndarray) -> np.ndarray:
+    total = np.full((block.shape[0], block.shape[2]), identity(op, block.dtype), dtype=block.dtype)
+    for k in range(block.shape[1]):
+        total = combine(op, total, block[:, k])
+    return total
+
+
+def _arg(op: str, x: np.ndarray) -> np.ndarray:
+    return np.asarray(x.argmax(axis=1) if op == "argmax" else x.argmin(axis=1), dtype=np.int64)
+
+
+__all__ = ["combine", "elementwise", "evaluate", "held_as", "identity", "interpret", "reduce_ordered", "rounded"]

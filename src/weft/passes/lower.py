@@ -1,0 +1,437 @@
+"""Lowering: a group of loops becomes a nest, and a nest with buffers becomes a `Kernel` with its parameters.
+
+A nest still names memory by what is in it ("n", node), ("in", slot) or ("out", k), so that the memory plan can look at who reads
+and writes what, and how. Its loops are canonical: adjacent loops that every access walks through without a jump are one loop,
+there is no loop of size 1, and the reduced ones are a single loop.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from weft.dtypes import DType, bfloat16, float16
+from weft.ir import kernel as K
+from weft.ir.graph import Graph
+from weft.ir.node import Node, const_value
+from weft.passes.fuse import Fusion
+from weft.passes.groups import Constraints, Group, Key, Port, Retry, Sinks
+from weft.passes.indexmap import IndexMap, Linear, Space, is_row_major
+
+#: What memory holds: ("n", node), ("in", slot), ("out", k).
+Place = tuple[str, Node | int]
+
+
+@dataclass(slots=True)
+class Step:
+    """One instruction of a nest: what `weft.ir.kernel` has under the same name, with a place for a buffer."""
+
+    name: str
+    args: tuple[int, ...] = ()
+    op: str = ""
+    dtype: DType | None = None
+    place: Place | None = None
+    offset: int = 0
+    strides: tuple[int, ...] = ()  # along the nest's loops; of loadat and storeat: along the buffer's axes
+    node: Node | None = None  # of a scalar
+    linear: Linear | None = None
+    accumulate: bool = False
+
+
+@dataclass(slots=True)
+class Nest:
+    """A kernel before memory is planned. ``dims`` and ``sizes`` describe its loops as in `Kernel`."""
+
+    group: Group
+    form: str = "map"
+    dims: str = ""
+    sizes: tuple[int, ...] = ()
+    steps: list[Step] = field(default_factory=list)
+    stores: list[Step] = field(default_factory=list)
+    varies: list[bool] = field(default_factory=list)
+    depth: list[int] = field(default_factory=list)  # reductions, one inside another, behind each value
+
+    @property
+    def fallible(self) -> bool:
+        return any(s.op == "check_index" for s in self.steps)
+
+    @property
+    def work(self) -> int:
+        """Elements times instructions."""
+        n = 1
+        for s in self.sizes:
+            n *= s
+        return n * (len(self.steps) + len(self.stores))
+
+
+def lower(graph: Graph, sinks: Sinks, fusion: Fusion, group: Group, constraints: Constraints) -> Nest:
+    """The nest of a group of loops. Raises `Retry` where its loops cannot be made canonical."""
+    return _Lowering(graph, sinks, fusion, group, constraints).nest
+
+
+class _Lowering:
+    def __init__(self, graph: Graph, sinks: Sinks, fusion: Fusion, group: Group, constraints: Constraints) -> None:
+        self.graph, self.sinks, self.fusion, self.group = graph, sinks, fusion, group
+        self.space: Space = group.space
+        self.nest = Nest(group)
+        self.values: dict[Key, int] = {}
+        self.known: dict[tuple, int] = {}
+        written = self._destinations()  # may divide loops, so before anything else
+        resolve = self.space.resolve
+        self.items = {
+            (node, resolve(m)): inputs and [(x, resolve(i)) for x, i in inputs]
+            for (node, m), inputs in group.items.items()
+        }
+        self.sources = {(node, resolve(m)): port for (node, m), port in group.sources.items()}
+        if group.update is not None:
+            self._update()
+        for (node, m), extra in zip(group.stores, written, strict=True):
+            value = self._value((node, resolve(m)))
+            self._store(("n", node), self.space.position(resolve(m)), value, node.dtype)
+            for place, at, strides in extra:
+                self._store(place, self.space.linear(resolve(at), strides), value, node.dtype)
+        self._classify()
+        self._loops(constraints)
+
+    def _destinations(self) -> list[list[tuple[Place, IndexMap, list[int]]]]:
+        """Where each stored node must go besides its own memory: further outputs, and inputs."""
+        result = []
+        for node, m in self.group.stores:
+            extra: list[tuple[Place, IndexMap, list[int]]] = []
+            outs = 0
+            for kind, k in self.sinks.of.get(node, ()):
+                m = self.space.resolve(m)
+                if kind == "out":
+                    outs += 1
+                    if outs > 1:
+                        extra.append((("out", k), m, _steps(m.shape)))
+                else:
+                    given = self.graph.inputs[k]
+                    at: IndexMap | None = m
+                    strides = list(given.strides)
+                    if is_row_major(given.shape, given.strides):
+                        strides = _steps(m.shape)
+                    else:
+                        at = self.space.reshaped(m, given.shape)
+                    if at is not None:
+                        extra.append((("in", k), at, strides))
+            result.append(extra)
+        return result
+
+    # Values
+
+    def _value(self, key: Key) -> int:
+        """The step that computes a value, after those that it needs; without recursion, since chains may be long."""
+        values = self.values
+        todo = [key]
+        while todo:
+            top = todo[-1]
+            if top in values:
+                todo.pop()
+                continue
+            inputs = self.items[top]
+            missing = [k for k in inputs if k not in values] if inputs else ()
+            if missing:
+                todo.extend(reversed(missing))
+                continue
+            todo.pop()
+            values[top] = self._make(top, inputs)
+        return values[key]
+
+    def _make(self, key: Key, inputs: list[Key] | None) -> int:
+        node, m = key
+        if inputs is None:
+            return self._load(node, m)
+        op = node.op
+        kind = self.fusion.kinds[node]
+        if kind == "leaf" and not inputs:
+            if op == "iota":
+                at = self.space.position(m)
+                return self._once(("index", *_terms(at)), Step("index", dtype=node.dtype, linear=at))
+            return self._once(("scalar", node), Step("scalar", dtype=node.dtype, node=node))
+        if kind == "leaf" or kind == "movement" or op == "copy":
+            return self.values[inputs[0]]
+        args = tuple(self.values[k] for k in inputs)
+        if kind == "gather":
+            place, offset, strides = place_of(self.sources[key])
+            step = Step("loadat", args, dtype=node.dtype, place=place, offset=offset, strides=strides)
+            return self._once(("loadat", place, offset, strides, args), step)
+        if kind == "reduction":
+            op = op.removeprefix("reduce_")
+            return self._once(("reduce", op, args, node.dtype), Step("reduce", args, op, node.dtype))
+        return self._once(("apply", op, args, node.dtype), Step("apply", args, op, node.dtype))
+
+    def _load(self, node: Node, m: IndexMap) -> int:
+        place: Place
+        if node.op == "input":
+            slot, strides = node.attrs
+            place = ("in", slot)
+            if is_row_major(node.shape, strides):
+                at = self.space.position(m)
+            else:
+                found = self.space.reshaped(m, node.shape)
+                assert found is not None
+                at = self.space.linear(found, strides)
+        else:
+            place = ("n", node)
+            at = self.space.position(m)
+        return self._once(
+            ("load", place, *_terms(at)), Step("load", dtype=node.dtype, place=place, offset=at.offset, linear=at)
+        )
+
+    def _once(self, key: tuple, step: Step) -> int:
+        found = self.known.get(key)
+        if found is None:
+            found = self.known[key] = len(self.nest.steps)
+            self.nest.steps.append(step)
+        return found
+
+    def _store(self, place: Place, at: Linear, value: int, dtype: DType) -> None:
+        self.nest.stores.append(Step("store", (value,), dtype=dtype, place=place, offset=at.offset, linear=at))
+
+    def _update(self) -> None:
+        """The store of an assign or a scatter, into the memory of its base."""
+        update = self.group.update
+        assert update is not None
+        node = self.group.node
+        resolve = self.space.resolve
+        value, *index = [self._value((x, resolve(m))) for x, m in update]
+        if node.op == "assign":
+            offset, strides = node.attrs
+            at = self.space.linear(resolve(update[0][1]), strides)
+            at.offset += offset
+            self._store(("n", node), at, value, node.dtype)
+        else:
+            self.nest.stores.append(
+                Step(
+                    "storeat",
+                    (value, *index),
+                    dtype=node.dtype,
+                    place=("n", node),
+                    strides=tuple(_steps(node.shape)),
+                    accumulate=node.op == "scatter_add",
+                )
+            )
+
+    # Loops
+
+    def _classify(self) -> None:
+        """Which values change along the reduced loops, how deep in reductions they are, and with that the form."""
+        nest, space = self.nest, self.space
+        reduced = set(space.reduced or ())
+        varies, depth = nest.varies, nest.depth
+        row = False
+        for step in nest.steps:
+            inner = max((depth[a] for a in step.args), default=0)
+            if step.linear is not None:
+                varies.append(not reduced.isdisjoint(step.linear.coefficients))
+            elif step.name == "reduce":
+                row |= inner > 0
+                inner += 1
+                varies.append(False)
+            else:
+                varies.append(any(varies[a] for a in step.args))
+            depth.append(inner)
+        for store in nest.stores:
+            if store.linear is not None and depth[store.args[0]] > 0:
+                row |= not reduced.isdisjoint(store.linear.coefficients)
+        if any(s.name == "reduce" for s in nest.steps):
+            nest.form = "outer" if self.group.form == "outer" else "row" if row else "reduce"
+        elif space.reduced:
+            if all(s.linear and not reduced.isdisjoint(s.linear.coefficients) for s in nest.stores):
+                space.kept += space.reduced
+                space.reduced = None
+            else:
+                nest.form = "row"
+        if nest.form == "outer" and row:
+            raise AssertionError(f"{self.group} needs the result of an outer reduction at each element")
+
+    def _loops(self, constraints: Constraints) -> None:
+        nest, space = self.nest, self.space
+        walks = [s.linear.coefficients for s in (*nest.steps, *nest.stores) if s.linear is not None]
+        kept = joined(space.kept, space.sizes, walks)
+        if space.reduced:
+            along = joined(space.reduced, space.sizes, walks)
+            if len(along) != 1:
+                self._retry(constraints)
+            if nest.form == "outer":
+                loops, nest.dims = [*kept[:-1], along[0], kept[-1]], "o" * (len(kept) - 1) + "ri"
+            else:
+                loops, nest.dims = [*kept, along[0]], "o" * len(kept) + "r"
+        else:
+            loops, nest.dims = kept, "o" * len(kept)
+        if not loops:  # one position: as a loop over contiguous elements, of which there is one
+            nest.dims, nest.sizes = "o", (1,)
+            for step in (*nest.steps, *nest.stores):
+                if step.linear is not None:
+                    step.strides = (1,)
+                    step.offset = step.linear.offset
+            return
+        nest.sizes = tuple(size for _, size in loops)
+        for step in (*nest.steps, *nest.stores):
+            if step.linear is not None:
+                step.strides = tuple(step.linear.coefficients.get(loop, 0) for loop, _ in loops)
+                step.offset = step.linear.offset
+
+    def _retry(self, constraints: Constraints) -> None:
+        """The reduced axes are not one loop: keep rows apart from their reductions, then give operands memory."""
+        group = self.group
+        if self.nest.form == "row" and group.node not in constraints.no_rows:
+            constraints.no_rows.add(group.node)
+            raise Retry
+        before = len(constraints.stored)
+        for node in group.reductions:
+            x = node.inputs[0]
+            while x.op == "reshape":
+                x = x.inputs[0]
+            constraints.stored.add(x)
+        if len(constraints.stored) == before:
+            raise AssertionError(f"the reduced axes of {group} are not one loop")
+        raise Retry
+
+
+def joined(loops: list[int], sizes: list[int], walks: list[dict[int, int]]) -> list[tuple[int, int]]:
+    """Adjacent loops made one where every walk allows it: (the innermost loop of each, the size)."""
+    result: list[tuple[int, int]] = []
+    for loop in reversed(loops):
+        if result:
+            inner, n = result[-1]
+            if all(w.get(loop, 0) == w.get(inner, 0) * n for w in walks):
+                result[-1] = (inner, n * sizes[loop])
+                continue
+        result.append((loop, sizes[loop]))
+    result.reverse()
+    return result
+
+
+def _terms(at: Linear) -> tuple:
+    return at.offset, tuple(sorted(at.coefficients.items()))
+
+
+def _steps(shape: tuple[int, ...]) -> list[int]:
+    from weft.passes.indexmap import row_major_strides
+
+    return row_major_strides(shape)
+
+
+def place_of(port: Port) -> tuple[Place, int, tuple[int, ...]]:
+    """Where an operand that is memory lies: the place, and its offset and strides along its own axes."""
+    base, m, space = port.base, port.map, port.space
+    assert base is not None and m is not None
+    place: Place = ("in", base.attrs[0]) if base.op == "input" else ("n", base)
+    if not base.size:
+        return place, 0, (0,) * len(port.node.shape)
+    if base.op == "input":
+        strides = base.attrs[1]
+        if not is_row_major(base.shape, strides):
+            found = space.reshaped(m, base.shape)
+            assert found is not None
+            at = space.linear(found, strides)
+        else:
+            at = space.position(m)
+    else:
+        at = space.position(m)
+    loops = iter(space.kept)
+    return place, at.offset, tuple(0 if n == 1 else at.coefficients.get(next(loops), 0) for n in port.node.shape)
+
+
+# Kernels
+
+
+@dataclass(slots=True)
+class Call:
+    """A kernel with what it is called with. ``buffers``: (program buffer, byte offset) for each of the kernel's."""
+
+    kernel: K.Kernel
+    buffers: list[tuple[int, int]]
+    params: list[int]
+    patches: list[tuple[int, int]]
+    sizes: tuple[int, ...]
+
+
+def finish(nest: Nest, buffer_of: Callable[[Place], int]) -> Call:
+    """The kernel of a nest whose places have buffers in the program."""
+    numbers: dict[tuple[int, int], int] = {}
+    dtypes: list[DType] = []
+    body: list[K.Instr] = []
+    params: list[int] = list(nest.sizes)
+    patches: list[tuple[int, int]] = []
+
+    def buffer(step: Step) -> int:
+        assert step.place is not None and step.dtype is not None
+        key = (buffer_of(step.place), step.offset * step.dtype.itemsize)
+        found = numbers.get(key)
+        if found is None:
+            found = numbers[key] = len(numbers)
+            dtypes.append(step.dtype)
+        return found
+
+    def access(step: Step) -> str:
+        text = ""
+        last = len(step.strides) - 1
+        for d, stride in enumerate(step.strides):
+            if stride == 0:
+                text += "b"
+            elif stride == 1 and d == last:
+                text += "c"
+            else:
+                text += "s"
+                params.append(stride)
+        return text
+
+    for step in nest.steps:
+        assert step.dtype is not None
+        match step.name:
+            case "load":
+                body.append(K.Load(buffer(step), access(step)))
+            case "apply":
+                body.append(K.Apply(step.op, step.args, step.dtype))
+            case "scalar":
+                assert step.node is not None
+                if step.node.op == "scalar":
+                    patches.append((len(params), step.node.attrs[0]))
+                    params.append(0)
+                else:
+                    params.append(scalar_bits(step.node))
+                body.append(K.Scalar(step.dtype))
+            case "reduce":
+                body.append(K.Reduce(step.op, step.args[0], step.dtype))
+            case "index":
+                params.append(step.offset)
+                body.append(K.Index(access(step)))
+            case "loadat":
+                params.extend(step.strides)
+                body.append(K.LoadAt(buffer(step), step.args))
+    for step in nest.stores:
+        if step.name == "store":
+            body.append(K.Store(buffer(step), access(step), step.args[0]))
+        else:
+            params.extend(step.strides)
+            body.append(K.StoreAt(buffer(step), step.args[1:], step.args[0], step.accumulate))
+    kernel = K.Kernel(nest.form, nest.dims, tuple(dtypes), tuple(body))
+    return Call(kernel, [key for key in numbers], params, patches, nest.sizes)
+
+
+def scalar_bits(node: Node) -> int:
+    """A constant as a kernel parameter: a float64's bits, rounded to the constant's type, or an int64."""
+    value = const_value(node)
+    if node.dtype.kind == "f":
+        return struct.unpack("<q", struct.pack("<d", rounded(float(value), node.dtype)))[0]
+    value = int(value)
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def rounded(value: float, dtype: DType) -> float:
+    """The nearest number of a floating type, as a Python float."""
+    with np.errstate(over="ignore"):
+        if dtype is float16:
+            return float(np.float16(np.float32(value)))  # twice, as a kernel rounds the numbers it is passed
+        if dtype is bfloat16:
+            bits = int(np.float32(value).view(np.uint32))
+            if value == value:
+                bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000
+            return float(np.uint32(bits).view(np.float32))
+        return float(np.float32(value)) if dtype.itemsize == 4 else value

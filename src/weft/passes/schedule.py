@@ -1,0 +1,309 @@
+"""Scheduling: an optimised graph becomes a list of kernel calls and products over planned buffers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from weft import dtypes
+from weft.dtypes import DType
+from weft.ir import kernel as K
+from weft.ir.graph import Graph
+from weft.ir.node import Where
+from weft.passes.fuse import Fusion
+from weft.passes.groups import Constraints, Group, Layout, Retry, Sinks
+from weft.passes.lower import Call, Nest, Place, finish, lower, place_of
+from weft.passes.memory import Memory, arena, in_place, ordered
+from weft.passes.updates import Updates, reads
+
+#: A matrix operand: buffer, byte offset, strides of the batch axes, of the rows, of the columns (in elements).
+Matrix = tuple[int, int, tuple[int, ...], int, int]
+
+
+@dataclass(slots=True)
+class KernelCall:
+    """Run a kernel. ``phases``: (units, smallest chunk) of each of its functions."""
+
+    kernel: K.Kernel
+    buffers: list[tuple[int, int]]  # (buffer of the program, byte offset): the kernel's, then its scratch
+    params: list[int]
+    patches: list[tuple[int, int]]  # (parameter, scalar of the program)
+    phases: list[tuple[int, int]]
+    work: int
+    where: Where
+    nodes: list[str]
+
+
+@dataclass(slots=True)
+class Product:
+    """``c = a @ b``: matrices of m x k and k x n elements, for each index of the batch."""
+
+    dtype: DType
+    batch: tuple[int, ...]
+    m: int
+    n: int
+    k: int
+    a: Matrix
+    b: Matrix
+    c: Matrix
+    where: Where
+
+    @property
+    def work(self) -> int:
+        n = self.m * self.n * self.k
+        for s in self.batch:
+            n *= s
+        return n
+
+
+@dataclass(slots=True)
+class Output:
+    """A result: a new tensor in buffer ``buffer``, or an input itself (``slot``) or a view of one (``layout`` too)."""
+
+    shape: tuple[int, ...]
+    dtype: DType
+    buffer: int = -1
+    slot: int = -1
+    layout: Layout | None = None
+
+
+@dataclass(slots=True)
+class Schedule:
+    """What runs, in order. ``buffers``: ("input", slot), ("output", k), ("temp", byte offset in the arena)."""
+
+    graph: Graph
+    buffers: list[tuple[str, int]] = field(default_factory=list)
+    arena: int = 0
+    instrs: list[KernelCall | Product] = field(default_factory=list)
+    outputs: list[Output] = field(default_factory=list)
+
+    @property
+    def kernels(self) -> list[K.Kernel]:
+        """The kernels called, each once."""
+        return list(dict.fromkeys(i.kernel for i in self.instrs if isinstance(i, KernelCall)))
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.instrs)} launches, {self.arena} temporary bytes"]
+        names = [f"{kind}{n}" if kind != "temp" else f"temp@{n}" for kind, n in self.buffers]
+        for i, instr in enumerate(self.instrs):
+            if isinstance(instr, Product):
+                size = "x".join(str(s) for s in (*instr.batch, instr.m, instr.k, instr.n))
+                a, b, c = (names[x[0]] for x in (instr.a, instr.b, instr.c))
+                lines.append(f"{i:3} matmul {size} {instr.dtype.name}: {c} = {a} @ {b}")
+            else:
+                kernel = instr.kernel
+                sizes = "x".join(str(n) for n in instr.params[: len(kernel.dims)])
+                stored = {s.buffer for s in kernel.body if isinstance(s, K.Store | K.StoreAt)}
+                of = [names[b] for b, _ in instr.buffers[: len(kernel.buffers)]]
+                out = ", ".join(n for k, n in enumerate(of) if k in stored)
+                lines.append(
+                    f"{i:3} {kernel.form} {kernel.dims}[{sizes}]: {out} = {' '.join(instr.nodes)} ({', '.join(of)})"
+                )
+        return "\n".join(lines)
+
+
+def schedule(graph: Graph) -> Schedule:
+    """Schedule a graph: group its nodes, lower the groups, decide who writes where and when, and plan the memory."""
+    constraints = Constraints()
+    sinks = Sinks(graph)
+    for _ in range(100):
+        try:
+            return _Scheduler(graph, sinks, constraints).result
+        except Retry:
+            continue
+    raise AssertionError("the schedule does not settle")
+
+
+class _Scheduler:
+    def __init__(self, graph: Graph, sinks: Sinks, constraints: Constraints) -> None:
+        self.graph, self.sinks = graph, sinks
+        self.fusion = Fusion(graph, sinks, constraints)
+        self.nests: dict[Group, Nest] = {}
+        for group in self.fusion.groups:
+            if group.kind == "loops":
+                nest = lower(graph, sinks, self.fusion, group, constraints)
+                if nest.stores:
+                    self.nests[group] = nest
+        updates = Updates(graph, sinks, self.fusion, self.nests, constraints)
+        order = ordered(self.fusion.groups, self.nests, updates.rank, bool(graph.writes))
+        self.result = Schedule(graph)
+        self._plan(order, updates)
+        self._emit(order)
+
+    def _plan(self, order: list[Group], updates: Updates) -> None:
+        """Give every place its memory, and every memory its buffer."""
+        self.made: dict[Place, Memory] = {}
+        self.memory: dict[Place, Memory] = {}
+        self.scratch: dict[Group, list[Memory]] = {}
+        self.calls: dict[Group, Call] = {}
+        for at, group in enumerate(order):
+            for place in [*reads(group, self.nests.get(group)), *self._writes(group)]:
+                if place not in self.memory:
+                    end = place
+                    while (next_ := updates.memory.get(end, end)) != end:
+                        end = next_
+                    self.memory[place] = self._made(end)
+                self.memory[place].touch(at)
+        for at, group in enumerate(order):
+            nest = self.nests.get(group)
+            if nest is not None and group.update is None:
+                in_place(nest, at, self.memory)
+        result = self.result
+        numbers: dict[int, int] = {}
+        self.numbers = numbers
+
+        def number(m: Memory) -> int:
+            found = numbers.get(id(m))
+            if found is None:
+                found = numbers[id(m)] = len(result.buffers)
+                result.buffers.append((m.kind, m.number))
+            return found
+
+        self.number = number
+        used = list({id(m): m for m in self.memory.values() if m.kind == "temp"}.values())
+        for at, group in enumerate(order):
+            nest = self.nests.get(group)
+            if nest is not None:
+                call = self.calls[group] = finish(nest, lambda place: number(self.memory[place]))
+                self.scratch[group] = [Memory("temp", 0, n) for n in scratch_bytes(call)]
+                for m in self.scratch[group]:
+                    m.touch(at)
+                used += self.scratch[group]
+        result.arena = arena(used)
+        for m in used:
+            k = number(m)
+            result.buffers[k] = ("temp", m.offset)
+        for k, node in enumerate(self.graph.outputs):
+            if k in self.sinks.aliases:
+                slot, layout = self.sinks.aliases[k]
+                result.outputs.append(Output(node.shape, node.dtype, slot=slot, layout=layout))
+            else:
+                result.outputs.append(Output(node.shape, node.dtype, number(self._made(("out", k)))))
+
+    def _made(self, place: Place) -> Memory:
+        found = self.made.get(place)
+        if found is None:
+            kind, what = place
+            if kind == "in":
+                found = Memory("input", what, 0)  # type: ignore[arg-type]
+            elif kind == "out":
+                node = self.graph.outputs[what]  # type: ignore[index]
+                found = Memory("output", what, node.size * node.dtype.itemsize)  # type: ignore[arg-type]
+            else:
+                found = Memory("temp", 0, what.size * what.dtype.itemsize)  # type: ignore[union-attr]
+            self.made[place] = found
+        return found
+
+    def _writes(self, group: Group) -> list[Place]:
+        nest = self.nests.get(group)
+        if nest is not None:
+            return [s.place for s in nest.stores if s.place is not None]
+        return [("n", group.node)] if group.kind != "loops" else []
+
+    def _emit(self, order: list[Group]) -> None:
+        for group in order:
+            if group.kind == "matmul":
+                self.result.instrs.append(self._product(group))
+            elif group.kind == "nonzero":
+                self.result.instrs.append(self._nonzero(group))
+            elif group in self.calls:
+                self.result.instrs.append(self._kernel(group))
+
+    def _kernel(self, group: Group) -> KernelCall:
+        nest, call = self.nests[group], self.calls[group]
+        buffers = call.buffers + [(self.number(m), 0) for m in self.scratch[group]]
+        nodes = [s.op or s.name for s in nest.steps if s.name in ("apply", "reduce", "loadat")]
+        if group.update is not None:
+            nodes.append(group.node.op)
+        return KernelCall(
+            call.kernel,
+            buffers,
+            call.params,
+            call.patches,
+            phases(call.kernel, call.sizes, len(nest.steps) + len(nest.stores)),
+            nest.work,
+            group.node.where,
+            nodes or ["copy"],
+        )
+
+    def _nonzero(self, group: Group) -> KernelCall:
+        node = group.node
+        (n,) = node.inputs[0].shape
+        kernel = K.Kernel("nonzero", "o", (dtypes.bool_, dtypes.int64), ())
+        place, offset, _ = place_of(group.ports[0])
+        buffers = [(self.number(self.memory[place]), offset), (self.number(self.memory["n", node]), 0)]
+        return KernelCall(kernel, buffers, [n], [], [(n, max(n, 1))], n, node.where, ["nonzero"])
+
+    def _product(self, group: Group) -> Product:
+        node = group.node
+        a, b = (self._matrix(port, node.dtype) for port in group.ports)
+        (m, k), n = node.inputs[0].shape[-2:], node.shape[-1]
+        size = m * n
+        strides = []
+        for s in reversed(node.shape[:-2]):
+            strides.append(size)
+            size *= s
+        c = (self.number(self.memory["n", node]), 0, tuple(reversed(strides)), n, 1)
+        return Product(node.dtype, node.shape[:-2], m, n, k, a, b, c, node.where)
+
+    def _matrix(self, port: object, dtype: DType) -> Matrix:
+        place, offset, strides = place_of(port)  # type: ignore[arg-type]
+        rows, columns = port.node.shape[-2:]  # type: ignore[attr-defined]
+        row, column = strides[-2:]
+        if columns == 1:  # the stride of an axis of one element may be anything: take one that looks row-major
+            column = 1
+        if rows == 1:
+            row = columns * column
+        if place not in self.memory:
+            self.memory[place] = self._made(place)
+        return self.number(self.memory[place]), offset * dtype.itemsize, strides[:-2], row, column
+
+
+#: The least work, in element instructions, that is worth a chunk of its own.
+CHUNK_WORK = 32768
+
+
+def phases(kernel: K.Kernel, sizes: tuple[int, ...], instrs: int) -> list[tuple[int, int]]:
+    """(units, smallest chunk) for each function of a kernel with loops of the given sizes."""
+    total = 1
+    for n in sizes:
+        total *= n
+
+    def of(units: int, elements: int) -> tuple[int, int]:
+        each = max(1, elements // units * instrs) if units else 1
+        return units, max(1, CHUNK_WORK // each)
+
+    if kernel.form == "map":
+        if any(isinstance(i, K.StoreAt) for i in kernel.body):
+            return [(total, max(total, 1))]
+        return [of(total, total)]
+    if kernel.form == "outer":
+        rows = 1
+        for n in sizes[:-2]:
+            rows *= n
+        length, kept = sizes[-2:]
+        units = rows * -(-length // K.OUTER_BLOCK) * -(-kept // K.OUTER_TILE)
+        return [of(units, total), of(rows * kept, rows * kept * -(-length // K.OUTER_BLOCK))]
+    rows = 1
+    for n in sizes[:-1]:
+        rows *= n
+    if kernel.form == "row":
+        return [of(rows, total)]
+    blocks = -(-sizes[-1] // K.BLOCK)
+    return [of(rows * blocks, total), of(rows, rows * blocks)]
+
+
+def scratch_bytes(call: Call) -> list[int]:
+    """The sizes of a kernel's partial-result buffers."""
+    types = K.scratch(call.kernel)
+    if not types:
+        return []
+    *outer, last = call.sizes
+    if call.kernel.form == "outer":
+        *outer, length = outer
+        n = -(-length // K.OUTER_BLOCK) * last
+    else:
+        n = -(-last // K.BLOCK)
+    for s in outer:
+        n *= s
+    return [n * t.itemsize for t in types]
+

@@ -1,0 +1,107 @@
+"""A schedule becomes a native Program: kernels are compiled or loaded, and their addresses filled in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from weft import _native, config
+from weft.codegen import Compiled, compile_kernels
+from weft.ir.kernel import Store, StoreAt
+
+if TYPE_CHECKING:
+    from weft.passes.schedule import Matrix, Schedule
+
+#: Work, in element instructions, from which a program runs without the GIL.
+RELEASE_WORK = 200_000
+
+
+def assemble(schedule: Schedule, name: str) -> tuple[Any, list[Compiled]]:
+    """The native Program of a schedule, and its kernels' machine code, each kernel once."""
+    spec, compiled = specification(schedule, name)
+    return _native.Program(spec), compiled
+
+
+def specification(schedule: Schedule, name: str) -> tuple[dict[str, Any], list[Compiled]]:
+    """What `_native.Program` is made from."""
+    kernels = schedule.kernels
+    compiled = compile_kernels(kernels)
+    code = dict(zip(kernels, compiled, strict=True))
+    grain = config.current().grain
+    instrs: list[tuple] = []
+    sites: dict[int, Any] = {}
+    work = 0
+    for instr in schedule.instrs:
+        work += instr.work
+        if hasattr(instr, "kernel"):
+            made = code[instr.kernel]
+            phases = [
+                (address, units, chunk if chunk == units or not grain else grain)
+                for address, (units, chunk) in zip(made.entries, instr.phases, strict=True)
+            ]
+            if instr.kernel.fallible:
+                sites[len(instrs)] = instr.where
+            instrs.append(
+                ("kernel", made.name, phases, instr.buffers, instr.params, instr.patches, instr.kernel.fallible)
+            )
+        else:
+            instrs.append(
+                ("gemm", instr.dtype.code, instr.batch, instr.m, instr.n, instr.k, instr.a, instr.b, instr.c)
+            )
+    graph = schedule.graph
+    spec: dict[str, Any] = {
+        "name": name,
+        "inputs": len(graph.inputs),
+        "scalars": ["f" if d.kind == "f" else "i" for d in graph.scalars],
+        "buffers": schedule.buffers,
+        "arena": schedule.arena,
+        "instrs": instrs,
+        "outputs": [_output(schedule, k) for k in range(len(schedule.outputs))],
+        "writes": _writes(schedule),
+        "sites": sites,
+        "release": work >= RELEASE_WORK,
+    }
+    return spec, compiled
+
+
+def _output(schedule: Schedule, k: int) -> tuple:
+    out = schedule.outputs[k]
+    if out.layout is not None:
+        strides, offset = out.layout
+        return "alias", out.slot, out.dtype.code, out.shape, strides, offset
+    if out.slot >= 0:
+        return "input", out.slot
+    strides_: list[int] = []
+    step = 1
+    for n in reversed(out.shape):
+        strides_.append(step)
+        step *= max(n, 1)
+    return "fresh", out.buffer, out.dtype.code, out.shape, tuple(reversed(strides_)), 0
+
+
+def _writes(schedule: Schedule) -> list[tuple]:
+    """(input, op, the first instruction that changes it) for each input that is written."""
+    first: dict[int, int] = {}
+    for at, instr in enumerate(schedule.instrs):
+        changed: list[int] = []
+        if hasattr(instr, "kernel"):
+            for step in instr.kernel.body:
+                if isinstance(step, Store | StoreAt):
+                    changed.append(instr.buffers[step.buffer][0])
+        else:
+            matrix: Matrix = instr.c
+            changed.append(matrix[0])
+        for b in changed:
+            kind, slot = schedule.buffers[b]
+            if kind == "input":
+                first.setdefault(slot, at)
+    end = len(schedule.instrs)
+    return [(w.slot, w.op, first.get(w.slot, end)) for w in schedule.graph.writes]
+
+
+def index_error(site: Any, status: int) -> IndexError:
+    """The exception for an index out of range, found by a kernel recorded at ``site`` (file, line)."""
+    where = f" (recorded at {site[0]}:{site[1]})" if site else ""
+    return IndexError(f"An index is out of range for the axis it indexes{where}.")
+
+
+_native.set_index_error(index_error)

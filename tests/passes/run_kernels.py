@@ -1,0 +1,185 @@
+"""Run a schedule in NumPy: what its kernels and its memory plan mean, without generated code.
+
+Every buffer is a flat byte array, so that a wrong stride, a wrong arena offset, or memory reused too early shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from weft.dtypes import DType, bfloat16, bool_
+from weft.ir import kernel as K
+from weft.ir.interpreter import elementwise, held_as, reduce_ordered, rounded
+from weft.passes.schedule import KernelCall, Product, Schedule
+
+
+def stored_as(dtype: DType) -> np.dtype:
+    """The NumPy type of a buffer's elements."""
+    return np.dtype(np.uint16) if dtype is bfloat16 else dtype.numpy
+
+
+def widened(raw: np.ndarray, dtype: DType) -> np.ndarray:
+    """Elements as the interpreter holds them."""
+    return (raw.astype(np.uint32) << 16).view(np.float32) if dtype is bfloat16 else raw
+
+
+def narrowed(values: np.ndarray, dtype: DType) -> np.ndarray:
+    """Elements as a buffer holds them."""
+    if dtype is bfloat16:
+        return (np.ascontiguousarray(values, np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    return values.astype(dtype.numpy)
+
+
+class Strided:
+    """An input: a flat array of elements in which a tensor lies at an offset."""
+
+    def __init__(self, array: np.ndarray, strides: Sequence[int], dtype: DType) -> None:
+        low = sum(min(0, (n - 1) * s) for n, s in zip(array.shape, strides, strict=True)) if array.size else 0
+        high = sum(max(0, (n - 1) * s) for n, s in zip(array.shape, strides, strict=True)) if array.size else 0
+        self.memory = np.zeros((high - low + 1) * dtype.itemsize, np.uint8)
+        self.start = -low * dtype.itemsize
+        self.dtype = dtype
+        flat = self.memory.view(stored_as(dtype))
+        self.positions = positions(array.shape, strides, -low)
+        flat[self.positions] = narrowed(array, dtype)
+
+    def value(self) -> np.ndarray:
+        return widened(self.memory.view(stored_as(self.dtype))[self.positions], self.dtype)
+
+
+def positions(sizes: Sequence[int], strides: Sequence[int], offset: int) -> np.ndarray:
+    """The element number at each position of a loop nest."""
+    at = np.full(tuple(sizes), offset, np.int64)
+    for d, (n, s) in enumerate(zip(sizes, strides, strict=True)):
+        at += (np.arange(n) * s).reshape((-1,) + (1,) * (len(sizes) - d - 1))
+    return at
+
+
+class Runner:
+    """One run of a schedule. After it ``outputs`` and ``inputs`` hold what a program would leave."""
+
+    def __init__(self, plan: Schedule, arrays: Sequence[np.ndarray], scalars: Sequence[Any] = ()) -> None:
+        self.scalars = scalars
+        graph = plan.graph
+        self.inputs = [Strided(a, i.strides, i.dtype) for a, i in zip(arrays, graph.inputs, strict=True)]
+        arena = np.full(plan.arena, 0xA5, np.uint8)
+        fresh = {
+            k: np.full(o.dtype.itemsize * int(np.prod(o.shape, dtype=np.int64)), 0xA5, np.uint8)
+            for k, o in enumerate(plan.outputs)
+        }
+        self.memory: list[tuple[np.ndarray, int]] = []
+        for kind, n in plan.buffers:
+            if kind == "input":
+                self.memory.append((self.inputs[n].memory, self.inputs[n].start))
+            else:
+                self.memory.append((fresh[n], 0) if kind == "output" else (arena, n))
+        with np.errstate(all="ignore"):
+            for instr in plan.instrs:
+                self.product(instr) if isinstance(instr, Product) else self.kernel(instr)
+        self.outputs: list[np.ndarray] = []
+        for out in plan.outputs:
+            if out.slot < 0:
+                memory, start = self.memory[out.buffer]
+                raw = memory[start:].view(stored_as(out.dtype))[: int(np.prod(out.shape, dtype=np.int64))]
+                self.outputs.append(widened(raw.reshape(out.shape), out.dtype))
+            elif out.layout is None:
+                self.outputs.append(self.inputs[out.slot].value())
+            else:
+                given = self.inputs[out.slot]
+                strides, offset = out.layout
+                at = positions(out.shape, strides, offset + given.start // out.dtype.itemsize)
+                self.outputs.append(widened(given.memory.view(stored_as(out.dtype))[at], out.dtype))
+
+    def elements(self, buffer: tuple[int, int], dtype: DType) -> tuple[np.ndarray, int]:
+        """A buffer's elements, and the number of the one that it begins with."""
+        memory, start = self.memory[buffer[0]]
+        if dtype is bool_:
+            return memory.view(np.bool_), start + buffer[1]
+        size = memory.size // dtype.itemsize * dtype.itemsize
+        return memory[:size].view(stored_as(dtype)), (start + buffer[1]) // dtype.itemsize
+
+    def kernel(self, call: KernelCall) -> None:
+        kernel = call.kernel
+        names = K.param_names(kernel)
+        assert len(names) == len(call.params) or kernel.form == "nonzero"
+        params = dict(zip(names, call.params, strict=False))
+        for p, s in call.patches:
+            value = self.scalars[s]
+            params[names[p]] = np.float64(value).view(np.int64) if isinstance(value, float) else int(value)
+        if kernel.form == "nonzero":
+            mask, start = self.elements(call.buffers[0], kernel.buffers[0])
+            found = np.flatnonzero(mask[start : start + call.params[0]])
+            out, start = self.elements(call.buffers[1], kernel.buffers[1])
+            out[start : start + found.size] = found
+            return
+        sizes = [params[f"n{d}"] for d in range(len(kernel.dims))]
+        types = K.value_dtypes(kernel)
+        values: list[np.ndarray] = []
+        stores: list[tuple[np.ndarray, Any, np.ndarray]] = []
+
+        def access(i: int, text: str) -> tuple[list[int], list[int]]:
+            strides = [0 if a == "b" else 1 if a == "c" else params[f"{i}_s{d}"] for d, a in enumerate(text)]
+            return [n if s else 1 for n, s in zip(sizes, strides, strict=True)], strides
+
+        for i, instr in enumerate(kernel.body):
+            dtype = types[i]
+            value = np.zeros(())
+            match instr:
+                case K.Load():
+                    flat, start = self.elements(call.buffers[instr.buffer], dtype)
+                    value = widened(flat[positions(*access(i, instr.access), start)], dtype)
+                case K.Index():
+                    value = positions(*access(i, instr.access), params[f"{i}_base"])
+                case K.Scalar():
+                    bits = np.int64(params[f"{i}_value"])
+                    value = rounded(np.array(bits.view(np.float64) if dtype.kind == "f" else bits), dtype)
+                case K.LoadAt():
+                    flat, start = self.elements(call.buffers[instr.buffer], dtype)
+                    at = start + sum(values[a] * params[f"{i}_s{d}"] for d, a in enumerate(instr.indices))
+                    value = widened(flat[np.asarray(at)], dtype)
+                case K.Apply():
+                    value = elementwise(instr.op, [values[a] for a in instr.args], dtype)
+                case K.Reduce():
+                    r = kernel.dims.index("r")
+                    x = values[instr.arg]
+                    shape = [n if x.ndim and x.shape[d] != 1 else 1 for d, n in enumerate(sizes)]
+                    shape[r] = sizes[r]
+                    x = np.broadcast_to(x, shape)
+                    before = int(np.prod(shape[:r], dtype=np.int64))
+                    after = int(np.prod(shape[r + 1 :], dtype=np.int64))
+                    flat = reduce_ordered(
+                        instr.op, x.reshape(before, shape[r], after), kernel.form == "outer", dtype
+                    )
+                    shape[r] = 1
+                    value = flat.reshape(shape)
+                case K.Store():
+                    dims, strides = access(i, instr.access)
+                    flat, start = self.elements(call.buffers[instr.buffer], dtype)
+                    at = positions(dims, strides, start)
+                    stores.append((flat, at, np.broadcast_to(narrowed(values[instr.arg], dtype), at.shape)))
+                case K.StoreAt():
+                    flat, start = self.elements(call.buffers[instr.buffer], dtype)
+                    at = start + sum(values[a] * params[f"{i}_s{d}"] for d, a in enumerate(instr.indices))
+                    at = np.broadcast_to(np.asarray(at), sizes).reshape(-1)
+                    new = np.broadcast_to(values[instr.arg], sizes).reshape(-1)
+                    for k, v in zip(at, new, strict=True):
+                        if instr.accumulate:
+                            old = widened(flat[k : k + 1], dtype)
+                            flat[k : k + 1] = narrowed(elementwise("add", [old, np.asarray([v], old.dtype)], dtype), dtype)
+                        else:
+                            flat[k : k + 1] = narrowed(np.asarray([v]), dtype)
+            values.append(value)
+        for flat, at, new in stores:
+            flat[at] = new
+
+    def product(self, p: Product) -> None:
+        def matrix(m: Any, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+            buffer, offset, batch, row, column = m
+            flat, start = self.elements((buffer, offset), p.dtype)
+            return flat, positions((*p.batch, rows, columns), (*batch, row, column), start)
+
+        (a, i), (b, j), (c, k) = matrix(p.a, p.m, p.k), matrix(p.b, p.k, p.n), matrix(p.c, p.m, p.n)
+        c[k] = np.matmul(a[i], b[j]).astype(held_as(p.dtype))
