@@ -65,14 +65,14 @@ struct Write {
 struct Program {
   const char* name;  // interned
   int32_t inputs = 0;
-  std::string scalar_kinds;                // 'f' or 'i' for each
-  std::vector<const Meta*> input_metas;    // empty: not checked
-  std::vector<Buffer> buffers;
-  std::vector<int64_t> fresh_bytes;        // of each new storage
+  std::string scalar_kinds{};                // 'f' or 'i' for each
+  std::vector<const Meta*> input_metas{};    // empty: not checked
+  std::vector<Buffer> buffers{};
+  std::vector<int64_t> fresh_bytes{};        // of each new storage
   int64_t arena_bytes = 0;
-  std::vector<Instruction> instructions;
-  std::vector<Output> outputs;
-  std::vector<Write> writes;
+  std::vector<Instruction> instructions{};
+  std::vector<Output> outputs{};
+  std::vector<Write> writes{};
   int32_t first_write = 0;                 // the first instruction that changes an input: no interruption from there on
   bool release_gil = false;
 };

@@ -1,0 +1,157 @@
+// Matrix products against a triple loop: types, layouts, batches, empty sizes, with and without a (stand-in) BLAS.
+#include <cmath>
+#include <cstring>
+#include <type_traits>
+#include <vector>
+
+#include "check.h"
+#include "gemm.h"
+
+using namespace weft;
+
+// A BLAS of a few lines, which also checks what it is given.
+template <class T>
+static void tiny_gemm(int order, int ta, int tb, int64_t m, int64_t n, int64_t k, T alpha, const T* a, int64_t lda,
+                      const T* b, int64_t ldb, T beta, T* c, int64_t ldc) {
+  CHECK(order == 101 && alpha == T{1} && beta == T{0});
+  CHECK(lda >= (ta == 111 ? k : m) && ldb >= (tb == 111 ? n : k) && ldc >= n && lda >= 1 && ldb >= 1 && ldc >= 1);
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < n; ++j) {
+      T sum{};
+      for (int64_t p = 0; p < k; ++p)
+        sum += (ta == 111 ? a[i * lda + p] : a[p * lda + i]) * (tb == 111 ? b[p * ldb + j] : b[j * ldb + p]);
+      c[i * ldc + j] = sum;
+    }
+}
+
+struct Operand {
+  std::vector<int64_t> batch_strides;
+  int64_t rs, cs, size, origin;
+};
+
+// Layouts of a rows x cols matrix in a batch: row-major, column-major, with gaps, strided both ways, reversed, broadcast.
+static Operand operand(int kind, int64_t rows, int64_t cols, const std::vector<int64_t>& batch, bool may_broadcast) {
+  Operand o{{}, cols, 1, 0, 0};
+  int64_t matrix = rows * cols;
+  if (kind == 1) o.rs = 1, o.cs = rows;
+  if (kind == 2) o.rs = cols + 3, matrix = rows * (cols + 3);
+  if (kind == 3) o.rs = 2 * cols, o.cs = 2, matrix = 2 * rows * cols;
+  if (kind == 4) o.rs = -cols, o.origin = rows > 0 ? (rows - 1) * cols : 0;
+  if (kind == 5 && may_broadcast) o.rs = 0, o.cs = 1;
+  o.batch_strides.resize(batch.size());
+  int64_t step = matrix + 5;
+  for (size_t d = batch.size(); d-- > 0;) {
+    o.batch_strides[d] = kind == 0 && may_broadcast && d == 0 ? 0 : step;
+    step *= batch[d] ? batch[d] : 1;
+  }
+  o.size = step + 5;
+  return o;
+}
+
+template <class T>
+static void compare(DType dtype, int64_t m, int64_t n, int64_t k, const std::vector<int64_t>& batch, int ka, int kb,
+                    int kc) {
+  const Operand oa = operand(ka, m, k, batch, true), ob = operand(kb, k, n, batch, true);
+  const Operand oc = operand(kc, m, n, batch, false);
+  std::vector<T> a(static_cast<size_t>(oa.size)), b(static_cast<size_t>(ob.size)), c(static_cast<size_t>(oc.size));
+  for (size_t i = 0; i < a.size(); ++i) a[i] = static_cast<T>(static_cast<int64_t>(i * 7 % 11) - 5);
+  for (size_t i = 0; i < b.size(); ++i) b[i] = static_cast<T>(static_cast<int64_t>(i * 5 % 13) - 6);
+  for (auto& x : c) x = static_cast<T>(77);
+  std::vector<T> expected = c;
+  int64_t count = 1;
+  for (int64_t s : batch) count *= s;
+  for (int64_t index = 0; index < count; ++index) {
+    int64_t rest = index, at = oa.origin, bt = ob.origin, ct = oc.origin;
+    for (size_t d = batch.size(); d-- > 0; rest /= batch[d]) {
+      const int64_t i = rest % batch[d];
+      at += i * oa.batch_strides[d], bt += i * ob.batch_strides[d], ct += i * oc.batch_strides[d];
+    }
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = 0; j < n; ++j) {
+        using Wide = std::conditional_t<std::is_integral_v<T>, uint64_t, T>;
+        Wide sum{};
+        for (int64_t p = 0; p < k; ++p)
+          sum += static_cast<Wide>(a[static_cast<size_t>(at + i * oa.rs + p * oa.cs)]) *
+                 static_cast<Wide>(b[static_cast<size_t>(bt + p * ob.rs + j * ob.cs)]);
+        expected[static_cast<size_t>(ct + i * oc.rs + j * oc.cs)] = static_cast<T>(sum);
+      }
+  }
+  const Gemm g{dtype, batch, m, n, k, {oa.batch_strides, oa.rs, oa.cs}, {ob.batch_strides, ob.rs, ob.cs},
+               {oc.batch_strides, oc.rs, oc.cs}};
+  CHECK(run_gemm(g, a.data() + oa.origin, b.data() + ob.origin, c.data() + oc.origin));
+  CHECK(c == expected);  // small whole numbers: exact in any order
+}
+
+static void all_layouts(int64_t m, int64_t n, int64_t k, const std::vector<int64_t>& batch) {
+  for (int ka = 0; ka < 6; ++ka)
+    for (int kb = 0; kb < 6; ++kb) {
+      compare<float>(DType::float32, m, n, k, batch, ka, kb, (ka + kb) % 5);
+      compare<double>(DType::float64, m, n, k, batch, ka, kb, (ka + 2 * kb) % 5);
+      compare<int64_t>(DType::int64, m, n, k, batch, ka, kb, ka % 5);
+      compare<int8_t>(DType::int8, m, n, k, batch, ka, kb, kb % 5);
+    }
+}
+
+struct Sizes {
+  int64_t m, n, k;
+};
+
+static void every_shape() {
+  for (const std::vector<int64_t>& batch : {std::vector<int64_t>{}, {3}, {2, 3}, {0}, {1, 4}})
+    for (const Sizes& s : std::vector<Sizes>{
+             {3, 4, 5}, {1, 1, 1}, {1, 6, 2}, {6, 1, 2}, {4, 3, 1}, {2, 3, 0}, {0, 3, 2}, {3, 0, 2}})
+      all_layouts(s.m, s.n, s.k, batch);
+}
+
+TEST(products_by_our_own_loops) {
+  set_blas(nullptr, nullptr);
+  every_shape();
+}
+
+TEST(products_by_blas) {
+  set_blas(reinterpret_cast<void*>(tiny_gemm<float>), reinterpret_cast<void*>(tiny_gemm<double>));
+  every_shape();
+  set_blas(nullptr, nullptr);
+}
+
+TEST(large_products_are_shared_over_the_pool) {
+  set_num_threads(4);
+  compare<float>(DType::float32, 150, 140, 130, {}, 0, 0, 0);
+  compare<int32_t>(DType::int32, 150, 140, 130, {}, 1, 1, 1);
+  compare<uint16_t>(DType::uint16, 90, 300, 20, {2}, 0, 0, 0);
+  compare<double>(DType::float64, 20, 20, 20, {300}, 0, 1, 0);
+}
+
+TEST(float_bits_do_not_depend_on_threads) {
+  constexpr int64_t n = 120;
+  std::vector<float> a(n * n), b(n * n), first(n * n), second(n * n);
+  for (size_t i = 0; i < a.size(); ++i) a[i] = std::sin(static_cast<float>(i)), b[i] = std::cos(static_cast<float>(i));
+  const Gemm g{DType::float32, {}, n, n, n, {{}, n, 1}, {{}, n, 1}, {{}, n, 1}};
+  set_num_threads(1);
+  run_gemm(g, a.data(), b.data(), first.data());
+  set_num_threads(3);
+  run_gemm(g, a.data(), b.data(), second.data());
+  CHECK(std::memcmp(first.data(), second.data(), n * n * sizeof(float)) == 0);
+}
+
+TEST(sixteen_bit_products_round_once) {
+  for (DType d : {DType::float16, DType::bfloat16}) {
+    const auto narrow = d == DType::float16 ? float_to_half : float_to_bfloat16;
+    const auto widen = d == DType::float16 ? half_to_float : bfloat16_to_float;
+    constexpr int64_t k = 300;
+    std::vector<uint16_t> a(k, narrow(1.0f)), b(k, narrow(1.0f));
+    uint16_t c = 0;
+    const Gemm g{d, {}, 1, 1, k, {{}, k, 1}, {{}, 1, 1}, {{}, 1, 1}};
+    run_gemm(g, a.data(), b.data(), &c);
+    CHECK(widen(c) == 300.0f);  // a 16-bit running sum would stop at 256 in bfloat16
+  }
+}
+
+TEST(a_poll_stops_between_matrices) {
+  set_blas(reinterpret_cast<void*>(tiny_gemm<float>), nullptr);
+  std::vector<float> a(100 * 100), c(3 * 100 * 100);
+  const Gemm g{DType::float32, {3}, 100, 100, 100, {{0}, 100, 1}, {{0}, 100, 1}, {{10000}, 100, 1}};
+  const Poll stop{[](void*) { return true; }, nullptr};
+  CHECK(!run_gemm(g, a.data(), a.data(), c.data(), &stop));
+  set_blas(nullptr, nullptr);
+}

@@ -1,0 +1,133 @@
+// The pool: every element once, callers in many threads, stopping early, resizing, and fork.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "check.h"
+#include "pool.h"
+
+using namespace weft;
+
+#if defined(__SANITIZE_THREAD__)
+constexpr bool under_tsan = true;  // it does not support threads made in the child of a process with threads
+#else
+constexpr bool under_tsan = false;
+#endif
+
+static void mark(void* context, int64_t begin, int64_t end) {
+  auto* hits = static_cast<int*>(context);
+  for (int64_t i = begin; i < end; ++i) ++hits[i];
+}
+
+static bool covers(int64_t total, int64_t grain) {
+  std::vector<int> hits(static_cast<size_t>(total) + 1);
+  if (!parallel_for(total, grain, mark, hits.data())) return false;
+  for (int64_t i = 0; i < total; ++i)
+    if (hits[static_cast<size_t>(i)] != 1) return false;
+  return hits[static_cast<size_t>(total)] == 0;
+}
+
+TEST(every_element_is_visited_once) {
+  for (int threads : {1, 2, 3, 8}) {
+    set_num_threads(threads);
+    CHECK(num_threads() == threads);
+    for (int64_t total : {0, 1, 2, 63, 64, 65, 1000, 100003})
+      for (int64_t grain : {0, 1, 7, 64, 4096, 1000000}) CHECK(covers(total, grain));
+  }
+}
+
+TEST(chunks_have_at_least_the_grain) {
+  set_num_threads(4);
+  static std::atomic<int64_t> smallest;
+  smallest = 1 << 30;
+  const auto measure = [](void*, int64_t begin, int64_t end) {
+    if (end == 10000) return;
+    int64_t seen = smallest.load();
+    while (end - begin < seen && !smallest.compare_exchange_weak(seen, end - begin)) {
+    }
+  };
+  parallel_for(10000, 300, measure, nullptr);
+  CHECK(smallest >= 300);
+}
+
+TEST(callers_in_many_threads_do_not_wait_for_one_another) {
+  set_num_threads(4);
+  std::atomic<int> failures{0};
+  std::vector<std::thread> callers;
+  for (int c = 0; c < 8; ++c)
+    callers.emplace_back([&failures] {
+      for (int i = 0; i < 200; ++i) failures += !covers(5000, 100);
+    });
+  for (auto& c : callers) c.join();
+  CHECK(failures == 0);
+}
+
+TEST(workers_wake_after_sleeping) {
+  set_num_threads(3);
+  for (int i = 0; i < 5; ++i) {
+    CHECK(covers(10000, 10));
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
+TEST(a_poll_stops_the_range) {
+  for (int threads : {1, 4}) {
+    set_num_threads(threads);
+    std::atomic<int64_t> done{0};
+    const auto count = [](void* context, int64_t begin, int64_t end) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      *static_cast<std::atomic<int64_t>*>(context) += end - begin;
+    };
+    const Poll stop{[](void*) { return true; }, nullptr};
+    CHECK(!parallel_for(1000, 1, count, &done, &stop));
+    CHECK(done < 1000);
+    CHECK(covers(1000, 1));
+  }
+}
+
+TEST(resizing_while_others_run) {
+  std::atomic<bool> stop{false};
+  std::atomic<int> failures{0};
+  std::thread caller([&] {
+    while (!stop) failures += !covers(3000, 100);
+  });
+  for (int i = 0; i < 20; ++i) set_num_threads(1 + i % 4);
+  stop = true;
+  caller.join();
+  CHECK(failures == 0);
+  CHECK_THROWS(set_num_threads(0), std::invalid_argument);
+  CHECK_THROWS(set_num_threads(5000), std::invalid_argument);
+}
+
+TEST(both_processes_work_after_a_fork) {
+  if (under_tsan) return;
+  set_num_threads(3);
+  CHECK(covers(10000, 10));
+  const pid_t child = fork();
+  if (child == 0) _exit(covers(10000, 10) && num_threads() == 3 ? 0 : 1);
+  CHECK(covers(10000, 10));
+  int status = 0;
+  CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+TEST(a_fork_while_another_thread_runs_a_range) {
+  if (under_tsan) return;
+  set_num_threads(3);
+  std::atomic<bool> stop{false};
+  std::thread busy([&] {
+    while (!stop) covers(20000, 50);
+  });
+  for (int i = 0; i < 10; ++i) {
+    const pid_t child = fork();
+    if (child == 0) _exit(covers(10000, 10) ? 0 : 1);
+    int status = 0;
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  }
+  stop = true;
+  busy.join();
+}
