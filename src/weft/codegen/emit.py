@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from weft.dtypes import DType, bool_, float16, uint8, uint16
-from weft.ir.kernel import Apply, Index, Kernel, Load, LoadAt, Reduce, Scalar, Store, param_names, scratch, value_dtypes
+from weft.ir.kernel import Apply, Index, Kernel, Load, LoadAt, Reduce, Scalar, Store, StoreAt, param_names, scratch, value_dtypes
 
 #: From this cost (in flops) on, a value is worth keeping rather than computing twice.
 EXPENSIVE = 8
@@ -129,6 +129,9 @@ class Body:
                 if isinstance(instr, Store) and moves and level and kernel.form != "row":
                     raise ValueError(f"instruction {i} of {kernel} stores elements that need a finished reduction")
                 varies = moves
+            elif isinstance(instr, StoreAt):
+                if kernel.form != "map":
+                    raise ValueError(f"instruction {i} of {kernel} stores at computed positions outside a map")
             elif isinstance(instr, Reduce):
                 level, varies = level + 1, False
                 if level > 1 and kernel.form != "row":
@@ -241,10 +244,19 @@ class Body:
     def store(self, w: Writer, i: int, position: str) -> None:
         """Write the value of Store i at ``position``."""
         instr = self.kernel.body[i]
-        assert isinstance(instr, Store)
+        assert isinstance(instr, Store | StoreAt)
         dtype = self.kernel.buffers[instr.buffer]
         if dtype is not self.types[instr.arg]:
             raise ValueError(f"instruction {i} of {self.kernel} stores {self.types[instr.arg]} in a buffer of {dtype}")
+        if isinstance(instr, StoreAt):
+            w.assign(f"at{i}", "int64", " + ".join(f"v{v} * s{i}_{d}" for d, v in enumerate(instr.indices)) or "0")
+            new = f"v{instr.arg}"
+            if instr.accumulate:
+                new = f"v{i}"
+                old = widened(dtype, f"b{instr.buffer}[at{i}]")
+                w.assign(new, variable_type(dtype), f"{old} + v{instr.arg}")
+            w.line(f"b{instr.buffer}[at{i}] = {narrowed(dtype, new)}")
+            return
         w.line(f"b{instr.buffer}[{position}] = {narrowed(dtype, f'v{instr.arg}')}")
 
 
@@ -255,6 +267,8 @@ def operands(instr: object) -> tuple[int, ...]:
             return instr.args
         case LoadAt():
             return instr.indices
+        case StoreAt():
+            return (*instr.indices, instr.arg)
         case Reduce() | Store():
             return (instr.arg,)
     return ()

@@ -26,7 +26,7 @@ from weft.codegen.emit import (
     storage,
 )
 from weft.dtypes import bool_
-from weft.ir.kernel import BLOCK, LANES, OUTER_BLOCK, OUTER_TILE, Apply, Kernel, Load, Reduce, Scalar, Store
+from weft.ir.kernel import BLOCK, LANES, OUTER_BLOCK, OUTER_TILE, Apply, Kernel, Load, Reduce, Scalar, Store, StoreAt
 
 #: Elements of a row whose values are computed into stack arrays before they are reduced.
 CHUNK = 512
@@ -35,11 +35,13 @@ CHUNK = 512
 def functions(kernel: Kernel, bodies: Mapping[str, str], name: str) -> list[Function]:
     """The source of a kernel: one function for each phase."""
     body = Body(kernel, bodies)
-    if not kernel.dims or kernel.dims.strip("o") != {"map": "", "row": "r", "reduce": "r", "outer": "ri"}[kernel.form]:
+    if not kernel.dims or kernel.dims.strip("o") != {"row": "r", "reduce": "r", "outer": "ri"}.get(kernel.form, ""):
         raise ValueError(f"{kernel} has loops that do not fit its form")
     match kernel.form:
         case "map":
             return [_map(body, name)]
+        case "nonzero":
+            return [_nonzero(body, name)]
         case "row":
             return [_row(body, name)]
         case "reduce":
@@ -86,13 +88,13 @@ def _element(
 ) -> None:
     """Compute the values ``which`` at one position, then do the stores among them."""
     which = [i for i in which if not isinstance(body.kernel.body[i], Scalar | Reduce)]
-    stores = [i for i in which if isinstance(body.kernel.body[i], Store)]
-    for i in which:
-        if i not in stores:
-            position = body.position(i, i in moved, dims, names) if hasattr(body.kernel.body[i], "access") else "0"
+    stores = [i for i in which if isinstance(body.kernel.body[i], Store | StoreAt)]
+    for i in [*(i for i in which if i not in stores), *stores]:
+        position = body.position(i, i in moved, dims, names) if hasattr(body.kernel.body[i], "access") else "0"
+        if i in stores:
+            body.store(w, i, position)
+        else:
             body.value(w, i, position)
-    for i in stores:
-        body.store(w, i, body.position(i, i in moved, dims, names))
 
 
 # map
@@ -112,6 +114,15 @@ def _map(body: Body, name: str) -> Function:
         moved = _bases(body, w, outer, _unravel(w, outer, "row"), everything)
         with w.block(f"for i{last} in range(lo, hi):"):
             _element(body, w, everything, moved, [last], {last: f"i{last}"})
+    return body.finish(w)
+
+
+def _nonzero(body: Body, name: str) -> Function:
+    w = body.writer(name)
+    w.assign("found", "int64", "0")
+    with w.block("for i0 in range(begin, end):"), w.block("if b0[i0] != 0:"):
+        w.line("b1[found] = i0")
+        w.assign("found", "int64", "found + 1")
     return body.finish(w)
 
 
