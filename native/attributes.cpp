@@ -24,6 +24,11 @@ PyObject* get_last_op(PyObject* self, void*) {
   return PyUnicode_FromString(name_of(as_tensor(self)->storage->last_op));
 }
 PyObject* get_storage_id(PyObject* self, void*) { return PyLong_FromVoidPtr(as_tensor(self)->storage); }
+PyObject* get_meta_id(PyObject* self, void*) { return PyLong_FromVoidPtr(const_cast<Meta*>(as_tensor(self)->meta)); }
+PyObject* get_epoch(PyObject* self, void*) { return PyLong_FromUnsignedLong(as_tensor(self)->epoch); }
+PyObject* get_storage_epoch(PyObject* self, void*) {
+  return PyLong_FromUnsignedLong(as_tensor(self)->storage->epoch);
+}
 PyObject* get_storage_refs(PyObject* self, void*) {
   return PyLong_FromLongLong(as_tensor(self)->storage->refs.load(std::memory_order_relaxed));
 }
@@ -129,6 +134,20 @@ int set_output_nr(PyObject* self, PyObject* value, void*) {
   if (PyErr_Occurred()) return -1;
   as_tensor(self)->output_nr = static_cast<uint32_t>(n);
   return 0;
+}
+
+int set_counter(uint32_t& field, PyObject* value, const char* name) {
+  if (!value) return cannot_delete(name);
+  const unsigned long n = PyLong_AsUnsignedLong(value);
+  if (PyErr_Occurred()) return -1;
+  field = static_cast<uint32_t>(n);
+  return 0;
+}
+
+int set_epoch(PyObject* self, PyObject* value, void*) { return set_counter(as_tensor(self)->epoch, value, "_epoch"); }
+
+int set_storage_epoch(PyObject* self, PyObject* value, void*) {
+  return set_counter(as_tensor(self)->storage->epoch, value, "_storage_epoch");
 }
 
 PyObject* get_base(PyObject* self, void*) { return or_none(as_tensor(self)->base); }
@@ -248,6 +267,9 @@ PyGetSetDef tensor_attributes[] = {
     {"_grad", get_raw_grad, set_raw_grad, "The gradient field itself, also while recording.", nullptr},
     {"_pending", get_pending, set_pending, "The recorded value that the storage waits for, or None.", nullptr},
     {"_layout", get_layout, nullptr, "(dtype, shape, strides).", nullptr},
+    {"_meta_id", get_meta_id, nullptr, "Identifies the layout: equal for equal dtype, shape and strides.", nullptr},
+    {"_epoch", get_epoch, set_epoch, "The storage's epoch when the tensor got its place on the tape.", nullptr},
+    {"_storage_epoch", get_storage_epoch, set_storage_epoch, "Counts in-place changes that moved histories.", nullptr},
     {"_storage_id", get_storage_id, nullptr, "Identifies the storage while it lives.", nullptr},
     {"_storage_refs", get_storage_refs, nullptr, "How many tensors and nodes hold the storage.", nullptr},
     {"_storage_nbytes", get_storage_nbytes, nullptr, "Bytes of the storage.", nullptr},

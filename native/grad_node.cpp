@@ -193,6 +193,8 @@ PyMethodDef methods[] = {
 
 }  // namespace
 
+uint64_t take_seq() { return next_seq.fetch_add(1, std::memory_order_relaxed); }
+
 GradNodeObject* new_grad_node(PyObject* op, PyObject* attrs, PyObject* plan, uint32_t operands, uint32_t outputs) {
   const size_t bytes = operands * sizeof(OperandSlot) + outputs * sizeof(OutputSlot);
   GradNodeObject* node =
@@ -202,7 +204,7 @@ GradNodeObject* new_grad_node(PyObject* op, PyObject* attrs, PyObject* plan, uin
   node->attrs = Py_XNewRef(attrs);
   node->plan = Py_XNewRef(plan);
   node->extra = node->weakrefs = nullptr;
-  node->seq = next_seq.fetch_add(1, std::memory_order_relaxed);
+  node->seq = take_seq();
   node->n_operands = operands;
   node->n_outputs = outputs;
   node->released = false;

@@ -71,6 +71,9 @@ inline void attach(TensorObject* output, GradNodeObject* node, uint32_t index) {
   track(output);
 }
 
+// The next number in the order of the tape's entries.
+uint64_t take_seq();
+
 void make_grad_node_type(PyObject* module);
 
 }  // namespace weft

@@ -96,6 +96,29 @@ nb::object strided(nb::handle tensor, nb::handle shape, nb::handle strides, int6
   return own(new_alias(t, meta, offset));
 }
 
+// A tensor over a storage, for as long as that lives.
+class WeakStorage {
+ public:
+  explicit WeakStorage(const TensorObject* t) : watch_(watch(t->storage)), meta_(t->meta), offset_(t->offset) {}
+  WeakStorage(const WeakStorage&) = delete;
+  WeakStorage& operator=(const WeakStorage&) = delete;
+  ~WeakStorage() { unwatch(watch_); }
+
+  nb::object tensor() const {
+    if (!watch_->storage) return nb::none();
+    return own(new_tensor(retain(watch_->storage), meta_, offset_));
+  }
+
+ private:
+  StorageWatch* watch_;
+  const Meta* meta_;
+  int64_t offset_;
+};
+
+WeakStorage* weak_storage(nb::handle tensor) {
+  return new WeakStorage(expect_tensor(tensor.ptr(), "weak_storage", "argument"));
+}
+
 nb::object alias(nb::handle tensor) {
   const TensorObject* t = expect_tensor(tensor.ptr(), "alias", "argument");
   return own(new_alias(t, t->meta, t->offset));
@@ -295,6 +318,10 @@ void bind_functions(nb::module_& m) {
   m.def("from_buffer", [](nb::handle o) { return nb::steal(tensor_from_buffer(o.ptr())); }, nb::arg("buffer"));
   m.def("from_dlpack", [](nb::handle o) { return nb::steal(tensor_from_dlpack(o.ptr())); }, nb::arg("object"));
   m.def("strided", strided, nb::arg("tensor"), nb::arg("shape"), nb::arg("strides"), nb::arg("offset_delta") = 0);
+  nb::class_<WeakStorage>(m, "WeakStorage", "Calling it gives a tensor over the storage, or None once that is gone.")
+      .def("__call__", &WeakStorage::tensor);
+  m.def("weak_storage", weak_storage, nb::arg("tensor"));
+  m.def("next_seq", take_seq);
   m.def("alias", alias, nb::arg("tensor"));
   m.def("reinterpret", reinterpret, nb::arg("tensor"), nb::arg("dtype"));
   m.def("virtual", make_virtual, nb::arg("dtype"), nb::arg("shape"), nb::arg("strides").none() = nb::none());

@@ -32,7 +32,7 @@ bool read_operands(PyObject* const* operands, size_t count, Call& call) {
     PyObject* o = operands[i];
     if (is_tensor(o)) {
       const TensorObject* t = as_tensor(o);
-      if (!t->plain()) return false;
+      if (!t->plain() || t->behind()) return false;
       call.key.operands[i] = reinterpret_cast<uintptr_t>(t->meta);
       call.requires_grad |= t->requires_grad;
     } else if (PyFloat_CheckExact(o)) {

@@ -31,6 +31,8 @@ Storage* bare_storage(void* data, size_t nbytes, void* owner, bool readonly) {
   s->pending = nullptr;
   s->version = 0;
   s->last_op = 0;
+  s->epoch = 0;
+  s->watch = nullptr;
   s->exported = false;
   s->readonly = readonly;
   return s;
@@ -57,6 +59,7 @@ Storage* virtual_storage(size_t nbytes) { return bare_storage(nullptr, nbytes, n
 void destroy_storage(Storage* s) noexcept {
   void* owner = s->owner;
   void* pending = s->pending;
+  if (s->watch) s->watch->storage = nullptr;
   if (!owner && s->data) deallocate(s->data, s->nbytes);
   ThreadState& ts = thread_state();
   if (ts.free_storage_count < kept_storages) {
@@ -69,6 +72,18 @@ void destroy_storage(Storage* s) noexcept {
   // Last, because dropping an object may run any code.
   if (owner) release_object(owner);
   if (pending) release_object(pending);
+}
+
+StorageWatch* watch(Storage* storage) {
+  if (!storage->watch) storage->watch = new StorageWatch{storage, 0};
+  ++storage->watch->watchers;
+  return storage->watch;
+}
+
+void unwatch(StorageWatch* watch) noexcept {
+  if (--watch->watchers > 0) return;
+  if (watch->storage) watch->storage->watch = nullptr;
+  delete watch;
 }
 
 bool take_over(Storage* target, Storage* source) {

@@ -9,6 +9,14 @@
 
 namespace weft {
 
+struct Storage;
+
+// What outlives a storage for those who refer to it weakly. Read and written with the GIL held.
+struct StorageWatch {
+  Storage* storage;  // null once it is gone
+  uint32_t watchers;
+};
+
 struct Storage {
   std::atomic<int64_t> refs;
   char* data;       // null only while the storage is virtual
@@ -16,6 +24,8 @@ struct Storage {
   void* owner;      // PyObject* that owns the memory; null if the allocator does
   void* pending;    // PyObject*: the recorded value of a lazy or traced tensor; null for real data
   uint32_t version; // counts in-place changes
+  uint32_t epoch;   // counts in-place changes that moved the autograd history of the tensors over it
+  StorageWatch* watch; // null while nobody refers to it weakly
   uint32_t last_op; // name id (names.h) of the last operation that changed it in place; 0 if none
   bool exported;    // a NumPy, DLPack or buffer view of the memory exists
   bool readonly;
@@ -42,6 +52,10 @@ inline void release(Storage* storage) noexcept {
       storage->refs.fetch_sub(1, std::memory_order_acq_rel) == 1)
     destroy_storage(storage);
 }
+
+// One more watcher of a storage, and one less.
+StorageWatch* watch(Storage* storage);
+void unwatch(StorageWatch* watch) noexcept;
 
 // Gives `target` (virtual) the memory of `source`: taken over where nobody else uses it; false if it cannot be.
 bool take_over(Storage* target, Storage* source);

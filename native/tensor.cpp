@@ -27,6 +27,7 @@ void set_fields(TensorObject* t, Storage* storage, const Meta* meta, int64_t off
   t->offset = offset;
   t->grad = t->grad_fn = t->base = t->symbol = t->weakrefs = nullptr;
   t->output_nr = 0;
+  t->epoch = storage->epoch;
   t->requires_grad = false;
 }
 

@@ -23,11 +23,14 @@ struct TensorObject {
   PyObject* symbol;   // set by recording modes on traced tensors
   PyObject* weakrefs;
   uint32_t output_nr;
+  uint32_t epoch;  // of the storage when grad_fn was set; behind it, a view's history is out of date
   bool requires_grad;
 
   char* data() const { return storage->data + offset * meta->itemsize(); }
   // Neither recorded nor waiting to be computed: what the fast paths take.
   bool plain() const { return symbol == nullptr && storage->pending == nullptr; }
+  // A view whose base was changed in place, under autograd, since the view got its place on the tape.
+  bool behind() const { return base != nullptr && epoch != storage->epoch; }
 };
 
 extern PyTypeObject* tensor_type;
