@@ -29,7 +29,7 @@ def widened(raw: np.ndarray, dtype: DType) -> np.ndarray:
 def narrowed(values: np.ndarray, dtype: DType) -> np.ndarray:
     """Elements as a buffer holds them."""
     if dtype is bfloat16:
-        return (np.ascontiguousarray(values, np.float32).view(np.uint32) >> 16).astype(np.uint16)
+        return (np.asarray(values, np.float32, order="C").view(np.uint32) >> 16).astype(np.uint16)
     return values.astype(dtype.numpy)
 
 

@@ -74,7 +74,17 @@ def evaluate(
         return np.asarray(record.reference(args[0], attrs=node.attrs)).reshape(node.shape)
     if record.kind == "matmul":
         return np.matmul(*args).astype(held_as(node.dtype))
+    if op == "scatter_add" and node.dtype is bfloat16:
+        return _scatter_add(*args)
     return np.asarray(record.reference(*args, attrs=node.attrs), dtype=held_as(node.dtype)).reshape(node.shape)
+
+
+def _scatter_add(base: np.ndarray, value: np.ndarray, *index: np.ndarray) -> np.ndarray:
+    """Each sum rounded, as in memory of 16 bits."""
+    out = base.copy()
+    for at, v in zip(zip(*(i.reshape(-1) for i in index), strict=True), value.reshape(-1), strict=True):
+        out[at] = to_bfloat16(np.asarray(out[at] + v))
+    return out
 
 
 def elementwise(op: str, args: Sequence[np.ndarray], dtype: DType) -> np.ndarray:

@@ -184,10 +184,13 @@ class Fusion:
             return
         strides = node.attrs[1]
         flat = is_row_major(node.shape, strides)
+        apart = node in self.constraints.stored
         failing = []
         for use in uses:
             port = use.port
-            if port is not None:
+            if apart and port is None and (use.group.node.op != "copy" or use.group.node.inputs[0] is not node):
+                failing.append(use)
+            elif port is not None:
                 if port.whole and not flat and port.group.update is None:
                     failing.append(use)
                     continue
@@ -212,7 +215,7 @@ class Fusion:
                 for use in failing:
                     self._load(copy, use)
             else:
-                self._store(copy, failing)
+                self._store(copy, failing, alone=True)
 
     def _movement(self, node: Node, uses: list[Use]) -> None:
         if node.op != "reshape" and (node in self.sinks.of or node in self.constraints.stored):
@@ -298,10 +301,12 @@ class Fusion:
 
     # Stored nodes
 
-    def _store(self, node: Node, uses: list[Use]) -> None:
-        """Give the node memory, written by a group that is found or made for it."""
+    def _store(self, node: Node, uses: list[Use], alone: bool = False) -> None:
+        """Give the node memory, written by a group that is found or made for it (made, if ``alone``)."""
         reduction = self.kinds.get(node) == "reduction"
-        found = self._host(node, uses) or self._sibling(node, uses)
+        found = None
+        if not alone and node not in self.constraints.stored:
+            found = self._host(node, uses) or self._sibling(node, uses)
         if found is None:
             group = self._group("loops", node)
             m = group.space.natural(node.shape)

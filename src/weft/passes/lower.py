@@ -7,13 +7,10 @@ there is no loop of size 1, and the reduced ones are a single loop.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from weft.dtypes import DType, bfloat16, float16
+from weft.dtypes import DType
 from weft.ir import kernel as K
 from weft.ir.graph import Graph
 from weft.ir.node import Node, const_value
@@ -152,7 +149,7 @@ class _Lowering:
                 at = self.space.position(m)
                 return self._once(("index", *_terms(at)), Step("index", dtype=node.dtype, linear=at))
             return self._once(("scalar", node), Step("scalar", dtype=node.dtype, node=node))
-        if kind == "leaf" or kind == "movement" or op == "copy":
+        if kind == "leaf" or kind == "movement" or op == "copy" or not node.size:
             return self.values[inputs[0]]
         args = tuple(self.values[k] for k in inputs)
         if kind == "gather":
@@ -416,22 +413,9 @@ def finish(nest: Nest, buffer_of: Callable[[Place], int]) -> Call:
 
 
 def scalar_bits(node: Node) -> int:
-    """A constant as a kernel parameter: a float64's bits, rounded to the constant's type, or an int64."""
-    value = const_value(node)
+    """A constant as a kernel parameter: a float64's bits, or an int64. The kernel rounds it to the constant's type."""
     if node.dtype.kind == "f":
-        return struct.unpack("<q", struct.pack("<d", rounded(float(value), node.dtype)))[0]
-    value = int(value)
+        bits: int = node.attrs[0]
+        return bits
+    value = int(const_value(node))
     return value - (1 << 64) if value >= 1 << 63 else value
-
-
-def rounded(value: float, dtype: DType) -> float:
-    """The nearest number of a floating type, as a Python float."""
-    with np.errstate(over="ignore"):
-        if dtype is float16:
-            return float(np.float16(np.float32(value)))  # twice, as a kernel rounds the numbers it is passed
-        if dtype is bfloat16:
-            bits = int(np.float32(value).view(np.uint32))
-            if value == value:
-                bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000
-            return float(np.uint32(bits).view(np.float32))
-        return float(np.float32(value)) if dtype.itemsize == 4 else value
