@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from weft import _native
 from weft.autograd import rules
+from weft.autograd.node import PyNode, modified, retained
 from weft.errors import AutogradError
 from weft.ops.registry import OPS
 
@@ -79,13 +81,13 @@ def walk(
                 if key not in wanted:  # type: ignore[operator]
                     continue
             else:
-                for nr, t in node.retained():
-                    if gouts[nr] is not None:
+                for nr, reference in retained(node).items():
+                    t = reference()
+                    if t is not None and gouts[nr] is not None:
                         t.grad = gouts[nr] if t.grad is None else OPS["add"](t.grad, gouts[nr])
             check_saved(node)
-            made = (
-                node.apply(gouts, create_graph) if hasattr(node, "apply") else rules.node_vjp(node, gouts, create_graph)
-            )
+            rule = node.apply if isinstance(node, PyNode) else partial(rules.node_vjp, node)
+            made = rule(gouts, create_graph)
             if not retain_graph:
                 node.release()
             for edge, g in zip(node.edges, made, strict=True):
@@ -138,7 +140,7 @@ def check_saved(node: Any) -> None:
             f"The graph behind {node.op.name} was freed by an earlier backward; pass retain_graph=True to the first call "
             "to go through it twice."
         )
-    stale = node.modified()
+    stale = modified(node)
     if stale is not None:
         t, version = stale
         raise AutogradError(

@@ -6,28 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 from weft import _native
 from weft.autograd import rules
+from weft.autograd.node import PyNode, kind_of
 from weft.errors import AutogradError
 
 if TYPE_CHECKING:
     from weft import Tensor
 
 
-class FunctionContext(_native.GradNode):  # type: ignore[misc]
+class FunctionContext(PyNode):
     """What ``forward`` leaves for ``backward``. Attributes of any name may be set on it."""
 
-    needs_input_grad: tuple[bool, ...]
-
-    def __new__(cls, function: type[Function], inputs: tuple[Any, ...], edges: tuple[Any, ...]) -> FunctionContext:
-        none = (None,) * len(inputs)
-        return super().__new__(cls, _Name(function.__name__), None, none, none, edges, none)
-
     def __init__(self, function: type[Function], inputs: tuple[Any, ...], edges: tuple[Any, ...]) -> None:
+        super().__init__(function.__name__, edges)
         self.function = function
         self.needs_input_grad = tuple(e is not None for e in edges)
-        self._shapes = [(tuple(t.shape), t.dtype) if isinstance(t, _native.Tensor) else None for t in inputs]
+        self._shapes = [kind_of(t) for t in inputs]
         self._saved: tuple[Any, ...] = ()
         self._saved_versions: tuple[Any, ...] = ()
-        self._outputs: tuple[Any, ...] = ()
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep tensors (or None) for ``backward``, which finds them in ``saved_tensors``."""
@@ -46,7 +41,7 @@ class FunctionContext(_native.GradNode):  # type: ignore[misc]
             raise AutogradError(
                 f"The tensors saved by {self.op.name} were freed by an earlier backward; pass retain_graph=True to it."
             )
-        return tuple(self._outputs[t] if isinstance(t, int) else t for t in self._saved)
+        return self._saved
 
     def modified(self) -> Any:
         for t, version in zip(self._saved, self._saved_versions, strict=True):
@@ -60,7 +55,7 @@ class FunctionContext(_native.GradNode):  # type: ignore[misc]
 
     def apply(self, gouts: list[Any], create_graph: bool) -> list[Any]:
         """Run the user's ``backward`` and check what it gives."""
-        filled = [rules._zeros(m) if g is None else g for g, m in zip(gouts, self.output_metas, strict=True)]
+        filled = [rules.zeros(m) if g is None else g for g, m in zip(gouts, self.output_metas, strict=True)]
         made = self.function.backward(self, *filled)
         grads = made if isinstance(made, tuple) else (made,)
         if len(grads) != len(self._shapes):
@@ -81,13 +76,6 @@ class FunctionContext(_native.GradNode):  # type: ignore[misc]
                 )
             result.append(rules.fit(g, rules.Absent(*meta)))
         return result
-
-
-class _Name:
-    """Stands where a tape entry names its op."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
 
 
 class Function:
@@ -144,12 +132,9 @@ class Function:
         if not any(e is not None for e in edges):
             return made
         outs = tuple(_own(o, inputs) for o in outs)
-        ctx.set_outputs(outs, 0)
         # An output that was saved is kept without its place on the tape, or the entry would keep itself alive.
         ctx._saved = tuple(_detached(t, made, outs) for t in ctx._saved)
-        for nr, out in enumerate(outs):
-            if out.dtype.kind == "f":
-                out._set_grad_fn(ctx, nr)
+        ctx.set_outputs(outs)
         return outs if isinstance(made, tuple) else outs[0]
 
 

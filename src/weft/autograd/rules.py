@@ -6,16 +6,18 @@ are is found once for each kind of call, by recording the rule over placeholders
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weft import _native
+from weft.autograd.node import Kinds, hang, kind_of, operand_kinds
 from weft.compiler import compile_graph
 from weft.dtypes import DType
 from weft.ir.graph import Graph, Input
 from weft.ir.node import make, toposort
-from weft.modes.recording import PlanRecorder, Recorder, scalar_leaf
+from weft.modes.recording import SCALAR_DTYPES, PlanRecorder, View, scalar_leaf
 from weft.ops import reduction
 from weft.ops.movement import as_strided, contiguous_strides, expand, reshape
 from weft.ops.registry import OPS, Op, Saved
@@ -64,9 +66,7 @@ def _find_masks(op: Op, attrs: Any, operands: Sequence[Any]) -> tuple[int, int]:
                 given.append(recorder.placeholder(slot, o))
             else:
                 given.append(recorder.weak(scalar_leaf(slot, _scalar_dtype(o)), type(o)))
-        enabled = _native.grad_enabled()
-        _native.set_grad_enabled(False)
-        try:
+        with _no_grad():
             made = _forward(op, attrs, given)
             shapes = [(tuple(t.shape), t.dtype) for t in made]
             first_out = len(operands)
@@ -81,8 +81,6 @@ def _find_masks(op: Op, attrs: Any, operands: Sequence[Any]) -> tuple[int, int]:
             ]
             needs = tuple(isinstance(o, _native.Tensor) and o.requires_grad for o in operands)
             grads = vjp(op, attrs, given, outs, gouts, needs)
-        finally:
-            _native.set_grad_enabled(enabled)
         roots = [recorder.value(g) for g in grads if g is not None]
     operand_mask = out_mask = 0
     for node in toposort(roots):
@@ -103,35 +101,53 @@ def _forward(op: Op, attrs: Any, operands: Sequence[Any]) -> list[Any]:
 
 
 def _scalar_dtype(o: Any) -> DType:
-    from weft.modes.dispatch import _SCALAR_DTYPES
-
-    return _SCALAR_DTYPES[type(o)]
+    return SCALAR_DTYPES[type(o)]
 
 
 # The tape entry
 
 
-def make_node(op: Op, attrs: Any, operands: Sequence[Any], mask: int) -> Any:
-    """A tape entry for a call with these operands, before its outputs are known."""
-    saved, versions, edges, metas = [], [], [], []
+@dataclass(slots=True)
+class Draft:
+    """A tape entry for a call that has not happened yet: what is true of the operands before it."""
+
+    op: Op
+    attrs: Any
+    saved: tuple[Any, ...]
+    versions: tuple[Any, ...]
+    edges: tuple[Any, ...]
+    kinds: tuple[Any, ...]
+
+
+def draft(op: Op, attrs: Any, operands: Sequence[Any], mask: int) -> Draft:
+    """Note what a call with these operands puts on the tape; those in the mask are saved."""
+    saved, versions, edges = [], [], []
     for k, o in enumerate(operands):
-        if not isinstance(o, _native.Tensor):
-            saved.append(o)
-            versions.append(None)
-            edges.append(None)
-            metas.append(None)
-            continue
-        keep = bool(mask >> k & 1)
-        saved.append(o if keep else None)
+        tensor = isinstance(o, _native.Tensor)
+        keep = tensor and bool(mask >> k & 1)
+        saved.append(o if keep or not tensor else None)
         versions.append(o._version if keep else None)
-        edges.append(edge_of(o))
-        metas.append((tuple(o.shape), o.dtype))
-    return _native.GradNode(op.handle, attrs, tuple(saved), tuple(versions), tuple(edges), tuple(metas))
+        edges.append(edge_of(o) if tensor else None)
+    kinds = tuple(kind_of(o) for o in operands)
+    return Draft(op, attrs, tuple(saved), tuple(versions), tuple(edges), kinds)
 
 
-def finish_node(node: Any, outs: Sequence[Tensor], out_mask: int = 0) -> None:
-    """Tell a tape entry its outputs, of which it keeps those in the mask."""
-    node.set_outputs(tuple(outs), out_mask)
+def record_call(d: Draft, outs: Sequence[Tensor], out_mask: int = 0) -> Any:
+    """The tape entry of a call whose outputs are known."""
+    saved_outs = tuple(t if out_mask >> k & 1 else None for k, t in enumerate(outs))
+    out_versions = tuple(None if t is None else t._version for t in saved_outs)
+    return _native.GradNode(
+        d.op.handle,
+        d.attrs,
+        None,
+        d.saved,
+        d.edges,
+        saved_outs,
+        (*d.versions, *out_versions),
+        len(outs),
+        tuple(outs),
+        Kinds(d.op, d.kinds),
+    )
 
 
 def edge_of(t: Tensor) -> Any:
@@ -155,20 +171,16 @@ def refresh_view(t: Tensor) -> None:
 
 def _hang_view(t: Tensor, base: Tensor) -> None:
     attrs = (t.offset - base.offset, tuple(t.strides), tuple(t.shape))
-    node = make_node(as_strided, attrs, (base,), 0)
-    finish_node(node, [t])
-    t._set_grad_fn(node, 0)
-    t._epoch = t._storage_epoch
+    hang(t, record_call(draft(as_strided, attrs, (base,), 0), [t]), 0)
 
 
 def rebase_view(t: Tensor, base: Tensor, node: Any) -> None:
     """A view was modified in place: its base is now its old value with the region replaced."""
-    t._set_grad_fn(node, 0)
+    hang(t, node, 0)
     attrs = (t.offset - base.offset, tuple(t.strides))
-    replaced = make_node(OPS["assign"], attrs, (base, t), 0)
-    finish_node(replaced, [base])
-    base._set_grad_fn(replaced, 0)
-    base._bump_epoch()
+    replaced = record_call(draft(OPS["assign"], attrs, (base, t), 0), [base])
+    base._storage_epoch += 1
+    hang(base, replaced, 0)
     _hang_view(t, base)
 
 
@@ -219,9 +231,7 @@ def _inner(o: Any, need: bool, create_graph: bool) -> Any:
     alias = _native.strided(o, tuple(o.shape), tuple(o.strides), 0)
     alias.symbol = o.symbol
     if need and create_graph and o.requires_grad:
-        node = make_node(OPS["cast"], o.dtype, (o,), 0)
-        finish_node(node, [alias])
-        alias._set_grad_fn(node, 0)
+        hang(alias, record_call(draft(OPS["cast"], o.dtype, (o,), 0), [alias]), 0)
     elif need:
         alias.requires_grad = True
     return alias
@@ -258,40 +268,58 @@ def sum_to(g: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def node_vjp(node: Any, gouts: list[Any], create_graph: bool) -> list[Any]:
-    """Gradients of a tape entry's operands, given those of its outputs."""
+    """Gradients of a native tape entry's operands, given those of its outputs."""
     op = OPS[node.op.name]
-    needs = tuple(e is not None for e in node.edges)
-    operands = node.operands
-    outs = node.unpack_outputs() if create_graph else node.saved_outputs
+    needs = node.needs
+    kinds = operand_kinds(node)
+    out_kinds = tuple((m[1], m[0]) for m in node.output_metas)
+    operands, outs = node.operands, node.saved_outputs
+    gouts = [zeros(k) if g is None else g for g, k in zip(gouts, out_kinds, strict=True)]
     if create_graph or _native.recording() is not None:
-        filled = [_fill(o, m) for o, m in zip(operands, node.metas, strict=True)]
-        absent_outs = [_fill(o, m) for o, m in zip(outs, node.output_metas, strict=True)]
-        gouts = [_zeros(m) if g is None else g for g, m in zip(gouts, node.output_metas, strict=True)]
-        return vjp(op, node.attrs, filled, absent_outs, gouts, needs)
-    gouts = [_zeros(m) if g is None else g for g, m in zip(gouts, node.output_metas, strict=True)]
+        filled = [_fill(o, k) for o, k in zip(operands, kinds, strict=True)]
+        if create_graph:
+            for nr, t in enumerate(outs):
+                if t is not None and t.dtype.kind == "f":
+                    hang(t, node, nr)
+        filled_outs = [_symbolic(_fill(o, k)) for o, k in zip(outs, out_kinds, strict=True)]
+        return vjp(op, node.attrs, filled, filled_outs, gouts, needs)
     saved = [o for o in (*operands, *outs) if o is not None]
     key = (
         op.name,
         node.attrs,
         needs,
-        node.metas,
+        kinds,
         tuple([_layout(o) for o in operands]),
         tuple([_layout(o) for o in outs]),
         tuple([_layout(g) for g in gouts]),
     )
     program = _programs.get(key)
     if program is None:
-        program = _programs[key] = _compile_vjp(op, node, needs, outs, gouts)
-    found = iter(
-        program.run(
-            [o for o in (*saved, *gouts) if isinstance(o, _native.Tensor)],
-            [o for o in saved if not isinstance(o, _native.Tensor)],
-        )
-    )
+        program = _programs[key] = _compile_vjp(op, node.attrs, operands, kinds, outs, out_kinds, gouts, needs)
+    tensors = [o for o in (*saved, *gouts) if isinstance(o, _native.Tensor)]
+    numbers = [o for o in saved if not isinstance(o, _native.Tensor)]
+    found = iter(program.run(tensors, numbers))
     return [next(found) if need else None for need in needs]
 
 
+def _symbolic(t: Any) -> Any:
+    """A saved output found again while recording: natively kept ones are plain aliases of their storage."""
+    if isinstance(t, _native.Tensor) and t._pending is not None and t.symbol is None:
+        t.symbol = View(t._pending, ())
+    return t
+
+
 _programs: dict[Any, Any] = {}
+
+
+@contextmanager
+def _no_grad() -> Iterator[None]:
+    enabled = _native.grad_enabled()
+    _native.set_grad_enabled(False)
+    try:
+        yield
+    finally:
+        _native.set_grad_enabled(enabled)
 
 
 def _layout(o: Any) -> Any:
@@ -302,40 +330,41 @@ def _fill(o: Any, meta: Any) -> Any:
     return Absent(*meta) if o is None else o
 
 
-def _zeros(meta: Any) -> Any:
-    shape, dtype = meta
-    return OPS["full"](0, attrs=(shape, dtype))
+def zeros(kind: Any) -> Any:
+    """A gradient of zeros for an output that nothing used."""
+    return OPS["full"](0, attrs=kind)
 
 
-def _compile_vjp(op: Op, node: Any, needs: tuple[bool, ...], outs: Sequence[Any], gouts: Sequence[Any]) -> Any:
+def _compile_vjp(
+    op: Op,
+    attrs: Any,
+    operands: Sequence[Any],
+    kinds: Sequence[Any],
+    outs: Sequence[Any],
+    out_kinds: Sequence[Any],
+    gouts: Sequence[Any],
+    needs: tuple[bool, ...],
+) -> Any:
     inputs: list[Input] = []
     scalars: list[DType] = []
 
-    def stand_in(recorder: PlanRecorder, o: Any, meta: Any) -> Any:
+    def stand_in(recorder: PlanRecorder, o: Any, kind: Any) -> Any:
         if o is None:
-            return Absent(*meta)
+            return Absent(*kind)
         if isinstance(o, _native.Tensor):
             inputs.append(Input(tuple(o.shape), tuple(o.strides), o.dtype))
             return recorder.placeholder(len(inputs) - 1, o)
         scalars.append(_scalar_dtype(o))
         return recorder.weak(scalar_leaf(len(scalars) - 1, scalars[-1]), type(o))
 
-    with PlanRecorder() as recorder:
-        given = [stand_in(recorder, o, m) for o, m in zip(node.operands, node.metas, strict=True)]
-        given_outs = [stand_in(recorder, o, m) for o, m in zip(outs, node.output_metas, strict=True)]
+    with PlanRecorder() as recorder, _no_grad():
+        given = [stand_in(recorder, o, k) for o, k in zip(operands, kinds, strict=True)]
+        given_outs = [stand_in(recorder, o, k) for o, k in zip(outs, out_kinds, strict=True)]
         given_gouts = [stand_in(recorder, g, None) for g in gouts]
-        enabled = _native.grad_enabled()
-        _native.set_grad_enabled(False)
-        try:
-            grads = vjp(op, node.attrs, given, given_outs, given_gouts, needs)
-        finally:
-            _native.set_grad_enabled(enabled)
-        values = []
-        for g, need, meta in zip(grads, needs, node.metas, strict=True):
-            if need:
-                shape, dtype = meta
-                values.append(recorder.value(g if g is not None else OPS["full"](0, attrs=(shape, dtype))))
+        grads = vjp(op, attrs, given, given_outs, given_gouts, needs)
+        values = [
+            recorder.value(g if g is not None else zeros(kind))
+            for g, need, kind in zip(grads, needs, kinds, strict=True)
+            if need
+        ]
     return compile_graph(Graph(tuple(inputs), tuple(scalars), tuple(values), alias=True), f"{op.name}.grad").program
-
-
-__all__ = ["Recorder", "finish_node", "make_node", "node_vjp", "rebase_view", "saved_masks", "vjp"]

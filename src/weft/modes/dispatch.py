@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from weft import _native, dtypes
 from weft.autograd import rules
+from weft.autograd.node import Kinds, hang, kind_of
 from weft.compiler import compile_graph
 from weft.errors import EXPLAINED, AutogradError, describe, explain, where_in_user_code
 from weft.ir.graph import Graph, Input, Write
 from weft.ir.node import Node, const
-from weft.modes.recording import PlanRecorder, Recorder, leaves, scalar_leaf
-from weft.ops.movement import contiguous_strides
+from weft.modes.recording import SCALAR_DTYPES, PlanRecorder, Recorder, scalar_leaf
 from weft.ops.registry import OPS, Op, Operand, Weak, cast
 
 if TYPE_CHECKING:
@@ -102,13 +102,10 @@ def weak_result(op: Op, operands: Sequence[Any]) -> type | None:
     return float if op.gives == "float" else kind
 
 
-_SCALAR_DTYPES = {bool: dtypes.bool_, int: dtypes.int64, float: dtypes.float64}
-
-
 def _strong(o: Operand, kind: type) -> Node:
     """A weak scalar as a node of full precision."""
     assert isinstance(o, Weak)
-    return o.make(_SCALAR_DTYPES[float if kind is float else o.kind])
+    return o.make(SCALAR_DTYPES[float if kind is float else o.kind])
 
 
 def record_inplace(recorder: Recorder, op: Op, attrs: Any, operands: tuple[Any, ...]) -> Any:
@@ -119,8 +116,8 @@ def record_inplace(recorder: Recorder, op: Op, attrs: Any, operands: tuple[Any, 
     node = op.build([operand_of(recorder, o) for o in operands], attrs, where_in_user_code())
     edges = tape_edges(op, attrs, operands)
     recorder.write(t, node, op.name)
-    t._bump_version(op.name)
-    return rebase(op, attrs, operands, edges)
+    _native.bump_version(t, op.name)
+    return rebase(operands, edges)
 
 
 # Running eagerly
@@ -133,11 +130,33 @@ def eager(op: Op, attrs: Any, operands: tuple[Any, ...]) -> Any:
             settle(o)
     if op.kind == "inplace":
         return eager_inplace(op, attrs, operands)
+    if not 0 < len(operands) <= MOST_OPERANDS:
+        return eager_wide(op, attrs, operands)
+    for o in operands:
+        if isinstance(o, _native.Tensor):
+            rules.refresh_view(o)
     with _lock:
         plan = op.handle.find_plan(attrs, operands) or build_plan(op, attrs, operands)
         if plan.differentiable and not plan.grad_ready and needs_grad(operands):
             plan.set_saves(*rules.saved_masks(op, attrs, operands))
-    return plan.run(operands, attrs)
+    return plan.run(operands)
+
+
+#: Operands that the native plan cache takes.
+MOST_OPERANDS = 8
+_wide: dict[Any, Any] = {}
+
+
+def eager_wide(op: Op, attrs: Any, operands: tuple[Any, ...]) -> Any:
+    """Run an op of no operands, or of more than the plan cache takes."""
+    key = (op.name, attrs, tuple([o._meta_id if isinstance(o, _native.Tensor) else type(o) for o in operands]))
+    with _lock:
+        program = _wide.get(key)
+        if program is None:
+            program = _wide[key] = compile_graph(plan_graph(op, attrs, operands), op.name).program
+    tensors = [o for o in operands if isinstance(o, _native.Tensor)]
+    outs = program.run(tensors, [o for o in operands if not isinstance(o, _native.Tensor)])
+    return attach(op, attrs, operands, outs, len(outs) > 1)
 
 
 def settle(t: Tensor) -> None:
@@ -158,15 +177,17 @@ def build_plan(op: Op, attrs: Any, operands: Sequence[Any]) -> Any:
     """Compile the program of an eager call and put it in the plan cache."""
     differentiable = op.grad is not None or op.function is not None
     tensors = [o for o in operands if isinstance(o, _native.Tensor)]
+    payload = Kinds(op, tuple(kind_of(o) for o in operands))
     if op.view is not None:
         layout = op.view(tuple(tensors[0].shape), tuple(tensors[0].strides), attrs)
         if layout is not None:
-            plan = _native.Plan("view", None, [(tensors[0].dtype.code, *layout)], differentiable, op)
+            shape, strides, offset = layout
+            plan = _native.Plan("view", None, [((tensors[0].dtype, shape, strides), offset)], differentiable, payload)
             op.handle.add_plan(attrs, operands, plan)
             return plan
     graph = plan_graph(op, attrs, operands)
     kind = "inplace" if op.kind == "inplace" else "program"
-    plan = _native.Plan(kind, compile_graph(graph, op.name).program, None, differentiable, op)
+    plan = _native.Plan(kind, compile_graph(graph, op.name).program, None, differentiable, payload)
     op.handle.add_plan(attrs, operands, plan)
     return plan
 
@@ -183,7 +204,7 @@ def plan_graph(op: Op, attrs: Any, operands: Sequence[Any]) -> Graph:
                 inputs.append(Input(tuple(o.shape), tuple(o.strides), o.dtype))
             else:
                 slot = len(scalars)
-                scalars.append(_SCALAR_DTYPES[type(o)])
+                scalars.append(SCALAR_DTYPES[type(o)])
                 given.append(Weak(type(o), _scalar_maker(slot, scalars)))
         if op.function is not None:
             if scalars:
@@ -223,8 +244,8 @@ def eager_inplace(op: Op, attrs: Any, operands: tuple[Any, ...]) -> Any:
     edges = tape_edges(op, attrs, operands)
     with _lock:
         plan = op.handle.find_plan(attrs, operands) or build_plan(op, attrs, operands)
-    plan.run_inplace(operands)
-    return rebase(op, attrs, operands, edges)
+    plan.run(operands)
+    return rebase(operands, edges)
 
 
 def _apart(o: Any, t: Tensor) -> Any:
@@ -260,27 +281,27 @@ def check_inplace(op: Op, operands: Sequence[Any]) -> None:
             )
 
 
-def tape_edges(op: Op, attrs: Any, operands: Sequence[Any]) -> Any:
+def tape_edges(op: Op, attrs: Any, operands: Sequence[Any]) -> rules.Draft | None:
     """What the tape must know of an in-place call, taken before it happens."""
     if not needs_grad(operands):
         return None
     source = op if op.grad is not None else OPS.get(op.name.rstrip("_"), op)
     saves, _ = rules.saved_masks(source, attrs, operands)
-    return source, rules.make_node(source, attrs, operands, saves)
+    return rules.draft(source, attrs, operands, saves)
 
 
-def rebase(op: Op, attrs: Any, operands: Sequence[Any], edges: Any) -> Tensor:
+def rebase(operands: Sequence[Any], draft: rules.Draft | None) -> Tensor:
     """After an in-place call: the target, and what it is a view of, hang from new places on the tape."""
     t: Tensor = operands[0]
-    if edges is None:
+    if draft is None:
         return t
-    _, node = edges
-    rules.finish_node(node, [t])
-    base = t.base
-    if base is not None:
-        rules.rebase_view(t, base, node)
+    _, out_mask = rules.saved_masks(draft.op, draft.attrs, operands)
+    node = rules.record_call(draft, [t], out_mask)
+    if t.base is not None:
+        rules.rebase_view(t, t.base, node)
     else:
-        t._set_grad_fn(node, 0)
+        t._storage_epoch += 1
+        hang(t, node, 0)
     return t
 
 
@@ -288,12 +309,11 @@ def attach(op: Op, attrs: Any, operands: Sequence[Any], outs: list[Tensor], seve
     """Put a recorded call on the tape, and give its result."""
     if (op.grad is not None or op.function is not None) and needs_grad(operands):
         saves, out_saves = rules.saved_masks(op, attrs, operands)
-        node = rules.make_node(op, attrs, operands, saves)
-        rules.finish_node(node, outs, out_saves)
+        node = rules.record_call(rules.draft(op, attrs, operands, saves), outs, out_saves)
         for nr, out in enumerate(outs):
             if out.dtype.kind == "f":
-                out._set_grad_fn(node, nr)
+                hang(out, node, nr)
     return tuple(outs) if several else outs[0]
 
 
-__all__ = ["Graph", "contiguous_strides", "describe", "explain", "leaves", "needs_grad", "settle", "slow"]
+__all__ = ["describe", "explain", "needs_grad", "settle", "slow"]

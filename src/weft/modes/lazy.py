@@ -57,7 +57,7 @@ class LazyRecorder(Recorder):
     def flush(self) -> None:
         """Run everything recorded so far that is still wanted."""
         with _lock:
-            suspended = _native.recording_suspend()
+            _native.recording_push(None)
             try:
                 real = list(self.cells.values())
                 fresh = sorted(self.live, key=lambda c: c.order)
@@ -68,7 +68,7 @@ class LazyRecorder(Recorder):
                 self.live.clear()
                 self.cells.clear()
             finally:
-                _native.recording_resume(suspended)
+                _native.recording_pop()
 
 
 class _Recorders(threading.local):

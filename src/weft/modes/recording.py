@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from weft import _native
+from weft import _native, dtypes
 from weft.dtypes import DType
 from weft.errors import TraceError, where_in_user_code
-from weft.ir.node import Node, Where, make
+from weft.ir.node import Node, make
 from weft.ops.movement import contiguous_strides
 from weft.ops.registry import Op
 
@@ -52,7 +52,7 @@ class Cell:
         """The storage takes over the memory of a tensor that holds its value."""
         t = self.storage()
         if t is not None:
-            _native.adopt(t, real)
+            _native.resolve(t, real)
 
     def forget(self) -> None:
         """The storage's own memory holds its value: recordings need not be asked any more."""
@@ -302,12 +302,17 @@ class PlanRecorder(Recorder):
         )
 
 
+#: The type in which a Python number of each class is handed to a program.
+SCALAR_DTYPES = {bool: dtypes.bool_, int: dtypes.int64, float: dtypes.float64}
+
+
 def scalar_leaf(slot: int, dtype: DType) -> Node:
     """The node of run-time number ``slot``."""
     return make("scalar", (), (slot,), (), dtype)
 
 
 __all__ = [
+    "SCALAR_DTYPES",
     "Cell",
     "Chain",
     "PlanRecorder",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from weft import _native, dtypes
 from weft.autograd import engine, rules
+from weft.autograd.node import PyNode
 from weft.compiler import Executable, compile_graph
 from weft.errors import TraceError
 from weft.ir.graph import Graph
@@ -18,6 +19,7 @@ from weft.modes import tree
 from weft.modes.canonical import canonical
 from weft.modes.recording import Cell, Recorder, layout_of_chain, leaves, scalar_leaf, where_in_user_code
 from weft.ops.movement import contiguous_strides
+from weft.ops.registry import OPS
 
 if TYPE_CHECKING:
     from weft import Tensor
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_counts = threading.local()
 #: Traces made in this process.
 traces = 0
 
@@ -136,6 +137,7 @@ class ViewOf:
 class Trace:
     """One traced signature: the program, where its inputs come from, and where its results go."""
 
+    name: str
     signature: str
     reason: str
     where: Any
@@ -208,7 +210,7 @@ class Trace:
             for other, t in enumerate(inputs):
                 if other != slot and t._storage_id == inputs[slot]._storage_id:
                     raise TraceError(
-                        f"Tensors of shapes {list(inputs[slot].shape)} and {list(t.shape)} used by {self.executable.name} "
+                        f"Tensors of shapes {list(inputs[slot].shape)} and {list(t.shape)} used by {self.name} "
                         "share memory, and the function modifies one of them in place. Pass one of them as a copy, x.clone()."
                     )
 
@@ -252,31 +254,20 @@ class Backward:
         if not any(e is not None for e in edges):
             return
         node = StaticNode(edges, self, inputs, versions, scalars)
-        carrying = [outs[k] for k in self.outputs]
-        node.set_outputs(tuple(carrying), 0)
-        for nr, t in enumerate(carrying):
-            t._set_grad_fn(node, nr)
+        node.set_outputs([outs[k] for k in self.outputs])
 
 
-class _Named:
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-class StaticNode(_native.GradNode):  # type: ignore[misc]
+class StaticNode(PyNode):
     """The tape entry of a static function's call."""
 
-    def __new__(cls, edges: Any, owner: Backward, inputs: Any, versions: Any, scalars: Any) -> StaticNode:
-        none = (None,) * len(edges)
-        return super().__new__(cls, _Named(owner.name), None, none, none, edges, none)
-
     def __init__(self, edges: Any, owner: Backward, inputs: Any, versions: Any, scalars: Any) -> None:
+        super().__init__(owner.name, edges)
         self.owner = owner
         self.inputs = inputs
         self.saved_versions = versions
         self.scalars = scalars
 
-    def modified(self) -> Any:
+    def modified(self) -> tuple[Tensor, int] | None:
         for t, version in zip(self.inputs, self.saved_versions, strict=True):
             if t._version != version:
                 return t, version
@@ -291,8 +282,8 @@ class StaticNode(_native.GradNode):  # type: ignore[misc]
             raise TraceError(
                 f"Gradients of gradients through {self.op.name} are not recorded; compute them inside the static function."
             )
-        gouts = [rules._zeros(m) if g is None else g for g, m in zip(gouts, self.output_metas, strict=True)]
-        gouts = [g if g.is_contiguous() else g.contiguous() for g in gouts]
+        gouts = [rules.zeros(m) if g is None else g for g, m in zip(gouts, self.output_metas, strict=True)]
+        gouts = [g if g.is_contiguous() else OPS["copy"](g) for g in gouts]
         if self.owner.program is None:
             self.owner.program = compile_graph(self.owner.graph, f"{self.op.name}.grad")
         return self.owner.program.program.run([*self.inputs, *gouts], self.scalars)
@@ -306,7 +297,7 @@ class StaticFunction(Generic[P, R]):
         self.function = function
         self.name = getattr(function, "__qualname__", type(function).__name__)
         self._traces: dict[Any, list[Trace]] = {}
-        self._last: list[Any] | None = None
+        self._last: str | None = None
         self._lock = threading.RLock()
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -384,17 +375,16 @@ class StaticFunction(Generic[P, R]):
                     stand_ins.append(v)
             args, kwargs = tree.call_arguments(structure, stand_ins)
             result = self.function(*args, **kwargs)
-            trace = self._finish(recorder, key, result, tensors, placeholders)
+            trace = self._finish(recorder, describe_signature(values), result, tensors, placeholders)
             recorder.finished = True
         traces += 1
         self._traces.setdefault(key, []).append(trace)
-        self._last = key
         return trace
 
     def _finish(
         self,
         recorder: StaticRecorder,
-        key: Any,
+        signature: str,
         result: Any,
         tensors: list[Tensor],
         placeholders: list[Tensor],
@@ -440,8 +430,9 @@ class StaticFunction(Generic[P, R]):
         inputs, graph = canonical([c.node for c in cells], written, recorder.n_scalars)
         executable = compile_graph(graph, self.name)
         return Trace(
-            describe_signature(key),
-            self._why(key),
+            self.name,
+            signature,
+            self._why(signature),
             where_in_user_code(),
             executable,
             [recorder.sources[id(t)] for t in inputs],
@@ -494,11 +485,12 @@ class StaticFunction(Generic[P, R]):
         _, graph = canonical([recorder.value(g) for _, g in targets], [], recorder.n_scalars, order)
         return Backward(graph, None, [source for source, _ in targets], carrying, self.name)
 
-    def _why(self, key: Any) -> str:
+    def _why(self, now: str) -> str:
         """Why a new trace was needed: the first, or what differs from the last signature."""
-        if self._last is None:
+        before = self._last
+        self._last = now
+        if before is None:
             return "first call"
-        before, now = describe_signature(self._last), describe_signature(key)
         return (
             f"signature changed from ({before}) to ({now})" if before != now else "state outside the arguments changed"
         )
@@ -526,23 +518,16 @@ def _hashable(v: Any) -> bool:
     return True
 
 
-def describe_signature(key: Any) -> str:
+def describe_signature(values: Sequence[Any]) -> str:
     """A signature as words."""
     parts = []
-    rest = iter(key[2:])
-    for item in rest:
-        if item is float:
-            parts.append("float")
-        elif isinstance(item, int) and not isinstance(item, bool):
-            dtype, shape, strides = _native.describe_meta(item)
-            needs = next(rest)
-            layout = "" if strides == contiguous_strides(shape) else f" strides {list(strides)}"
-            parts.append(f"{dtype.name}{list(shape)}{layout}{' requires_grad' if needs else ''}")
-        elif isinstance(item, tuple) and item and isinstance(item[0], type):
-            parts.append(repr(item[1]))
+    for v in values:
+        if isinstance(v, _native.Tensor):
+            layout = "" if v.is_contiguous() else f" strides {list(v.strides)}"
+            parts.append(f"{v.dtype.name}{list(v.shape)}{layout}{' requires_grad' if v.requires_grad else ''}")
         else:
-            parts.append("aliased arguments")
-    return ", ".join(parts) + ("" if key[1] else ", no_grad")
+            parts.append("float" if type(v) is float else repr(v))
+    return ", ".join(parts) + ("" if _native.grad_enabled() else "; no_grad")
 
 
 def static(function: Callable[P, R]) -> StaticFunction[P, R]:
