@@ -39,7 +39,7 @@ OPS: dict[str, tuple[str, Callable[..., Any]]] = {
     "where": ("y if x else z", np.where),
     "and": ("x & y", np.bitwise_and),
     # dear enough by the look of it that the generator keeps its values
-    "dear": ("float32(float32(x * x)) + float32(x)", lambda x: x * x + x),
+    "dear": ("to_float32(to_float32(x * x)) + x", lambda x: x * x + x),
 }
 BODIES = {name: body for name, (body, _) in OPS.items()}
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)

@@ -236,7 +236,7 @@ def test_reductions_that_depend_on_each_other(n: int, dtype: dtypes.DType) -> No
 def test_an_expensive_value_is_kept_in_the_output(n: int) -> None:
     nest = softmax(n, op="dear")
     compiled = nest.run(2)
-    assert compiled.source.count("float32(float32(") == 1
+    assert compiled.source.count("to_float32(to_float32(") == 1
 
 
 def test_in_place_row_kernel() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import __future__
 
 import ast
-
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -216,15 +215,15 @@ def _entry(module: ir.Module, body: Any, function: Function, symbol: str) -> Non
     buffers, params, begin, end = entry.args
     b = ir.IRBuilder(entry.append_basic_block())
     given: list[Any] = [begin, end]
-    pointers = numbers = 0
+    pointer = number = 0
     for dtype in list(function.arguments.values())[2:]:
         if dtype.endswith("*"):
-            value = b.load(b.gep(buffers, [I64(pointers)]))
-            pointers += 1
+            value = b.load(b.gep(buffers, [I64(pointer)]))
+            pointer += 1
             given.append(b.bitcast(value, body.args[2 + len(given)].type))
         else:
-            value = b.load(b.gep(params, [I64(numbers)]))
-            numbers += 1
+            value = b.load(b.gep(params, [I64(number)]))
+            number += 1
             given.append(b.bitcast(value, ir.DoubleType()) if dtype == "float64" else value)
     hidden = [b.alloca(argument.type.pointee) for argument in body.args[:2]]  # the return value and exception slots
     b.call(body, hidden + given)

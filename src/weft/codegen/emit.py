@@ -1,8 +1,8 @@
 """Expressions and statements of generated kernels: what one instruction of a `Kernel` becomes in source.
 
-Names in the source: ``v3`` is the value of instruction 3, ``b1`` buffer 1, ``n0`` the size of loop 0, ``s3_0`` the stride of
-instruction 3 along loop 0, ``p3`` the number of a Scalar, ``o3`` an offset that changes once a row. A variable's annotation is
-its type: what is assigned is converted to it.
+Names in the source: ``v3`` is the value of instruction 3, ``b1`` buffer 1, ``n0`` the size of loop 0, ``s3_0`` the stride
+of instruction 3 along loop 0, ``p3`` the number of a Scalar, ``o3`` an offset that changes once a row. A variable's
+annotation is its type: what is assigned is converted to it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from weft.dtypes import DType, bool_, float16, uint8, uint16
-from weft.ir.kernel import Apply, Index, Kernel, Load, LoadAt, Reduce, Scalar, Store, StoreAt, param_names, scratch, value_dtypes
+from weft.ir.kernel import (
+    Apply,
+    Index,
+    Kernel,
+    Load,
+    LoadAt,
+    Reduce,
+    Scalar,
+    Store,
+    StoreAt,
+    param_names,
+    scratch,
+    value_dtypes,
+)
 
 #: From this cost (in flops) on, a value is worth keeping rather than computing twice.
 EXPENSIVE = 8
@@ -54,7 +67,7 @@ def rounded(dtype: DType, text: str) -> str:
 
 @dataclass(slots=True)
 class Function:
-    """One function of generated source, with the types of its arguments and variables by name (``*`` marks a pointer)."""
+    """One function of generated source, with its arguments' and variables' types by name (``*`` marks a pointer)."""
 
     name: str
     source: str
@@ -103,8 +116,8 @@ class Writer:
 class Body:
     """A kernel's instructions, analysed for the emitter.
 
-    ``varies[i]`` says whether value i changes along "r"; ``level[i]`` is the number of reduction passes over the row that
-    must be over before value i is known.
+    ``varies[i]`` says whether value i changes along "r"; ``level[i]`` is the number of reduction passes over the row
+    that must be over before value i is known; ``reduces`` and ``stores`` are the instructions of those kinds by number.
     """
 
     def __init__(self, kernel: Kernel, bodies: Mapping[str, str]) -> None:
@@ -114,6 +127,8 @@ class Body:
         self.r = kernel.dims.find("r")
         self.varies: list[bool] = []
         self.level: list[int] = []
+        self.reduces = {i: instr for i, instr in enumerate(kernel.body) if isinstance(instr, Reduce)}
+        self.stores = {i: instr for i, instr in enumerate(kernel.body) if isinstance(instr, Store)}
         for i, instr in enumerate(kernel.body):
             args = operands(instr)
             if any(a >= i for a in args):
@@ -170,7 +185,7 @@ class Body:
         return w
 
     def finish(self, w: Writer) -> Function:
-        """End a function: report indices out of range, the first failing instruction last so that it is the one seen."""
+        """End a function: report indices out of range, the first failing instruction last, so that it is the one seen."""
         for i, instr in reversed(list(enumerate(self.kernel.body))):
             if isinstance(instr, Apply) and instr.op == "check_index":
                 with w.block(f"if bad{i}:"):
@@ -191,25 +206,25 @@ class Body:
                     todo += operands(self.kernel.body[i])
         return sorted(found)
 
-    def offset(self, i: int, dims: Iterable[int], names: Mapping[int, str]) -> list[str]:
-        """The terms of instruction i's position that come from the given loops, whose counters are in ``names``."""
+    def terms(self, i: int, counters: Mapping[int, str]) -> list[str]:
+        """What the given loops, by number with the names of their counters, add to the position of instruction i."""
         instr = self.kernel.body[i]
-        assert isinstance(instr, Load | Index | Store)
-        terms = []
-        for d in dims:
-            if instr.access[d] == "s":
-                terms.append(f"{names[d]} * s{i}_{d}")
-            elif instr.access[d] == "c":
-                terms.append(names[d])
-        return terms
+        if not isinstance(instr, Load | Index | Store):
+            return []
+        return [
+            f"{name} * s{i}_{d}" if instr.access[d] == "s" else name
+            for d, name in counters.items()
+            if instr.access[d] != "b"
+        ]
 
-    def base(self, w: Writer, i: int, dims: Iterable[int], names: Mapping[int, str]) -> None:
-        """Assign ``o{i}``, the part of a position that the outer loops fix."""
-        w.assign(f"o{i}", "int64", " + ".join(self.offset(i, dims, names)) or "0")
-
-    def position(self, i: int, outer: bool, dims: Iterable[int], names: Mapping[int, str]) -> str:
-        """The position of instruction i: its offset variable, if ``outer`` says there is one, and the given loops' part."""
-        return " + ".join([f"o{i}"] * outer + self.offset(i, dims, names)) or "0"
+    def place(self, w: Writer, which: Iterable[int], counters: Mapping[int, str], prefix: str = "o") -> Place:
+        """Assign what the outer loops add to the positions of ``which``, where they do, to ``o{i}``."""
+        place = Place(self, prefix, set())
+        for i in which:
+            if terms := self.terms(i, counters):
+                w.assign(f"{prefix}{i}", "int64", " + ".join(terms))
+                place.moved.add(i)
+        return place
 
     def value(self, w: Writer, i: int, position: str = "0") -> None:
         """Assign the value of instruction i (not a Reduce or a Store), which for a Load or Index is at ``position``."""
@@ -260,6 +275,30 @@ class Body:
         w.line(f"b{instr.buffer}[{position}] = {narrowed(dtype, f'v{instr.arg}')}")
 
 
+@dataclass(slots=True)
+class Place:
+    """Where the outer loops stand: which instructions have an offset variable there."""
+
+    body: Body
+    prefix: str
+    moved: set[int]
+
+    def position(self, i: int, counters: Mapping[int, str]) -> str:
+        """The position of instruction i, given the counters of the inner loops."""
+        return " + ".join([f"{self.prefix}{i}"] * (i in self.moved) + self.body.terms(i, counters)) or "0"
+
+    def element(self, w: Writer, which: Iterable[int], counters: Mapping[int, str]) -> None:
+        """Compute those values of ``which`` that an element has, then do the stores among them."""
+        instrs = self.body.kernel.body
+        which = [i for i in which if not isinstance(instrs[i], Scalar | Reduce)]
+        stores = [i for i in which if isinstance(instrs[i], Store | StoreAt)]
+        for i in which:
+            if i not in stores:
+                self.body.value(w, i, self.position(i, counters))
+        for i in stores:
+            self.body.store(w, i, self.position(i, counters))
+
+
 def operands(instr: object) -> tuple[int, ...]:
     """The values that an instruction uses."""
     match instr:
@@ -283,15 +322,18 @@ def substituted(body: str, args: list[str]) -> str:
 
 
 _call = re.compile(r"\b(\w+)\(")
-_CHEAP = frozenset(
-    ["abs", "add", "sub", "mul", "neg", "fma", "rint", "round", "floor", "ceil", "trunc", "fabs", "copysign", "signbit", "isnan", "isinf", "isfinite", "sign", "maximum", "minimum", "clip", "invert", "left_shift", "right_shift"]
-)
+_COSTS = {
+    **dict.fromkeys(
+        ("abs", "fma", "rint", "round", "floor", "ceil", "trunc", "copysign", "signbit", "isnan", "isinf"), 1
+    ),
+    **dict.fromkeys(("isfinite", "sign", "maximum", "minimum", "clip", "invert", "left_shift", "right_shift"), 2),
+    **dict.fromkeys(("sqrt", "reciprocal"), 6),
+}
 
 
 def cost_of(body: str) -> int:
     """A rough cost of an op's body, in additions."""
-    calls = sum(1 if name in _CHEAP else 6 if name in ("sqrt", "reciprocal") else 20 for name in _call.findall(body))
-    return max(1, calls + 4 * body.count("/"))
+    return max(1, sum(_COSTS.get(name, 20) for name in _call.findall(body)) + 4 * body.count("/"))
 
 
 # Reductions
@@ -327,37 +369,18 @@ def is_arg(reduce: Reduce) -> bool:
 
 def reduced_type(body: Body, i: int) -> DType:
     """The accumulator type of Reduce i: that of its result, or of its argument if the result is a position."""
-    instr = body.kernel.body[i]
-    assert isinstance(instr, Reduce)
-    return accumulator(body.types[instr.arg] if is_arg(instr) else instr.dtype)
+    reduce = body.reduces[i]
+    return accumulator(body.types[reduce.arg] if is_arg(reduce) else reduce.dtype)
 
 
 def reduced_element(body: Body, i: int) -> str:
     """What Reduce i takes from its argument, as source: any and all take whether it is non-zero."""
-    instr = body.kernel.body[i]
-    assert isinstance(instr, Reduce)
-    arg = body.types[instr.arg]
-    return f"v{instr.arg} != 0" if instr.op in ("any", "all") and arg is not bool_ else f"v{instr.arg}"
+    reduce = body.reduces[i]
+    test = reduce.op in ("any", "all") and body.types[reduce.arg] is not bool_
+    return f"v{reduce.arg} != 0" if test else f"v{reduce.arg}"
 
 
 def reduced_value(body: Body, w: Writer, i: int, text: str) -> None:
     """Assign the value of Reduce i from its finished accumulator."""
     dtype = body.types[i]
     w.assign(f"v{i}", variable_type(dtype), f"{text} != 0" if dtype is bool_ else rounded(dtype, text))
-
-
-__all__ = [
-    "EXPENSIVE",
-    "Body",
-    "Function",
-    "Writer",
-    "accumulator",
-    "cost_of",
-    "identity",
-    "is_arg",
-    "operands",
-    "reduced_element",
-    "reduced_type",
-    "reduced_value",
-    "storage",
-]

@@ -1,11 +1,11 @@
 """Reductions into lanes: the fixed order that `weft.ir.kernel.Kernel` describes, as explicit LLVM vectors.
 
-For each reduction ``op`` there are, to be called from generated source over a stack array of lanes ``a`` (and of lane numbers
-``k`` for argmax and argmin)::
+For each reduction ``op`` there are, to be called from generated source over a stack array of lanes ``a`` (and of lane
+numbers ``k`` for argmax and argmin)::
 
     start_op(a[, k])                    every lane at the identity
     reduce_op(a[, k, at], x, n)         the n elements from x on, the first of which belongs to lane 0
-    finish_op(a[, k, n])                the lanes combined; argmax and argmin: the position, and the value in a[0]
+    finish_op(a[, k])                   the lanes combined; argmax and argmin: the position, and the value in a[0]
     combine_op(x, y) or better_op(x, y) two partial results: the combined value, or whether the later one, x, wins
 
 Imports numba: imported only when a kernel must be compiled.
@@ -20,7 +20,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from weft.ir.kernel import LANES
+from weft.ir.kernel import BLOCK, LANES
 
 I64 = ir.IntType(64)
 I32 = ir.IntType(32)
@@ -42,16 +42,17 @@ def combined(b: Any, op: str, signed: bool, x: Any, y: Any) -> Any:
         return b.fadd(x, y) if is_float(x) else b.add(x, y)
     if op == "prod":
         return b.fmul(x, y) if is_float(x) else b.mul(x, y)
-    return b.select(wins(b, op, signed, y, x), y, x)
+    larger = b.select(wins(b, op, signed, y, x), y, x)
+    return b.select(b.fcmp_unordered("uno", y, y), y, larger) if is_float(x) else larger
 
 
 def wins(b: Any, op: str, signed: bool, x: Any, y: Any) -> Any:
-    """Whether ``x`` is preferred to ``y``, which comes before it, by max, min, argmax or argmin."""
+    """Whether ``x`` is preferred to ``y``, which comes before it; max and min leave a NaN ``x`` to the caller."""
     sign = ">" if op.endswith("max") else "<"
     if is_float(x):
         if op.startswith("arg"):  # x > y, or x is NaN and y is not
             return b.and_(b.fcmp_unordered(sign, x, y), b.fcmp_ordered("ord", y, y))
-        return b.or_(b.fcmp_ordered(sign, x, y), b.fcmp_unordered("uno", x, x))
+        return b.fcmp_ordered(sign, x, y)
     return b.icmp_signed(sign, x, y) if signed else b.icmp_unsigned(sign, x, y)
 
 
@@ -208,38 +209,29 @@ class _Reduction:
         dtype = signature.args[0].dtype
         value = context.get_data_type(dtype)
         signed = getattr(dtype, "signed", False)
-        if self.arg:
-            return self._finish_arg(context, b, signature, args)
         x = _load(b, args[0], value, 64)
-        width = LANES
-        while width > 1:
-            width //= 2
-            low, high = (
-                b.shuffle_vector(x, x, ir.Constant(ir.VectorType(I32, width), list(range(at, at + width))))
-                for at in (0, width)
-            )
-            x = combined(b, self.op, signed, low, high)
-        return b.extract_element(x, I32(0))
-
-    def _finish_arg(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
-        """The first position among the best lanes, whatever their order; only lanes that have elements are looked at."""
-        dtype = signature.args[0].dtype
-        signed = getattr(dtype, "signed", False)
-        lanes, numbers, count = args
-        count = b.select(b.icmp_signed("<", count, I64(LANES)), count, I64(LANES))
-        best = cgutils.alloca_once_value(b, b.load(lanes))
-        first = cgutils.alloca_once_value(b, _position(b, numbers, I64(0)))
-        with cgutils.for_range(b, count, intp=I64) as loop:
-            x, at = b.load(b.gep(lanes, [loop.index])), _position(b, numbers, loop.index)
-            y = b.load(best)
-            better = wins(b, self.op, signed, x, y)
-            equal = b.not_(b.or_(better, wins(b, self.op, signed, y, x)))
-            sooner = b.and_(equal, b.icmp_signed("<", at, b.load(first)))
-            better = b.or_(better, sooner)
-            b.store(b.select(better, x, y), best)
-            b.store(b.select(better, at, b.load(first)), first)
-        b.store(b.load(best), lanes)
-        return b.load(first)
+        best = _tree(b, self.op.removeprefix("arg"), signed, x)
+        if not self.arg:
+            return best
+        # the first position among the lanes that hold the best value; a lane without elements comes after all that have
+        number = context.get_data_type(signature.args[1].dtype)
+        at = _load(b, args[1], number, 64)
+        at = (
+            b.trunc(at, iota(I32).type)
+            if number.width > 32
+            else b.zext(at, iota(I32).type)
+            if number.width < 32
+            else at
+        )
+        at = b.add(b.mul(at, splat(I32(LANES))), iota(I32))
+        every = _splat_value(b, best)
+        if is_float(best):
+            both_nan = b.and_(b.fcmp_unordered("uno", x, x), b.fcmp_unordered("uno", every, every))
+            equal = b.or_(b.fcmp_ordered("==", x, every), both_nan)
+        else:
+            equal = b.icmp_unsigned("==", x, every)
+        b.store(best, args[0])
+        return b.zext(_tree(b, "min", False, b.select(equal, at, splat(I32(BLOCK)))), I64)
 
     def combine(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
         signed = getattr(signature.args[0], "signed", False)
@@ -248,11 +240,17 @@ class _Reduction:
         return combined(b, self.op, signed, *args)
 
 
-def _position(b: Any, numbers: Any, lane: Any) -> Any:
-    """Where in the block the element number ``numbers[lane]`` of a lane is."""
-    number = b.load(b.gep(numbers, [lane]))
-    number = number if number.type == I64 else b.zext(number, I64)
-    return b.add(b.mul(number, I64(LANES)), lane)
+def _tree(b: Any, op: str, signed: bool, x: Any) -> Any:
+    """The lanes of a vector combined: each with the one half the width further, until one is left."""
+    width = LANES
+    while width > 1:
+        width //= 2
+        low, high = (
+            b.shuffle_vector(x, x, ir.Constant(ir.VectorType(I32, width), list(range(at, at + width))))
+            for at in (0, width)
+        )
+        x = combined(b, op, signed, low, high)
+    return b.extract_element(x, I32(0))
 
 
 def _intrinsics(op: str) -> dict[str, Any]:
@@ -266,8 +264,8 @@ def _intrinsics(op: str) -> dict[str, Any]:
         def reduce(typingctx: Any, a: Any, k: Any, at: Any, x: Any, n: Any) -> Any:
             return types.void(a, k, types.int64, a, types.int64), r.reduce
 
-        def finish(typingctx: Any, a: Any, k: Any, n: Any) -> Any:
-            return types.int64(a, k, types.int64), r.finish
+        def finish(typingctx: Any, a: Any, k: Any) -> Any:
+            return types.int64(a, k), r.finish
 
         def combine(typingctx: Any, x: Any, y: Any) -> Any:
             return types.boolean(x, x), r.combine

@@ -105,7 +105,7 @@ LANES = 32
 #: Rows of an "outer" reduction that are reduced into one partial result.
 OUTER_BLOCK = 256
 #: Kept elements that an "outer" phase-1 unit handles.
-OUTER_TILE = 1024
+OUTER_TILE = 4096
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The on-disk cache of object code: what was compiled once is never compiled again on this machine by this user.
 
-A file is named by the hash of everything its content depends on, and holds ``MAGIC``, the SHA-256 of the rest, a line with the
-kernel's name, a line with the names of its entry points, and the object code. Files are written beside their place and
-renamed into it, so that readers and writers in any number of processes see whole files or none; one that is damaged all
+A file is named by the hash of everything its content depends on, and holds ``MAGIC``, the SHA-256 of the rest, a line
+with the kernel's name, a line with the names of its entry points, and the object code. Files are written beside their place
+and renamed into it, so that readers and writers in any number of processes see whole files or none; one that is damaged all
 the same fails its checksum and counts as absent. The directory is private: code is loaded from it.
 """
 
@@ -13,6 +13,7 @@ import os
 import stat
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,10 +75,8 @@ def load(key: str) -> Code | None:
         return None
     code = _unpack(data)
     if code is not None and time.time() - used > 60:
-        try:
+        with suppress(OSError):
             os.utime(path)  # eviction goes by this time
-        except OSError:
-            pass
     return code
 
 
