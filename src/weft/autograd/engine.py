@@ -133,6 +133,20 @@ def _leading_to(outputs: Sequence[Tensor], targets: dict[Any, list[int]]) -> set
     return wanted
 
 
+def graph_is_whole(t: Tensor) -> bool:
+    """Whether backward can still go from a tensor to the leaves: nothing on the way was freed."""
+    stack, seen = [t.grad_fn], set()
+    while stack:
+        node = stack.pop()
+        if node is None or id(node) in seen:
+            continue
+        if node.released:
+            return False
+        seen.add(id(node))
+        stack.extend(e[0] for e in node.edges if isinstance(e, tuple))
+    return t.grad_fn is not None
+
+
 def check_saved(node: Any) -> None:
     """Refuse to go through an entry whose saved values are gone or were modified in place."""
     if node.released:

@@ -458,7 +458,7 @@ class StaticFunction(Generic[P, R]):
         carrying = [
             k
             for k, v in enumerate(values)
-            if isinstance(outputs[k], Made) and v.requires_grad and v.grad_fn is not None
+            if isinstance(outputs[k], Made) and v.requires_grad and engine.graph_is_whole(v)
         ]
         if not carrying:
             return None
