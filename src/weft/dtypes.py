@@ -25,7 +25,7 @@ class DType:
         return f"weft.{self.name}"
 
     def __reduce__(self) -> str:
-        return self.name
+        return "bool_" if self.kind == "b" else self.name  # the name of a global of this module
 
     @property
     def is_floating_point(self) -> bool:

@@ -1,7 +1,7 @@
 """The exceptions that Weft raises, and the one place that words them.
 
-Each exception is also the built-in one that a caller would expect. A message has at most ten lines: what is wrong and what to do,
-in sentences; the call, with its operands' types and shapes; the user's own file and line.
+Each exception is also the built-in one that a caller would expect. A message has at most ten lines: what is wrong and
+what to do, in sentences; the call, with its operands' types and shapes; the user's own file and line.
 """
 
 from __future__ import annotations

@@ -44,6 +44,14 @@ remainder = elementwise(
     reference=np.remainder,
     cost=8,
 )
+fmod = elementwise(
+    "fmod",
+    2,
+    "fmod(x, y)",
+    grad=lambda g, c: (g, negative(multiply(g, trunc(divide(c.x, c.y))))),
+    reference=np.fmod,
+    cost=8,
+)
 power = elementwise(
     "power",
     2,
@@ -92,6 +100,18 @@ minimum = elementwise(
     takes="all",
     grad=lambda g, c: (_share(g, less(c.x, c.y), c), _share(g, greater(c.x, c.y), c)),
     reference=np.minimum,
+)
+clip = elementwise(
+    "clip",
+    3,
+    "clip(x, y, z)",
+    grad=lambda g, c: (
+        where(bitwise_and(greater_equal(c.x, c.y), less_equal(c.x, c.z)), g, 0.0),
+        where(less(c.x, c.y), g, 0.0),
+        where(bitwise_and(greater(c.x, c.z), greater_equal(c.x, c.y)), g, 0.0),
+    ),
+    reference=lambda x, y, z: np.minimum(np.maximum(x, y), z),
+    cost=2,
 )
 
 

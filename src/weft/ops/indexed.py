@@ -106,14 +106,14 @@ def _ref_scatter_set(base: np.ndarray, value: np.ndarray, *index: np.ndarray, at
 
 
 #: operands (x, one index per axis of x), attrs (shape,): out[p] = x[i0[p], i1[p], ...]
-gather = register(Op("gather", "indexed", 2, _build_gather, grad=_grad_gather, reference=_ref_gather, takes="all"))
+gather = register(Op("gather", "indexed", -1, _build_gather, grad=_grad_gather, reference=_ref_gather, takes="all"))
 #: operands (base, value, one index per axis), attrs (shape of value,): base[i0[p], ...] += value[p], in order of p
 scatter_add = register(
-    Op("scatter_add", "indexed", 3, _build_scatter("scatter_add"), grad=_grad_scatter_add, reference=_ref_scatter_add)
+    Op("scatter_add", "indexed", -1, _build_scatter("scatter_add"), grad=_grad_scatter_add, reference=_ref_scatter_add)
 )
 #: as scatter_add, assigning: the last of equal positions stays
 scatter_set = register(
-    Op("scatter_set", "indexed", 3, _build_scatter("scatter_set"), grad=_grad_scatter_set, reference=_ref_scatter_set)
+    Op("scatter_set", "indexed", -1, _build_scatter("scatter_set"), grad=_grad_scatter_set, reference=_ref_scatter_set)
 )
 
 

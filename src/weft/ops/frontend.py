@@ -1,0 +1,236 @@
+"""Public functions: one table, from which methods, the package's names, tests and docs are derived.
+
+A public function normalises its arguments, then calls one op. `public` adds what all of them share: both spellings of
+an argument (``axis`` and ``dim``), and errors that name the call as the user wrote it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+
+from weft import _native
+from weft.dtypes import DType, as_dtype
+from weft.errors import EXPLAINED, ShapeError, explain
+
+Tensor = _native.Tensor
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: PyTorch's and NumPy's names for arguments, and Weft's (the array API's).
+SPELLINGS = {
+    "dim": "axis",
+    "dims": "axes",
+    "keepdim": "keepdims",
+    "input": "x",
+    "a_min": "min",
+    "a_max": "max",
+    "size": "shape",
+    "p": "ord",
+    "diagonal": "k",
+    "start_dim": "start_axis",
+    "end_dim": "end_axis",
+    "steps": "num",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Public:
+    """A public function: its name, its other names, and the names under which it is a method of `Tensor`."""
+
+    name: str
+    function: Callable[..., Any]
+    family: str
+    also: tuple[str, ...]
+    methods: tuple[str, ...]
+    in_package: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its names in the package: none if it is a method only."""
+        return (self.name, *self.also) if self.in_package else ()
+
+    @property
+    def summary(self) -> str:
+        """The first line of its documentation."""
+        return (self.function.__doc__ or "").strip().split("\n")[0]
+
+
+#: Every public function, by name, in the order of definition.
+PUBLIC: dict[str, Public] = {}
+
+
+def publish(
+    function: Callable[..., Any], family: str, also: Sequence[str] = (), method: bool = True, package: bool = True
+) -> None:
+    """Enter a function into the table under its own name and others."""
+    name = function.__name__
+    if name in PUBLIC:
+        raise ValueError(f"A public function named {name!r} exists already.")
+    names = (name, *also)
+    PUBLIC[name] = Public(name, function, family, tuple(also), names if method else (), package)
+
+
+def public(family: str, *also: str, method: bool = True, package: bool = True) -> Callable[[F], F]:
+    """Make a function public: spellings of arguments, worded errors, an entry in the table."""
+
+    def wrap(function: F) -> F:
+        parameters = inspect.signature(function).parameters
+        respelled = {alias: name for alias, name in SPELLINGS.items() if name in parameters and alias not in parameters}
+        if "axes" not in parameters and "axis" in parameters:
+            respelled["dims"] = respelled["axes"] = "axis"
+        name = function.__name__
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                if kwargs and respelled:
+                    kwargs = _respell(kwargs, respelled)
+                return function(*args, **kwargs)
+            except EXPLAINED as error:
+                raise explain(error, name, args, kwargs) from None
+
+        publish(call, family, also, method, package)
+        return call  # type: ignore[return-value]
+
+    return wrap
+
+
+def _respell(kwargs: dict[str, Any], respelled: dict[str, str]) -> dict[str, Any]:
+    out = {}
+    for given, value in kwargs.items():
+        name = respelled.get(given, given)
+        if name in out or (name != given and name in kwargs):
+            raise TypeError(f"{given} is another name of {name}, and both were given; pass one of them.")
+        out[name] = value
+    return out
+
+
+# Arguments
+
+
+def tensor_of(x: Any, name: str = "x") -> Any:
+    """The argument, which must be a tensor."""
+    if isinstance(x, Tensor):
+        return x
+    raise TypeError(f"{name} must be a tensor, not {_kind(x)}; make one with weft.asarray.")
+
+
+def refused(name: str, operands: Sequence[Any]) -> NoReturn:
+    """Raise for operands that no op takes."""
+    bad = next((o for o in operands if not isinstance(o, Tensor | bool | int | float)), None)
+    if bad is None:
+        error = TypeError(f"{name} needs at least one tensor among its operands; for plain numbers use Python's own.")
+    else:
+        error = TypeError(
+            f"{name} takes tensors and Python numbers, not {_kind(bad)}; make a tensor of it first, with weft.asarray."
+        )
+    raise explain(error, name, operands)
+
+
+def _kind(x: Any) -> str:
+    if x is None:
+        return "None"
+    kind = type(x).__name__
+    module = type(x).__module__.partition(".")[0]
+    full = f"{module}.{kind}" if module not in ("builtins", "__main__") else kind
+    return f"{'an' if full[0] in 'aeiou' else 'a'} {full}"
+
+
+def axis_of(axis: Any, ndim: int) -> int:
+    """An axis as a number from 0 to ``ndim - 1``."""
+    if isinstance(axis, bool):
+        raise TypeError("An axis must be an integer, not a bool.")
+    try:
+        d = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"An axis must be an integer, not {_kind(axis)}.") from None
+    if not -ndim <= d < ndim:
+        if ndim == 0:
+            raise ShapeError(f"Axis {d} does not exist: the tensor has no axes.")
+        raise ShapeError(f"Axis {d} does not exist: a tensor of {ndim} axes has axes {-ndim} to {ndim - 1}.")
+    return d + ndim if d < 0 else d
+
+
+def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
+    """Axes as increasing numbers: all of them for None, else those of an integer or a tuple of distinct ones."""
+    if axis is None:
+        return tuple(range(ndim))
+    if not isinstance(axis, list | tuple):
+        return (axis_of(axis, ndim),)
+    axes = [axis_of(a, ndim) for a in axis]
+    if len(set(axes)) != len(axes):
+        raise ShapeError(f"Axes {list(axis)} name one axis twice.")
+    return tuple(sorted(axes))
+
+
+def integer(value: Any, name: str) -> int:
+    """An integer argument."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {_kind(value)}.") from None
+
+
+def sizes_of(given: Sequence[Any], name: str = "A size") -> tuple[int, ...]:
+    """Sizes passed as ``f(2, 3)``, ``f((2, 3))`` or ``f([2, 3])``."""
+    if len(given) == 1 and isinstance(given[0], list | tuple):
+        given = given[0]
+    return tuple([n if type(n) is int else integer(n, name) for n in given])
+
+
+def shape_of(given: Sequence[Any]) -> tuple[int, ...]:
+    """A shape, of sizes 0 and more."""
+    shape = sizes_of(given)
+    if any(n < 0 for n in shape):
+        raise ShapeError(f"A shape has sizes of 0 and more, which {list(shape)} has not.")
+    return shape
+
+
+def dtype_of(dtype: Any, default: DType) -> DType:
+    """A type argument, or its default."""
+    return default if dtype is None else as_dtype(dtype)
+
+
+def one_of(value: Any, name: str, choices: Sequence[str]) -> str:
+    """An argument that is one of a few words."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}.")
+    return value
+
+
+def python_number(value: Any) -> Any:
+    """A NumPy scalar, or an instance of a subclass of int or float, as the plain Python number; else None."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    return float(value) if isinstance(value, float) else None
+
+
+def method_table() -> list[tuple[str, Callable[..., Any]]]:
+    """The methods of `Tensor`: (name, function)."""
+    return [(m, p.function) for p in PUBLIC.values() for m in p.methods]
+
+
+def markdown_table() -> str:
+    """The public functions as tables for the documentation, one for each family."""
+    families: dict[str, list[Public]] = {}
+    for p in PUBLIC.values():
+        families.setdefault(p.family, []).append(p)
+    lines = []
+    for family, functions in families.items():
+        lines += [f"## {family.capitalize()}", "", "| function | also | method | |", "|---|---|---|---|"]
+        for p in functions:
+            also = ", ".join(f"`{n}`" for n in p.also)
+            name = f"`weft.{p.name}`" if p.in_package else f"`x.{p.name}`"
+            lines.append(f"| {name} | {also} | {'yes' if p.methods else ''} | {p.summary} |")
+        lines.append("")
+    return "\n".join(lines)

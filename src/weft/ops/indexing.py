@@ -1,0 +1,666 @@
+"""``x[key]`` and ``x[key] = value`` by NumPy's rules, and the functions that index along an axis.
+
+A key is read in two steps. Integers, slices, None and Ellipsis give a view; integer arrays and masks then pick elements of
+that view. The ops here take index tensors as operands and build the index of every axis inside the kernel, so that
+``x[:, index]`` moves only what it picks.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from weft import _native, dtypes
+from weft.errors import ShapeError
+from weft.ir.node import Node, Where, const, make
+from weft.ops import elementwise as E
+from weft.ops import indexed as X
+from weft.ops.frontend import Tensor, axis_of, integer, public, tensor_of
+from weft.ops.movement import expand, reshape, slice_
+from weft.ops.nodes import positions, reshaped
+from weft.ops.registry import Op, Operand, Saved, broadcast, broadcast_shape, cast, composite, inplace, register
+
+# The ops: attrs (axes, place) pick along some axes, whose index dimensions come at ``place`` among the others
+
+
+def _checked(i: Operand, n: int, axis: int) -> Node:
+    """An index as int64 positions, checked against the size of its axis."""
+    assert isinstance(i, Node)
+    if i.dtype.kind not in "iu":
+        raise IndexError(f"An index must be of an integer type or bool, not {i.dtype.name}.")
+    i = cast(i, dtypes.int64)
+    return make("check_index", (i, broadcast(const(n, dtypes.int64), i.shape)), (axis, n), i.shape, dtypes.int64)
+
+
+def _picked(shape: tuple[int, ...], index: Sequence[Operand], attrs: Any) -> tuple[tuple[int, ...], list[Node]]:
+    """The shape of what is picked, and its position along every axis of ``shape``."""
+    axes, place = attrs
+    checked = [_checked(i, shape[d], d) for i, d in zip(index, axes, strict=True)]
+    common = broadcast_shape("Indexing", [i.shape for i in checked])
+    rest = [d for d in range(len(shape)) if d not in axes]
+    out = tuple(shape[d] for d in rest[:place]) + common + tuple(shape[d] for d in rest[place:])
+    nodes: list[Node] = []
+    for d, n in enumerate(shape):
+        if d in axes:
+            i = checked[axes.index(d)]
+            padded = (1,) * (len(common) - i.ndim) + i.shape + (1,) * (len(rest) - place)
+            nodes.append(broadcast(reshaped(i, padded), out))
+        else:
+            k = rest.index(d)
+            after = len(out) - 1 - (k if k < place else k + len(common))
+            nodes.append(broadcast(reshaped(positions(n), (n,) + (1,) * after), out))
+    return out, nodes
+
+
+def _along(shape: tuple[int, ...], index: Node, attrs: Any) -> tuple[tuple[int, ...], list[Node]]:
+    """The same for one index tensor with as many axes as ``shape``, used along one of them."""
+    (axis,) = attrs
+    out = index.shape
+    nodes = [
+        _checked(index, n, d) if d == axis else broadcast(reshaped(positions(m), (m,) + (1,) * (len(out) - 1 - d)), out)
+        for d, (n, m) in enumerate(zip(shape, out, strict=True))
+    ]
+    return out, nodes
+
+
+def _build_get(rule: Any) -> Any:
+    def build(operands: Sequence[Operand], attrs: Any, where: Where) -> Node:
+        x, *index = operands
+        assert isinstance(x, Node)
+        shape, nodes = rule(x.shape, index if rule is _picked else index[0], attrs)
+        return make("gather", (x, *nodes), (), shape, x.dtype, where)
+
+    return build
+
+
+def _build_put(rule: Any, scatter: str) -> Any:
+    def build(operands: Sequence[Operand], attrs: Any, where: Where) -> Node:
+        base, value, *index = operands
+        assert isinstance(base, Node)
+        shape, nodes = rule(base.shape, index if rule is _picked else index[0], attrs)
+        value = cast(value, base.dtype)
+        while value.ndim > len(shape) and value.shape[0] == 1:
+            value = reshaped(value, value.shape[1:])
+        if broadcast_shape("Indexing", [shape, value.shape]) != shape:
+            raise ShapeError(f"A value of shape {list(value.shape)} does not fit the picked shape {list(shape)}.")
+        return make(scatter, (base, broadcast(value, shape), *nodes), (), base.shape, base.dtype, where)
+
+    return build
+
+
+def _family(name: str, rule: Any) -> tuple[Op, Op, Op]:
+    """The ops that read, set and add along the indices of a rule, each the other's gradient."""
+
+    def grad_get(g: Any, c: Saved) -> Sequence[Any]:
+        x, *index = c.operands
+        return add(X.zeros_like(x), g, *index, attrs=c.attrs), *(None for _ in index)
+
+    def grad_set(g: Any, c: Saved) -> Sequence[Any]:
+        _, _, *index = c.operands
+        return put(g, 0, *index, attrs=c.attrs), get(g, *index, attrs=c.attrs), *(None for _ in index)
+
+    def grad_add(g: Any, c: Saved) -> Sequence[Any]:
+        _, _, *index = c.operands
+        return g, get(g, *index, attrs=c.attrs), *(None for _ in index)
+
+    get = register(Op(f"{name}_get", "indexed", -1, _build_get(rule), grad=grad_get, takes="all"))
+    put = register(Op(f"{name}_set", "indexed", -1, _build_put(rule, "scatter_set"), grad=grad_set, takes="all"))
+    add = register(Op(f"{name}_add", "indexed", -1, _build_put(rule, "scatter_add"), grad=grad_add))
+    for op in (put, add):
+        assert op.build is not None
+        inplace(f"{op.name}_", -1, op.build)
+    return get, put, add
+
+
+index_get, index_set, index_add_op = _family("index", _picked)
+along_get, along_set, along_add = _family("along", _along)
+_PUT = "index_set_"
+
+
+# Reading a key
+
+
+def _array(k: Any) -> Any:
+    """A key element that picks elements, as a tensor; None for one that gives a view."""
+    if isinstance(k, Tensor):
+        return k
+    if isinstance(k, slice | int) or k is None or k is Ellipsis:
+        return None
+    if isinstance(k, np.ndarray | list | tuple | range):
+        listed = np.asarray(k)
+        if listed.size == 0 and not isinstance(k, np.ndarray):
+            listed = listed.astype(np.int64)
+        if listed.dtype == object:
+            raise IndexError(f"{_shown(k)} cannot index a tensor: its elements are not all integers, or not all bools.")
+        return _native.from_numpy(np.array(listed, order="C"))
+    try:
+        operator.index(k)
+    except TypeError:
+        raise IndexError(
+            f"{_shown(k)} cannot index a tensor; integers, slices, None, ..., and arrays of integers or bools can."
+        ) from None
+    return None
+
+
+def _shown(k: Any) -> str:
+    return f"A key of type {type(k).__name__}"
+
+
+class Key:
+    """A key over a tensor of a certain shape: the view it begins with, and the arrays that pick from that view."""
+
+    __slots__ = ("arrays", "axes", "place", "shape", "sizes", "starts", "steps")
+
+    def __init__(self, shape: tuple[int, ...], key: Any) -> None:
+        elements = list(key) if isinstance(key, tuple) else [key]
+        found = [_array(k) for k in elements]
+        taken = sum(
+            a.ndim if a is not None and a.dtype is dtypes.bool_ else 0 if k is None or k is Ellipsis else 1
+            for k, a in zip(elements, found, strict=True)
+        )
+        gaps = [n for n, k in enumerate(elements) if k is Ellipsis]
+        if len(gaps) > 1:
+            raise IndexError("A key has at most one '...'.")
+        if taken > len(shape):
+            raise IndexError(f"The key takes {taken} axes, but a tensor of shape {list(shape)} has {len(shape)}.")
+        at = gaps[0] if gaps else len(elements)
+        fill: list[Any] = [slice(None)] * (len(shape) - taken)
+        elements[at : at + 1] = fill
+        found[at : at + 1] = [None] * len(fill)
+
+        self.starts: list[int] = []
+        self.steps: list[int] = []
+        self.sizes: list[int] = []
+        self.shape: list[int] = []  # of the view
+        self.arrays: list[Any] = []
+        self.axes: list[int] = []  # of the view, one for each array
+        self.place = 0
+        picks = [n for n, (k, a) in enumerate(zip(elements, found, strict=True)) if a is not None or _is_int(k)]
+        together = bool(picks) and picks[-1] - picks[0] == len(picks) - 1
+        others = 0
+        d = 0
+        for n, (k, a) in enumerate(zip(elements, found, strict=True)):
+            if together and n == picks[0]:
+                self.place = others
+            if a is not None:
+                if a.dtype is dtypes.bool_:
+                    for i in _mask_positions(a, shape, d):
+                        d = self._pick(shape, d, i)
+                else:
+                    d = self._pick(shape, d, a)
+            elif k is None:
+                self.shape.append(1)
+                others += 1
+            elif isinstance(k, slice):
+                start, step, size = _slice(k, shape[d], d)
+                self._move(start, step, size)
+                self.shape.append(size)
+                others += 1
+                d += 1
+            else:
+                self._move(_position(k, shape[d], d), 1, 1)
+                d += 1
+
+    def _move(self, start: int, step: int, size: int) -> None:
+        self.starts.append(start)
+        self.steps.append(step)
+        self.sizes.append(size)
+
+    def _pick(self, shape: tuple[int, ...], d: int, index: Any) -> int:
+        self._move(0, 1, shape[d])
+        self.axes.append(len(self.shape))
+        self.shape.append(shape[d])
+        self.arrays.append(index)
+        return d + 1
+
+    @property
+    def attrs(self) -> tuple[tuple[int, ...], int]:
+        """Of the ops that pick from the view."""
+        return tuple(self.axes), self.place
+
+    def view(self, x: Any) -> Any:
+        """The view of x that the key begins with; x itself where that is all of it."""
+        shape = tuple(self.shape)
+        whole = self.sizes == list(x.shape) and not any(self.starts) and all(k == 1 for k in self.steps)
+        taped = x.requires_grad and _native.grad_enabled()
+        if not whole and not taped and x._pending is None and _native.recording() is None:
+            return self._direct(x, shape)
+        if not whole:
+            x = slice_(x, attrs=(tuple(self.starts), tuple(self.steps), tuple(self.sizes)))
+        return x if tuple(x.shape) == shape else reshape(x, attrs=(shape,))
+
+    def _direct(self, x: Any, shape: tuple[int, ...]) -> Any:
+        """The view without an op: a loop over ``x[i]`` leaves no plan behind for each i."""
+        strides = []
+        offset = 0
+        for a, k, n, s in zip(self.starts, self.steps, self.sizes, x.strides, strict=True):
+            offset += a * s if n else 0
+            strides.append(k * s)
+        from weft.ops.movement import reshape_strides
+
+        moved = reshape_strides(tuple(self.sizes), tuple(strides), shape)
+        assert moved is not None
+        out = _native.strided(x, shape, moved, offset)
+        out.base = x.base if x.base is not None else x
+        return out
+
+
+def _is_int(k: Any) -> bool:
+    return k is not None and k is not Ellipsis and not isinstance(k, slice)
+
+
+def _position(k: Any, n: int, axis: int) -> int:
+    if isinstance(k, bool):
+        raise IndexError("True and False cannot index a tensor; x[None] adds an axis.")
+    i = operator.index(k)
+    if not -n <= i < n:
+        raise IndexError(f"Index {i} is out of range for axis {axis}, which has size {n}.")
+    return i + n if i < 0 else i
+
+
+def _slice(k: slice, n: int, axis: int) -> tuple[int, int, int]:
+    try:
+        start, stop, step = k.indices(n)
+    except TypeError:
+        raise IndexError(f"The bounds of a slice of axis {axis} must be integers or None.") from None
+    except ValueError:
+        raise IndexError(f"The step of a slice of axis {axis} cannot be 0.") from None
+    return start, step, len(range(start, stop, step))
+
+
+@composite("unravel", 1)
+def _unravel(flat: Any, attrs: Any) -> Any:
+    """Positions in the flattened tensor as a position along each axis."""
+    (shape,) = attrs
+    out = []
+    for n in reversed(shape):
+        out.append(E.remainder(flat, n))
+        flat = E.floor_divide(flat, n)
+    return tuple(out[::-1]) if len(out) > 1 else out[0]
+
+
+def _true_positions(mask: Any) -> list[Any]:
+    """The positions along each axis where a mask holds, row by row."""
+    from weft.modes.recording import forbid_value
+
+    forbid_value(mask)
+    flat = reshape(mask, attrs=((mask.size,),))
+    count = int(_count(flat, attrs=((0,), False)).item()) if mask.size else 0
+    found = X.nonzero(flat, attrs=(count,)) if count else _native.empty((0,), dtypes.int64)
+    if mask.ndim == 1:
+        return [found]
+    if count == 0 or mask.ndim == 0:
+        return [found] * mask.ndim
+    return list(_unravel(found, attrs=(tuple(mask.shape),)))
+
+
+def _count(flat: Any, attrs: Any) -> Any:
+    """The number of true elements."""
+    from weft.ops.reduce import _count_nonzero
+
+    return _count_nonzero(flat, attrs=attrs)
+
+
+def _mask_positions(mask: Any, shape: tuple[int, ...], d: int) -> list[Any]:
+    part = shape[d : d + mask.ndim]
+    if mask.ndim == 0:
+        raise IndexError("A mask needs at least one axis.")
+    if tuple(mask.shape) != part:
+        raise IndexError(f"A mask of shape {list(mask.shape)} does not fit axes of shape {list(part)}.")
+    return _true_positions(mask)
+
+
+def getitem(x: Any, key: Any) -> Any:
+    """``x[key]``."""
+    k = Key(tuple(x.shape), key)
+    y = k.view(x)
+    if k.arrays:
+        return index_get(y, *k.arrays, attrs=k.attrs)
+    return _alias(x) if y is x else y
+
+
+def _alias(x: Any) -> Any:
+    """``x[...]`` is a view too, not x itself."""
+    return reshape(x, attrs=(tuple(x.shape),))
+
+
+def setitem(x: Any, key: Any, value: Any) -> None:
+    """``x[key] = value``."""
+    from weft.ops.inplace import copy_op, masked_fill_op
+
+    if not isinstance(value, Tensor) and type(value) not in (bool, int, float):
+        from weft.ops.creation import asarray
+        from weft.ops.frontend import python_number
+
+        number = python_number(value)
+        value = asarray(value, dtype=None if hasattr(value, "dtype") else x.dtype) if number is None else number
+    mask = _single_mask(x, key)
+    if mask is not None and (not isinstance(value, Tensor) or value.ndim <= x.ndim - mask.ndim):
+        wide = reshape(mask, attrs=((*mask.shape, *(1,) * (x.ndim - mask.ndim)),))
+        if isinstance(value, Tensor) and value.dtype is not x.dtype:
+            value = E.cast_(value, attrs=x.dtype)
+        elif not isinstance(value, Tensor) and not isinstance(value, bool) and x.dtype.kind != "f":
+            value = bool(value) if x.dtype.kind == "b" else int(value)
+        masked_fill_op(x, wide, value)
+        return
+    k = Key(tuple(x.shape), key)
+    y = k.view(x)
+    if k.arrays:
+        _put(y, value, k)
+        return
+    if isinstance(value, Tensor):
+        if value._storage_id == y._storage_id and (value.offset, value._layout) == (y.offset, y._layout):
+            return  # x[i] += v ends by storing the view into itself
+        while value.ndim > y.ndim and value.shape[0] == 1:
+            value = reshape(value, attrs=(tuple(value.shape[1:]),))
+    copy_op(y, value)
+
+
+def _put(y: Any, value: Any, k: Key) -> None:
+    from weft.ops.registry import OPS
+
+    OPS[_PUT](y, value, *k.arrays, attrs=k.attrs)
+
+
+def _single_mask(x: Any, key: Any) -> Any:
+    """The mask of a key that is one mask and nothing else."""
+    if isinstance(key, tuple) and len(key) == 1:
+        (key,) = key
+    if isinstance(key, np.ndarray | list):
+        key = _array(key)
+    if (
+        isinstance(key, Tensor)
+        and key.dtype is dtypes.bool_
+        and key.ndim
+        and tuple(key.shape) == tuple(x.shape[: key.ndim])
+    ):
+        return key
+    return None
+
+
+# Public functions
+
+
+@public("indexing")
+def nonzero(x: Any, as_tuple: bool = True) -> Any:
+    """The positions of the elements that are not zero, row by row.
+
+    The number of them depends on the values, so this cannot be used inside a static function.
+
+    Args:
+        x: a tensor of at least one axis.
+        as_tuple: give one int64 tensor [n] for each axis, as in the array API; else one tensor [n, axes], as in PyTorch.
+
+    Raises:
+        TraceError: while a static function is traced.
+
+    Example:
+        >>> weft.nonzero(weft.tensor([0, 3, 4]))
+        (tensor([1, 2], dtype=int64),)
+    """
+    from weft.ops.shape import stack
+
+    tensor_of(x)
+    if x.ndim == 0:
+        raise ShapeError("nonzero takes a tensor of at least one axis.")
+    found = _true_positions(x if x.dtype is dtypes.bool_ else E.cast_(x, attrs=dtypes.bool_))
+    return tuple(found) if as_tuple else stack(found, axis=1)
+
+
+@public("indexing")
+def masked_select(x: Any, mask: Any) -> Any:
+    """The elements where a mask of the same shape holds, in one axis: ``x[mask]``.
+
+    Example:
+        >>> weft.masked_select(weft.tensor([1, 2, 3]), weft.tensor([True, False, True]))
+        tensor([1, 3], dtype=int64)
+    """
+    return getitem(tensor_of(x), tensor_of(mask, "mask"))
+
+
+@public("indexing")
+def take(x: Any, indices: Any, axis: int | None = None) -> Any:
+    """The elements at positions along an axis; with axis None, of the flattened tensor.
+
+    Args:
+        x: a tensor.
+        indices: an integer tensor of any shape, which takes the axis's place. Negative positions count from the end.
+        axis: the axis.
+
+    Raises:
+        IndexError: for a position outside the axis.
+
+    Example:
+        >>> weft.take(weft.tensor([5, 6, 7]), weft.tensor([2, 0]))
+        tensor([7, 5], dtype=int64)
+    """
+    tensor_of(x)
+    if axis is None:
+        x, axis = reshape(x, attrs=((x.size,),)), 0
+    d = axis_of(axis, x.ndim)
+    return index_get(x, tensor_of(indices, "indices"), attrs=((d,), d))
+
+
+@public("indexing")
+def index_select(x: Any, axis: int, index: Any) -> Any:
+    """`take` with PyTorch's name and order of arguments.
+
+    Example:
+        >>> weft.index_select(weft.tensor([5, 6, 7]), 0, weft.tensor([2, 0]))
+        tensor([7, 5], dtype=int64)
+    """
+    return take(x, index, axis)
+
+
+def _like(index: Any, x: Any) -> Any:
+    if tensor_of(index, "index").ndim != x.ndim:
+        raise ShapeError(f"The index needs as many axes as the tensor: {x.ndim}, not {index.ndim}.")
+    return index
+
+
+def _inside(index: Any, x: Any, axis: int) -> Any:
+    for d in range(x.ndim):
+        if d != axis and index.shape[d] > x.shape[d]:
+            raise ShapeError(
+                f"The index has shape {list(index.shape)}, which is larger than shape {list(x.shape)} along axis {d}."
+            )
+    return index
+
+
+@public("indexing")
+def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
+    """For every other position, the elements that ``indices`` names along an axis; other axes broadcast.
+
+    Args:
+        x: a tensor.
+        indices: an integer tensor with as many axes as x.
+        axis: the axis.
+
+    Raises:
+        IndexError: for a position outside the axis.
+        ShapeError: where the other axes do not broadcast.
+
+    Example:
+        >>> weft.take_along_axis(weft.tensor([[1, 2], [3, 4]]), weft.tensor([[1], [0]]), 1)
+        tensor([[2],
+                [3]], dtype=int64)
+    """
+    d = axis_of(axis, tensor_of(x).ndim)
+    _like(indices, x)
+    rest = broadcast_shape(
+        "take_along_axis", [tuple(1 if a == d else n for a, n in enumerate(t.shape)) for t in (x, indices)]
+    )
+    mine = (*rest[:d], x.shape[d], *rest[d + 1 :])
+    other = (*rest[:d], indices.shape[d], *rest[d + 1 :])
+    x = x if tuple(x.shape) == mine else expand(x, attrs=(mine,))
+    indices = indices if tuple(indices.shape) == other else expand(indices, attrs=(other,))
+    return along_get(x, indices, attrs=(d,))
+
+
+@public("indexing")
+def gather(x: Any, axis: int, index: Any) -> Any:
+    """``out[i][j] = x[index[i][j]][j]`` for axis 0, and so on for other axes, as in PyTorch.
+
+    Args:
+        x: a tensor.
+        axis: the axis that the index runs along.
+        index: an integer tensor with as many axes as x, not larger along the others.
+
+    Returns:
+        A tensor of the index's shape.
+
+    Raises:
+        IndexError: for a position outside the axis.
+        ShapeError: where the shapes do not fit.
+
+    Example:
+        >>> weft.gather(weft.tensor([[1, 2], [3, 4]]), 1, weft.tensor([[1], [0]]))
+        tensor([[2],
+                [3]], dtype=int64)
+    """
+    d = axis_of(axis, tensor_of(x).ndim)
+    return along_get(x, _inside(_like(index, x), x, d), attrs=(d,))
+
+
+def _source(source: Any, index: Any) -> Any:
+    """The part of a source that the index uses."""
+    if not isinstance(source, Tensor):
+        return source
+    _like(index, source)
+    if any(n > m for n, m in zip(index.shape, source.shape, strict=True)):
+        raise ShapeError(
+            f"The index has shape {list(index.shape)}, which is larger than the source's, {list(source.shape)}."
+        )
+    if tuple(source.shape) == tuple(index.shape):
+        return source
+    return slice_(source, attrs=((0,) * source.ndim, (1,) * source.ndim, tuple(index.shape)))
+
+
+@public("indexing")
+def scatter(x: Any, axis: int, index: Any, source: Any) -> Any:
+    """A copy of x in which the positions that `gather` would read are set; the last of equal positions stays.
+
+    Args:
+        x: a tensor.
+        axis, index: as for `gather`.
+        source: a tensor at least as large as the index, or a number.
+
+    Example:
+        >>> weft.scatter(weft.zeros(3), 0, weft.tensor([2, 0]), weft.tensor([5.0, 6.0]))
+        tensor([6., 0., 5.], dtype=float32)
+    """
+    d = axis_of(axis, tensor_of(x).ndim)
+    return along_set(x, _source(source, index), _inside(_like(index, x), x, d), attrs=(d,))
+
+
+@public("indexing")
+def scatter_add(x: Any, axis: int, index: Any, source: Any) -> Any:
+    """A copy of x to which the source is added at the positions that `gather` would read, one after another.
+
+    Args:
+        x: a tensor.
+        axis, index: as for `gather`.
+        source: a tensor at least as large as the index, or a number.
+
+    Example:
+        >>> weft.scatter_add(weft.zeros(2), 0, weft.tensor([0, 0]), weft.tensor([5.0, 6.0]))
+        tensor([11.,  0.], dtype=float32)
+    """
+    d = axis_of(axis, tensor_of(x).ndim)
+    return along_add(x, _source(source, index), _inside(_like(index, x), x, d), attrs=(d,))
+
+
+@public("in place", package=False)
+def scatter_(x: Any, axis: int, index: Any, source: Any) -> Any:
+    """In place: `scatter`. Gives the tensor itself.
+
+    Example:
+        >>> weft.zeros(2).scatter_(0, weft.tensor([1]), 5.0)
+        tensor([0., 5.], dtype=float32)
+    """
+    from weft.ops.registry import OPS
+
+    d = axis_of(axis, tensor_of(x).ndim)
+    return OPS["along_set_"](x, _source(source, index), _inside(_like(index, x), x, d), attrs=(d,))
+
+
+@public("in place", package=False)
+def scatter_add_(x: Any, axis: int, index: Any, source: Any) -> Any:
+    """In place: `scatter_add`. Gives the tensor itself.
+
+    Example:
+        >>> weft.zeros(2).scatter_add_(0, weft.tensor([1, 1]), weft.ones(2))
+        tensor([0., 2.], dtype=float32)
+    """
+    from weft.ops.registry import OPS
+
+    d = axis_of(axis, tensor_of(x).ndim)
+    return OPS["along_add_"](x, _source(source, index), _inside(_like(index, x), x, d), attrs=(d,))
+
+
+@public("indexing")
+def index_add(x: Any, axis: int, index: Any, source: Any) -> Any:
+    """A copy of x to whose slices along an axis those of a source are added, one after another.
+
+    Args:
+        x: a tensor.
+        axis: the axis.
+        index: an integer tensor [n].
+        source: a tensor of x's shape, with size n along the axis.
+
+    Example:
+        >>> weft.index_add(weft.zeros(2), 0, weft.tensor([0, 0]), weft.ones(2))
+        tensor([2., 0.], dtype=float32)
+    """
+    d = axis_of(axis, tensor_of(x).ndim)
+    return index_add_op(x, tensor_of(source, "source"), tensor_of(index, "index"), attrs=((d,), d))
+
+
+@public("in place", package=False)
+def index_add_(x: Any, axis: int, index: Any, source: Any) -> Any:
+    """In place: `index_add`. Gives the tensor itself.
+
+    Example:
+        >>> weft.zeros(2).index_add_(0, weft.tensor([1]), weft.ones(1))
+        tensor([0., 1.], dtype=float32)
+    """
+    from weft.ops.registry import OPS
+
+    d = axis_of(axis, tensor_of(x).ndim)
+    return OPS["index_add_"](x, tensor_of(source, "source"), tensor_of(index, "index"), attrs=((d,), d))
+
+
+@composite("one_hot", 1)
+def _one_hot(index: Any, attrs: Any) -> Any:
+    (n,) = attrs
+    index = E.check_index(E.where(E.less(index, 0), n, index), n)
+    classes = X.iota(attrs=(n,))
+    hot = E.equal(reshape(index, attrs=((*index.shape, 1),)), classes)
+    return E.cast_(hot, attrs=dtypes.int64)
+
+
+@public("indexing")
+def one_hot(index: Any, num_classes: int) -> Any:
+    """A new last axis that holds 1 at the index and 0 elsewhere.
+
+    Args:
+        index: an integer tensor of positions from 0 to ``num_classes - 1``.
+        num_classes: the size of the new axis.
+
+    Returns:
+        An int64 tensor.
+
+    Raises:
+        IndexError: for a position outside the classes.
+
+    Example:
+        >>> weft.one_hot(weft.tensor([0, 2]), 3)
+        tensor([[1, 0, 0],
+                [0, 0, 1]], dtype=int64)
+    """
+    if tensor_of(index, "index").dtype.kind not in "iu":
+        raise TypeError(f"one_hot takes an integer tensor, not {index.dtype.name}.")
+    return _one_hot(index, attrs=(integer(num_classes, "num_classes"),))
