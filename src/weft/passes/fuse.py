@@ -359,11 +359,19 @@ class Fusion:
                 continue
             if self.kinds[node] == "movement" and through(node, space.resolve(m), space) is None:
                 continue
-            if self._covers(group, m):
+            if self._covers(group, m) and not self._keeps_apart(group, node, m):
                 return group, m
             if not space.reduced and self._promote(group, node, m):
                 return group, m
         return None
+
+    def _keeps_apart(self, group: Group, node: Node, m: IndexMap) -> bool:
+        """Whether the node, met at each element, is made from other reductions than the group's: a row kernel's work."""
+        space = group.space
+        if not space.reduced or not space.resolve(m).mask & space.reduced_mask:
+            return False
+        own = (group.form, space.size(space.reduced), space.size(space.kept))
+        return any((reduction_form(d), reduced_length(d), d.size) != own for d in self.beneath[node])
 
     def _covers(self, group: Group, m: IndexMap) -> bool:
         """Whether the group meets each element of the node once: in each position, or in each row."""
@@ -374,25 +382,32 @@ class Fusion:
         return space.covers(m, [*space.kept, *(space.reduced or ())])
 
     def _sibling(self, node: Node, uses: list[Use]) -> tuple[Group, IndexMap] | None:
-        """A group over the same loops that reads an operand of the node anyway."""
+        """A group over the same loops that reads an operand of the node, or an operand's operand, anyway."""
         kind = self.kinds.get(node)
         if kind not in ("elementwise", "reduction") or node.op in ("copy", "check_index"):
             return None
+        near = dict.fromkeys(node.inputs)
         for x in node.inputs:
+            if self.kinds[x] == "elementwise":
+                near.update(dict.fromkeys(x.inputs))
+        users = {use.group for use in uses}
+        for x in near:
+            if x.size < node.size or x.shape != node.inputs[0].shape:
+                continue
             for use in list(self.uses.get(x, {}).values()):
                 group = use.group
-                if use.port or not self._may_host(group, node) or x.size < node.size:
+                if use.port or group in users or not self._may_host(group, node):
                     continue
-                if any(self.depends(group, other.group) for other in uses):
-                    continue
-                if any(other.group is group for other in uses):
+                if any(self.depends(group, user) for user in users):
                     continue
                 space = group.space
                 m = space.resolve(use.map)
                 if not space.covers(m, [*space.kept, *(space.reduced or ())]):
                     continue
                 if kind == "elementwise":
-                    return group, m
+                    if not self._keeps_apart(group, node, m):
+                        return group, m
+                    continue
                 at = self._reduced_with(group, node, m)
                 if at is not None and self._attach(group, node, at, at.mask):
                     return group, at
