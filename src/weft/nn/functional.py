@@ -1,0 +1,66 @@
+"""The functions behind the layers, under PyTorch's names. Most are Weft's own, gathered here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weft.ops.elementwise import tanh as _tanh
+from weft.ops.nnfunc import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    elu,
+    gelu,
+    l1_loss,
+    layer_norm,
+    leaky_relu,
+    linear,
+    log_softmax,
+    mse_loss,
+    nll_loss,
+    relu,
+    rms_norm,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+)
+from weft.ops.random import dropout
+
+
+def tanh(x: Any) -> Any:
+    """The hyperbolic tangent."""
+    return _tanh(x)
+
+
+def embedding(x: Any, weight: Any) -> Any:
+    """The rows of ``weight`` (count, size) that the integers in ``x`` name: shape (*x.shape, size).
+
+    Raises ``IndexError`` for a number below 0 or not below ``count``.
+    """
+    if x.dtype.kind not in "iu":
+        raise TypeError(f"embedding looks integers up, not {x.dtype.name}; cast them with x.to(weft.int64).")
+    return weight[x]
+
+
+__all__ = [
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "dropout",
+    "elu",
+    "embedding",
+    "gelu",
+    "l1_loss",
+    "layer_norm",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "mse_loss",
+    "nll_loss",
+    "relu",
+    "rms_norm",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "tanh",
+]

@@ -1,0 +1,48 @@
+"""The trainable tensors of a module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weft import _native
+from weft.modes.dispatch import settle
+
+
+class Parameter(_native.Tensor):  # type: ignore[misc]
+    """A tensor that a `Module` it is assigned to counts among its parameters.
+
+    It shares the memory of ``data``, a floating-point tensor, and requires grad unless told otherwise.
+
+    Example:
+        >>> import weft
+        >>> w = weft.nn.Parameter(weft.zeros((2, 3)))
+        >>> w.requires_grad, w.is_leaf
+        (True, True)
+    """
+
+    def __new__(cls, data: Any, requires_grad: bool = True) -> Parameter:
+        if not isinstance(data, _native.Tensor):
+            raise TypeError(
+                f"A Parameter is made from a tensor, not {type(data).__name__}; use weft.tensor(data) first."
+            )
+        settle(data)
+        self = super().__new__(cls, data)
+        if requires_grad:
+            self.requires_grad = True
+        return self
+
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        pass
+
+    def __repr__(self) -> str:
+        return f"Parameter containing:\n{super().__repr__()}"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
+        copy = memo[id(self)] = type(self)(self.detach().clone(), self.requires_grad)
+        return copy
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.detach(), self.requires_grad)
+
+
+__all__ = ["Parameter"]
