@@ -1,0 +1,1 @@
+"""Programs that show Weft at work, and the data that they use."""

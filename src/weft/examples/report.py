@@ -1,0 +1,102 @@
+"""The demonstration's report: one HTML page with everything in it."""
+
+from __future__ import annotations
+
+import itertools
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weft.examples import digits
+from weft.ir.graph import Graph
+from weft.ir.printer import text
+from weft.viz.chart import Line, line_chart, smoothed
+from weft.viz.graph import graph_svg, graphviz_missing
+from weft.viz.page import code, fold, page, table
+from weft.viz.timeline import timeline
+
+if TYPE_CHECKING:
+    from weft.examples.demo import Measured
+
+
+def write(path: Path, found: list[Measured]) -> None:
+    """Write the report of what was measured."""
+    path.write_text(page("Weft: one program, three modes", "\n".join(_parts(found))), encoding="utf-8")
+
+
+def _parts(found: list[Measured]) -> list[str]:
+    from weft.cli import information
+    from weft.examples.demo import HEADER, rows, same_bits, verdict
+
+    static = next(m for m in found if m.mode == "static")
+    eager = next(m for m in found if m.mode == "eager")
+    assert eager.track is not None and static.track is not None
+    train_part, _ = digits.split()
+    images, labels = next(digits.batches(train_part, 1))
+    static.training.model.train()
+    explained = static.training.train_step.explain(images, labels)
+    window = len(eager.losses) // 60 + 1
+    numbers = [float(k + 1) for k in range(len(eager.losses))]
+    by_step = [Line(m.mode, numbers, smoothed(m.losses, window)) for m in found]
+    by_time = [
+        Line(m.mode, list(itertools.accumulate(t if t == t else m.step for t in m.times)), smoothed(m.losses, window))
+        for m in found
+    ]
+    mean = f", mean of the last {window} steps" if window > 1 else ""
+    return [
+        "<h1>Weft: one program, three modes</h1>",
+        "<p>A classifier of handwritten digits (64-128-64-10, ReLU, dropout, cross-entropy, SGD with momentum), trained "
+        "eagerly, lazily and as a static function from the same seed.</p>",
+        f'<p class="{"good" if same_bits(found) else "bad"}">{escape(verdict(found))}</p>',
+        table(HEADER, rows(found)),
+        '<p class="note">Time per step: the median, the value of the loss included. First steps are timed in a new process: '
+        "cold with an empty kernel cache, warm with the kernels on disk. Kernels: different generated kernels that a step runs. "
+        "Launches: kernel calls and matrix products. Ahead of eager: the step from which the total time, first step "
+        "included, is below eager's.</p>",
+        "<h2>Loss</h2>",
+        "<p>Over steps the three curves are one: they are drawn with different widths so that all are seen.</p>",
+        line_chart(by_step, "training step", f"cross-entropy loss{mean}", log_y=True),
+        "<p>Over time they are not. This counts the training steps of this run alone, each with what it found compiled.</p>",
+        line_chart(by_time, "seconds spent in training steps", f"cross-entropy loss{mean}", log_y=True),
+        "<h2>One step on the time axis</h2>",
+        f"<p>Eager: {eager.launches} launches in {eager.track.duration:,.0f} µs, of which instructions ran for "
+        f"{eager.track.busy:,.0f} µs. Static: {static.launches} launches in {static.track.duration:,.0f} µs, "
+        f"{static.track.busy:,.0f} µs of it in instructions. (Timed with the profiler on.) Point at a bar for its name.</p>",
+        f'<div class="scroll">{timeline([eager.track, static.track])}</div>',
+        "<h2>The static step's graph</h2>",
+        *_graphs(explained.graph, explained.optimised),
+        table(
+            ("pass", "nodes after", "time"),
+            [(name, str(n) if n >= 0 else "", f"{ms:.2f} ms") for name, n, ms in explained.passes],
+        ),
+        "<h2>The static step's program</h2>",
+        "<p>What the optimised graph was scheduled to: kernels and matrix products, in order, with their buffers.</p>",
+        fold(f"{explained.launches} launches", code(str(explained.executable.schedule))),
+        "<h2>Kernels</h2>",
+        f"<p>The generated source of the {len(explained.kernels)} kernels of the static step.</p>",
+        *[fold(f"<code>{escape(k.name)}</code>", code(k.source)) for k in explained.kernels],
+        "<h2>Where this ran</h2>",
+        table(("", ""), information()),
+        '<p class="note">Data: the test set of "Optical Recognition of Handwritten Digits", E. Alpaydin and C. Kaynak, UCI '
+        "Machine Learning Repository, CC BY 4.0.</p>",
+    ]
+
+
+def _graphs(before: Graph, after: Graph) -> list[str]:
+    missing = graphviz_missing()
+    parts = []
+    if missing is None:
+        parts.append(
+            "<p>Drawn by Graphviz. Filled: inputs; blue border: reductions; orange border: matrix products; thick: results.</p>"
+        )
+    else:
+        parts.append(f"<p>As listings, because {escape(missing)}.</p>")
+    for name, graph in (("As recorded", before), ("After optimisation", after)):
+        drawn = graph_svg(graph)
+        picture = f'<div class="scroll graph">{drawn}</div>' if drawn else ""
+        listing = fold("as a listing", code(text(graph))) if drawn else code(text(graph))
+        parts.append(fold(f"{name}: {len(graph.nodes)} nodes", picture + listing, is_open=False))
+    return parts
+
+
+__all__ = ["write"]
