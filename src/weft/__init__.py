@@ -41,6 +41,7 @@ from weft.modes.lazy import lazy
 from weft.modes.static import static
 from weft.ops import frontend as _frontend
 from weft.ops.random import Generator, fork_rng
+from weft.stats import stats
 from weft.tensor import install as _install
 
 __version__ = "0.1.0"
@@ -71,8 +72,6 @@ if not TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return importlib.import_module(f"weft.{name}")
-    if name == "stats":
-        return importlib.import_module("weft.stats").stats
     raise AttributeError(f"module 'weft' has no attribute {name!r}")
 
 
@@ -118,6 +117,7 @@ __all__ = [
     "set_grad_enabled",
     "set_num_threads",
     "static",
+    "stats",
     "uint8",
     "uint16",
     "uint32",
