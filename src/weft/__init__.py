@@ -39,7 +39,7 @@ from weft.errors import AutogradError, CacheWarning, ShapeError, TraceError, Wef
 from weft.modes import install as _modes
 from weft.modes.lazy import lazy
 from weft.modes.static import static
-from weft.ops import frontend as _frontend
+from weft.ops.public import PUBLIC as _PUBLIC
 from weft.ops.random import Generator, fork_rng
 from weft.stats import stats
 from weft.tensor import install as _install
@@ -65,7 +65,7 @@ _TYPES = {
 pi, e, inf, nan, newaxis = math.pi, math.e, math.inf, math.nan, None
 
 if not TYPE_CHECKING:
-    globals().update({name: p.function for p in _frontend.PUBLIC.values() for name in p.names})
+    globals().update({name: p.function for p in _PUBLIC.values() for name in p.names})
     globals().update(_TYPES)
 
 
@@ -123,4 +123,4 @@ __all__ = [
     "uint32",
     "uint64",
 ]
-__all__ += [name for p in _frontend.PUBLIC.values() for name in p.names]
+__all__ += [name for p in _PUBLIC.values() for name in p.names]

@@ -19,6 +19,7 @@ from weft.errors import EXPLAINED, AutogradError, describe, explain, where_in_us
 from weft.ir.graph import Graph, Input, Write
 from weft.ir.node import Node, const
 from weft.modes.recording import SCALAR_DTYPES, PlanRecorder, Recorder, scalar_leaf
+from weft.ops.frontend import python_number
 from weft.ops.registry import OPS, Op, Operand, Weak, cast
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ _NUMBERS = (bool, int, float)
 def slow(handle: Any, attrs: Any, operands: tuple[Any, ...]) -> Any:
     """Run or record one op."""
     op = OPS[handle.name]
-    for o in operands:
-        if not isinstance(o, _native.Tensor) and type(o) not in _NUMBERS:
-            return NotImplemented
+    if not all(isinstance(o, _native.Tensor) or type(o) in _NUMBERS for o in operands):
+        plain = [o if isinstance(o, _native.Tensor) else python_number(o) for o in operands]
+        return NotImplemented if any(o is None for o in plain) else handle(attrs, *plain)
     try:
         recorder = _native.recording()
         if recorder is not None:
@@ -130,6 +131,9 @@ def eager(op: Op, attrs: Any, operands: tuple[Any, ...]) -> Any:
             settle(o)
     if op.kind == "inplace":
         return eager_inplace(op, attrs, operands)
+    kind = weak_result(op, operands)
+    if kind is not None:
+        return on_numbers(op, operands, kind)
     if not 0 < len(operands) <= MOST_OPERANDS:
         return eager_wide(op, attrs, operands)
     for o in operands:
@@ -140,6 +144,12 @@ def eager(op: Op, attrs: Any, operands: tuple[Any, ...]) -> Any:
         if plan.differentiable and not plan.grad_ready and needs_grad(operands):
             plan.set_saves(*rules.saved_masks(op, attrs, operands))
     return plan.run(operands)
+
+
+def on_numbers(op: Op, operands: Sequence[Any], kind: type) -> Any:
+    """An elementwise op over nothing but Python numbers, as a Python number: what a recording computes for weak scalars."""
+    tensors = [OPS["full"](o, attrs=((), SCALAR_DTYPES[float if kind is float else type(o)])) for o in operands]
+    return kind(op(*tensors).item())
 
 
 #: Operands that the native plan cache takes.

@@ -431,10 +431,8 @@ copy = register(Op("copy", "elementwise", 1, _build_copy, "x", lambda g, c: (g,)
 def _build_check_index(operands: Sequence[Operand], attrs: Any, where: Where) -> Node:
     i, n = operands
     assert isinstance(i, Node)
-    shape = i.shape
-    return make(
-        "check_index", (cast(i, dtypes.int64), broadcast(cast(n, dtypes.int64), shape)), (), shape, dtypes.int64, where
-    )
+    checked = (cast(i, dtypes.int64), broadcast(cast(n, dtypes.int64), i.shape))
+    return make("check_index", checked, attrs or (), i.shape, dtypes.int64, where)
 
 
 def _reference_check_index(i: np.ndarray, n: np.ndarray) -> np.ndarray:
@@ -443,6 +441,7 @@ def _reference_check_index(i: np.ndarray, n: np.ndarray) -> np.ndarray:
     return np.where(i < 0, i + n, i)
 
 
+#: operands (index, size); attrs (axis or what the index is, size) for the message, or none
 check_index = register(
     Op("check_index", "elementwise", 2, _build_check_index, "", None, _reference_check_index, takes="integer")
 )

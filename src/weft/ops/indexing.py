@@ -23,22 +23,26 @@ from weft.ops.movement import expand, reshape, slice_
 from weft.ops.nodes import positions, reshaped
 from weft.ops.registry import Op, Operand, Saved, broadcast, broadcast_shape, cast, composite, inplace, register
 
-# The ops: attrs (axes, place) pick along some axes, whose index dimensions come at ``place`` among the others
+# The ops: attrs (axes, place, names) pick along some axes, whose index dimensions come at ``place`` among the others;
+# ``names`` are the numbers by which messages call the axes
 
 
-def _checked(i: Operand, n: int, axis: int) -> Node:
+def _checked(i: Operand, n: int, axis: int, where: Where) -> Node:
     """An index as int64 positions, checked against the size of its axis."""
     assert isinstance(i, Node)
     if i.dtype.kind not in "iu":
         raise IndexError(f"An index must be of an integer type or bool, not {i.dtype.name}.")
     i = cast(i, dtypes.int64)
-    return make("check_index", (i, broadcast(const(n, dtypes.int64), i.shape)), (axis, n), i.shape, dtypes.int64)
+    return make("check_index", (i, broadcast(const(n, dtypes.int64), i.shape)), (axis, n), i.shape, dtypes.int64, where)
 
 
-def _picked(shape: tuple[int, ...], index: Sequence[Operand], attrs: Any) -> tuple[tuple[int, ...], list[Node]]:
+Positions = tuple[tuple[int, ...], list[Node]]
+
+
+def _picked(shape: tuple[int, ...], index: Sequence[Operand], attrs: Any, where: Where) -> Positions:
     """The shape of what is picked, and its position along every axis of ``shape``."""
-    axes, place = attrs
-    checked = [_checked(i, shape[d], d) for i, d in zip(index, axes, strict=True)]
+    axes, place, names = attrs
+    checked = [_checked(i, shape[d], name, where) for i, d, name in zip(index, axes, names, strict=True)]
     common = broadcast_shape("Indexing", [i.shape for i in checked])
     rest = [d for d in range(len(shape)) if d not in axes]
     out = tuple(shape[d] for d in rest[:place]) + common + tuple(shape[d] for d in rest[place:])
@@ -55,12 +59,16 @@ def _picked(shape: tuple[int, ...], index: Sequence[Operand], attrs: Any) -> tup
     return out, nodes
 
 
-def _along(shape: tuple[int, ...], index: Node, attrs: Any) -> tuple[tuple[int, ...], list[Node]]:
+def _along(shape: tuple[int, ...], indices: Sequence[Operand], attrs: Any, where: Where) -> Positions:
     """The same for one index tensor with as many axes as ``shape``, used along one of them."""
     (axis,) = attrs
+    (index,) = indices
+    assert isinstance(index, Node)
     out = index.shape
     nodes = [
-        _checked(index, n, d) if d == axis else broadcast(reshaped(positions(m), (m,) + (1,) * (len(out) - 1 - d)), out)
+        _checked(index, n, d, where)
+        if d == axis
+        else broadcast(reshaped(positions(m), (m,) + (1,) * (len(out) - 1 - d)), out)
         for d, (n, m) in enumerate(zip(shape, out, strict=True))
     ]
     return out, nodes
@@ -70,7 +78,7 @@ def _build_get(rule: Any) -> Any:
     def build(operands: Sequence[Operand], attrs: Any, where: Where) -> Node:
         x, *index = operands
         assert isinstance(x, Node)
-        shape, nodes = rule(x.shape, index if rule is _picked else index[0], attrs)
+        shape, nodes = rule(x.shape, index, attrs, where)
         return make("gather", (x, *nodes), (), shape, x.dtype, where)
 
     return build
@@ -80,7 +88,7 @@ def _build_put(rule: Any, scatter: str) -> Any:
     def build(operands: Sequence[Operand], attrs: Any, where: Where) -> Node:
         base, value, *index = operands
         assert isinstance(base, Node)
-        shape, nodes = rule(base.shape, index if rule is _picked else index[0], attrs)
+        shape, nodes = rule(base.shape, index, attrs, where)
         value = cast(value, base.dtype)
         while value.ndim > len(shape) and value.shape[0] == 1:
             value = reshaped(value, value.shape[1:])
@@ -152,7 +160,7 @@ def _shown(k: Any) -> str:
 class Key:
     """A key over a tensor of a certain shape: the view it begins with, and the arrays that pick from that view."""
 
-    __slots__ = ("arrays", "axes", "place", "shape", "sizes", "starts", "steps")
+    __slots__ = ("arrays", "axes", "names", "place", "shape", "sizes", "starts", "steps")
 
     def __init__(self, shape: tuple[int, ...], key: Any) -> None:
         elements = list(key) if isinstance(key, tuple) else [key]
@@ -177,6 +185,7 @@ class Key:
         self.shape: list[int] = []  # of the view
         self.arrays: list[Any] = []
         self.axes: list[int] = []  # of the view, one for each array
+        self.names: list[int] = []  # the same axes as the tensor's own
         self.place = 0
         picks = [n for n, (k, a) in enumerate(zip(elements, found, strict=True)) if a is not None or _is_int(k)]
         together = bool(picks) and picks[-1] - picks[0] == len(picks) - 1
@@ -212,14 +221,15 @@ class Key:
     def _pick(self, shape: tuple[int, ...], d: int, index: Any) -> int:
         self._move(0, 1, shape[d])
         self.axes.append(len(self.shape))
+        self.names.append(d)
         self.shape.append(shape[d])
         self.arrays.append(index)
         return d + 1
 
     @property
-    def attrs(self) -> tuple[tuple[int, ...], int]:
+    def attrs(self) -> tuple[tuple[int, ...], int, tuple[int, ...]]:
         """Of the ops that pick from the view."""
-        return tuple(self.axes), self.place
+        return tuple(self.axes), self.place, tuple(self.names)
 
     def view(self, x: Any) -> Any:
         """The view of x that the key begins with; x itself where that is all of it."""
@@ -441,7 +451,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     if axis is None:
         x, axis = reshape(x, attrs=((x.size,),)), 0
     d = axis_of(axis, x.ndim)
-    return index_get(x, tensor_of(indices, "indices"), attrs=((d,), d))
+    return index_get(x, tensor_of(indices, "indices"), attrs=((d,), d, (d,)))
 
 
 @public("indexing")
@@ -616,7 +626,7 @@ def index_add(x: Any, axis: int, index: Any, source: Any) -> Any:
         tensor([2., 0.], dtype=float32)
     """
     d = axis_of(axis, tensor_of(x).ndim)
-    return index_add_op(x, tensor_of(source, "source"), tensor_of(index, "index"), attrs=((d,), d))
+    return index_add_op(x, tensor_of(source, "source"), tensor_of(index, "index"), attrs=((d,), d, (d,)))
 
 
 @public("in place", package=False)
@@ -630,13 +640,13 @@ def index_add_(x: Any, axis: int, index: Any, source: Any) -> Any:
     from weft.ops.registry import OPS
 
     d = axis_of(axis, tensor_of(x).ndim)
-    return OPS["index_add_"](x, tensor_of(source, "source"), tensor_of(index, "index"), attrs=((d,), d))
+    return OPS["index_add_"](x, tensor_of(source, "source"), tensor_of(index, "index"), attrs=((d,), d, (d,)))
 
 
 @composite("one_hot", 1)
 def _one_hot(index: Any, attrs: Any) -> Any:
     (n,) = attrs
-    index = E.check_index(E.where(E.less(index, 0), n, index), n)
+    index = E.check_index(E.where(E.less(index, 0), n, index), n, attrs=("A class label", n))
     classes = X.iota(attrs=(n,))
     hot = E.equal(reshape(index, attrs=((*index.shape, 1),)), classes)
     return E.cast_(hot, attrs=dtypes.int64)

@@ -477,7 +477,7 @@ def _unreduced(g: Any, shape: Sequence[int], reduction: str) -> Any:
 def _class_mask(x: Any, target: Any, axis: int) -> Any:
     """True at each row's class. Negative labels are refused as well as too large ones."""
     n = x.shape[axis]
-    label = E.check_index(E.where(E.less(target, 0), n, target), n)
+    label = E.check_index(E.where(E.less(target, 0), n, target), n, attrs=("A class label", n))
     label = reshape(label, attrs=((*target.shape[:axis], 1, *target.shape[axis:]),))
     classes = reshape(iota(attrs=(n,)), attrs=((n,) + (1,) * (x.ndim - axis - 1),))
     return E.equal(classes, label)

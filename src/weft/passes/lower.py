@@ -33,7 +33,7 @@ class Step:
     place: Place | None = None
     offset: int = 0
     strides: tuple[int, ...] = ()  # along the nest's loops; of loadat and storeat: along the buffer's axes
-    node: Node | None = None  # of a scalar
+    node: Node | None = None  # of a scalar, and of a check_index for its message
     linear: Linear | None = None
     accumulate: bool = False
 
@@ -159,7 +159,8 @@ class _Lowering:
         if kind == "reduction":
             op = op.removeprefix("reduce_")
             return self._once(("reduce", op, args, node.dtype), Step("reduce", args, op, node.dtype))
-        return self._once(("apply", op, args, node.dtype), Step("apply", args, op, node.dtype))
+        checked = node if op == "check_index" else None
+        return self._once(("apply", op, args, node.dtype), Step("apply", args, op, node.dtype, node=checked))
 
     def _load(self, node: Node, m: IndexMap) -> int:
         place: Place

@@ -31,6 +31,8 @@ class KernelCall:
     work: int
     where: Where
     nodes: list[str]
+    #: What each check_index of the body checks, by position: (attributes of the node, where it was recorded).
+    checks: dict[int, tuple] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -223,6 +225,7 @@ class _Scheduler:
             nest.work,
             group.node.where,
             nodes or ["copy"],
+            {at: (s.node.attrs, s.node.where) for at, s in enumerate(nest.steps) if s.op == "check_index" and s.node},
         )
 
     def _nonzero(self, group: Group) -> KernelCall:

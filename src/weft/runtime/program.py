@@ -39,7 +39,7 @@ def specification(schedule: Schedule, name: str) -> tuple[dict[str, Any], list[C
                 for address, (units, chunk) in zip(made.entries, instr.phases, strict=True)
             ]
             if instr.kernel.fallible:
-                sites[len(instrs)] = instr.where
+                sites[len(instrs)] = instr.checks
             instrs.append(
                 ("kernel", made.name, phases, instr.buffers, instr.params, instr.patches, instr.kernel.fallible)
             )
@@ -99,9 +99,18 @@ def _writes(schedule: Schedule) -> list[tuple]:
 
 
 def index_error(site: Any, status: int) -> IndexError:
-    """The exception for an index out of range, found by a kernel recorded at ``site`` (file, line)."""
-    where = f" (recorded at {site[0]}:{site[1]})" if site else ""
-    return IndexError(f"An index is out of range for the axis it indexes{where}.")
+    """The exception for an index out of range: ``site`` says what the check at position ``status - 1`` checks."""
+    attrs, where = (site or {}).get(status - 1, ((), None))
+    what, size = attrs or ("its axis", None)
+    if isinstance(what, int):
+        bare = f"An index is out of range for axis {what}, which has size {size}."
+    elif size is None:
+        bare = f"An index is out of range for {what}."
+    else:
+        bare = f"{what} is out of range: it must be from 0 to {size - 1}."
+    error = IndexError(f"{bare}\n  recorded at {where[0]}:{where[1]}" if where else bare)
+    error._weft_bare = bare  # type: ignore[attr-defined]
+    return error
 
 
 _native.set_index_error(index_error)
