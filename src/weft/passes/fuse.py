@@ -24,11 +24,14 @@ this check, so a cycle can never arise; a group of its own is always possible.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from weft.ir.graph import Graph
 from weft.ir.node import Node, const, make, toposort
 from weft.ops.registry import OPS
 from weft.passes.groups import Constraints, Group, Port, Sinks, Use
 from weft.passes.indexmap import IndexMap, Space, is_row_major, mask_of, through
+from weft.passes.tile import innermost_of_tiling
 
 LEAVES = frozenset(("input", "const", "scalar", "iota"))
 UPDATES = frozenset(("assign", "scatter_add", "scatter_set"))
@@ -41,7 +44,7 @@ MANY_LOADS = 3
 #: Different maps by which a cheap value may be inlined in one group.
 MAX_MAPS = 4
 #: Limits of one kernel.
-MAX_ITEMS = 400
+MAX_ITEMS = 200
 MAX_STORES = 12
 #: A row kernel runs one thread a row: long rows must be many.
 LONG_ROW = 65536
@@ -87,6 +90,9 @@ class Fusion:
         self.home: dict[Node, Group] = {}
         self.uses: dict[Node, dict[IndexMap, Use]] = {}
         order = toposort(sinks.of)
+        self.users = Counter(x for node in order for x in node.inputs)
+        self.users.update(list(sinks.of))
+        self.seamless: set[Node] = set()  # assigns at the start of a chain that replaces all of the base
         self.kinds = {node: kind_of(node) for node in order}
         self.weights: dict[Node, tuple[int, int]] = {}
         self.beneath: dict[Node, tuple[Node, ...]] = {}
@@ -150,6 +156,8 @@ class Fusion:
 
     def _visit(self, node: Node) -> None:
         uses = self._collect(node)
+        if not uses and node not in self.sinks.of:
+            return
         if node.size == 0:
             for use in uses:
                 if use.port:
@@ -292,7 +300,12 @@ class Fusion:
             m = group.space.natural(value.shape)
             group.update = [(x, m) for x in (value, *index)]
             group.writes = bool(self.graph.writes)
-            self._port(group, base, whole=True)
+            if node.op == "assign" and node not in self.seamless:
+                start = innermost_of_tiling(node, self.users)
+                if start is not None:
+                    self.seamless.add(start)
+            if node not in self.seamless:
+                self._port(group, base, whole=True)
             for x in (value, *index):
                 self._need(x, group, m, m.mask)
         else:
@@ -392,17 +405,17 @@ class Fusion:
                 near.update(dict.fromkeys(x.inputs))
         users = {use.group for use in uses}
         for x in near:
-            if x.size < node.size or x.shape != node.inputs[0].shape:
+            if x.shape != node.inputs[0].shape or not self.weights[x][1]:  # another shape, or nothing that is loaded
                 continue
             for use in list(self.uses.get(x, {}).values()):
                 group = use.group
                 if use.port or group in users or not self._may_host(group, node):
                     continue
-                if any(self.depends(group, user) for user in users):
-                    continue
                 space = group.space
                 m = space.resolve(use.map)
                 if not space.covers(m, [*space.kept, *(space.reduced or ())]):
+                    continue
+                if any(self.depends(group, user) for user in users):
                     continue
                 if kind == "elementwise":
                     if not self._keeps_apart(group, node, m):

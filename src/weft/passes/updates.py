@@ -75,6 +75,8 @@ class Updates:
     def _write(self, group: Group, nest: Nest | None, node: Node, slot: int) -> bool:
         """Let the group store the node straight into an input, if that is safe."""
         place: Place = ("in", slot)
+        if group.kind == "matmul" and self._write_product(group, node, place):
+            return True
         if nest is None or group.update is not None or nest.fallible:
             return False
         store = next((s for s in nest.stores if s.place == place), None)
@@ -94,6 +96,16 @@ class Updates:
         self._order(group, place)
         return True
 
+    def _write_product(self, group: Group, node: Node, place: Place) -> bool:
+        given = self.graph.inputs[place[1]]  # type: ignore[index]
+        if self.memory["n", node] != ("n", node) or not is_row_major(given.shape, given.strides):
+            return False
+        if place in reads(group, None) or not self._first(group, place):
+            return False
+        self.memory["n", node] = place
+        self._order(group, place)
+        return True
+
     def _update(self, group: Group) -> None:
         node = group.node
         place: Place = ("n", node)
@@ -101,6 +113,8 @@ class Updates:
             if self.sinks.of.get(node, [("", 0)])[0][0] == "in" and self._write_chain(group):
                 return
             self._stored(group, node)
+        if node in self.fusion.seamless:
+            return
         base = group.ports[0].base
         assert base is not None
         if self._may_overwrite(group, base):
@@ -124,6 +138,8 @@ class Updates:
         slot = self.sinks.of[node][0][1]
         chain = [group]
         while True:
+            if chain[-1].node in self.fusion.seamless:
+                return False
             base = chain[-1].ports[0].base
             assert base is not None
             if base.op == "input":
