@@ -125,6 +125,12 @@ def sign(x: Val) -> Val:
 
 
 @elementwise()
+def reciprocal(x: Val) -> Val:
+    """1 / x, of a float."""
+    return 1.0 / x
+
+
+@elementwise()
 def maximum(x: Val, y: Val) -> Val:
     """The larger; NaN if either is NaN."""
     larger = where(x > y, x, y)
@@ -211,9 +217,9 @@ def _fmod_wide(x: Val, y: Val) -> Val:
     """
     r = fabs(x)
     a = fabs(y)
+    inverse = 1.0 / a
     for k in (240, 192, 144, 96, 48, 0):
-        step = a * 2.0**k
-        r = fma(-call("trunc", r / step), step, r)
+        r = fma(-call("trunc", r * (inverse * 2.0**-k)), a * 2.0**k, r)
     r = where(r < 0.0, r + a, r)
     r = where(a == INF, fabs(x), r)
     return copysign(where(fabs(x) < INF, r, float("nan")), x)

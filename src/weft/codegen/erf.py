@@ -6,33 +6,35 @@ Far from 0: erfc(x) = exp(-x**2) p(t) / (1 + 2 x) with t = (x - K) / (x + K), af
 
 from __future__ import annotations
 
-from weft.codegen.explog import clamp, exp_parts, scale
+from collections.abc import Sequence
+
+from weft.codegen.explog import clamp, exp_parts, exp_sum_parts, power_of_two, scale
 from weft.codegen.scalar import Val, copysign, elementwise, fabs, floating, fma, is_nan, polynomial, where
 
 # erf(x) / x - 1 in x**2, x <= 1: errors 2**-29, 2**-56.
 ERF = {
     32: (
         0.12837916612625122,
-        -0.3761221766471863,
-        0.1127895787358284,
-        -0.026660509407520294,
-        0.004821584094315767,
-        -0.0004792751860804856,
-        -2.755798959697131e-05,
+        -0.3761262595653534,
+        0.11283578723669052,
+        -0.026853347197175026,
+        0.005187162198126316,
+        -0.0007997856591828167,
+        7.806922076269984e-05,
     ),
     64: (
         0.1283791670955126,
-        -0.37612638903183343,
-        0.11283791670936917,
-        -0.026866170641947216,
-        0.005223977596579705,
-        -0.0008548325474698533,
-        0.00012055280108124194,
-        -1.492445677484342e-05,
-        1.6444026367408757e-06,
-        -1.6182949931118013e-07,
-        1.3611920991395506e-08,
-        -7.598608746049814e-10,
+        -0.37612638903183865,
+        0.11283791670955332,
+        -0.026866170644601253,
+        0.005223977616688064,
+        -0.0008548326376803983,
+        0.00012055305578422472,
+        -1.492492147601688e-05,
+        1.6449494829795752e-06,
+        -1.6223011534288459e-07,
+        1.3778034622747449e-08,
+        -7.896292681719719e-10,
     ),
 }
 # log(erfc(x)) on [0.99, 3.95], weighted for erf: error 2**-35.
@@ -46,69 +48,97 @@ LOG_ERFC32 = (
     0.00044146846630610526,
     -2.1697311240131967e-05,
 )
-# (1 + 2x) exp(x**2) erfc(x) in t: K = 3.5, error 2**-56; MID K = 2, error 2**-29.
-ERFCX = (
-    1.2423492448711544,
-    -0.14000918013761926,
-    -0.010555596332215367,
-    0.09751909515324077,
-    -0.11508959816036658,
-    0.08798315382548988,
-    -0.048823325823749306,
-    0.01909933093254599,
-    -0.004215019959451834,
-    -0.00030226779301374104,
-    0.0005643847993222256,
-    -0.0001215128509858102,
-    -4.278401340047141e-05,
-    2.4262292812334742e-05,
-    2.333706747864679e-06,
-    -3.8170945280414274e-06,
-    -5.4806189811625864e-08,
-    6.034607633227512e-07,
-    4.973002212895433e-09,
-    -9.527158202565623e-08,
-    -8.357101394811148e-09,
-    1.1056080737992391e-08,
-    2.675452220660789e-09,
+# (1 + 2x) exp(x**2) erfc(x) in t. Errors 2**-29 on [0.45, 10.1], 2**-59 on [0.45, 27.5].
+ERFC = {
+    32: (
+        1.2648382186889648,
+        -0.12235677242279053,
+        -0.09902437031269073,
+        0.15763024985790253,
+        -0.1029706597328186,
+        0.03275604918599129,
+        0.0009583444916643202,
+        -0.004350490868091583,
+        0.0004116445197723806,
+        0.0005370759172365069,
+    ),
+    64: (
+        1.2423492448711544,
+        -0.14000918013761943,
+        -0.01055559633221839,
+        0.09751909515326032,
+        -0.11508959816018548,
+        0.087983153824797,
+        -0.048823325828055396,
+        0.019099330943681905,
+        -0.004215019906038262,
+        -0.0003022678907795202,
+        0.000564384406990293,
+        -0.00012151233676280754,
+        -4.2782194352482456e-05,
+        2.4260599910795985e-05,
+        2.3282359502290654e-06,
+        -3.8135756939757223e-06,
+        -4.415407653698126e-08,
+        5.989730780048265e-07,
+        -7.982452296387343e-09,
+        -9.20644606845276e-08,
+        5.872161634378378e-10,
+        1.0072331108544816e-08,
+    ),
+}
+K = {32: 2.5, 64: 3.5}
+#: What rounding the first coefficient left out.
+ERFC_LOW = {32: -3.56298324053808e-08, 64: -1.03181102497954e-17}
+# The same on [1, 6] with K = 3, weighted for erf: error 2**-56.
+ERF_FAR = (
+    1.2530080582702172,
+    -0.13562110610110575,
+    -0.04756229419916628,
+    0.129645151933854,
+    -0.11927382294836388,
+    0.06830637455543008,
+    -0.023780696730749736,
+    0.002488749976286166,
+    0.0017808438793450265,
+    -0.0009677939319048237,
+    -0.0003076223126899532,
+    1.3636813537836492e-05,
 )
-ERFCX_MID = (
-    1.2769783827104417,
-    -0.0927638186582427,
-    -0.16603052234918253,
-    0.16405097570112684,
-    -0.05421786927302489,
-    -0.008030336523847832,
-    0.008709696031152231,
-    0.0012512173121985908,
-    -0.0014231663179250231,
-    -0.0003999271581790293,
-    0.00017221738196101876,
-    8.062851976772436e-05,
-)
+ERF_FAR_K = 3.0
 
 
-def _erfc_positive(a: Val, mid: bool) -> Val:
-    """erfc(a) for 0 <= a <= 28 in float64."""
-    k = 2.0 if mid else 3.5
-    inverse = 1.0 / (a + k)
-    t = (a - k) * inverse
-    if not mid:  # t is correct to the last bit after this step
-        t = fma(inverse, fma(t, -a, fma(t + 1.0, -k, a)), t)
-    p = polynomial(t, ERFCX_MID if mid else ERFCX)
+def _far(a: Val, k: float, coefficients: Sequence[float]) -> tuple[Val, Val, Val, Val, Val]:
+    """(q, d, inverse of d and a + k, p, low part of p): erfc(a) = exp(-a**2) q with q = p / d."""
     d = fma(a, 2.0, 1.0)
-    q = p / d
+    total = a + k
+    inverse = 1.0 / (d * total)  # one division for both quotients
+    t = (a - k) * d * inverse
+    t = fma(d * inverse, fma(t, -a, fma(t + 1.0, -k, a)), t)
+    head, second, *rest = coefficients
+    tail = fma(t, polynomial(t, rest), second)
+    p = fma(t, tail, head)  # the head apart: it is most of the sum, and so is rounded only once
+    p_low = fma(t, tail, head - p)
+    inverse_d = total * inverse
+    q = p * inverse_d
+    return q, d, inverse_d, p, p_low
+
+
+def _erfc_positive(a: Val) -> Val:
+    """erfc(a) for a >= 0 within the range of the polynomial."""
+    q, d, inverse, p, p_low = _far(a, K[a.width], ERFC[a.width])
+    d_low = fma(a, 2.0, 1.0 - d)
+    q_low = ((fma(-q, d, p) - q * d_low) + (p_low + ERFC_LOW[a.width])) * inverse
     square = a * a
-    e, shifted, n = exp_parts(-square, mid)
-    if not mid:
-        d_low = fma(a, 2.0, 1.0 - d)
-        q = q + (fma(-q, d, p) - q * d_low) / d
-        e = fma(e, -fma(a, a, -square), e)
-    return scale(e * q, shifted, n)
+    y, y_low, t, n = exp_sum_parts(-square, -fma(a, a, -square))
+    first, second = power_of_two(t, n)
+    return (fma(q, y, fma(q, y_low, fma(q_low, y, q_low))) + q) * first * second
 
 
 def _erf_near(x: Val) -> Val:
-    return fma(x, polynomial(x * x, ERF[x.width]), x)
+    z = x * x
+    head, *rest = ERF[x.width]
+    return fma(x, fma(z, polynomial(z, rest), head), x)
 
 
 @elementwise(floating)
@@ -120,7 +150,9 @@ def erf(x: Val) -> Val:
         far = 1.0 - scale(*exp_parts(polynomial(b, LOG_ERFC32)))
         far = where(a > 3.92, 1.0, far)
     else:
-        far = 1.0 - _erfc_positive(where(a > 6.0, x.lit(6.0), a), False)
+        b = where(a > 6.0, x.lit(6.0), a)
+        q = _far(b, ERF_FAR_K, ERF_FAR)[0]
+        far = fma(-q, scale(*exp_parts(-(b * b))), 1.0)
     y = where(a < 1.0, _erf_near(a), far)
     return copysign(where(is_nan(x), x, y), x)
 
@@ -128,11 +160,7 @@ def erf(x: Val) -> Val:
 @elementwise(floating)
 def erfc(x: Val) -> Val:
     """1 - erf(x), accurate where that is small."""
-    width = x.width
-    x = x.as_float(64)
-    a = clamp(fabs(x), 0.0, 11.0 if width == 32 else 28.0)
-    far = _erfc_positive(a, width == 32)
+    a = clamp(fabs(x), 0.0, 10.5 if x.width == 32 else 28.0)
+    far = _erfc_positive(a)
     y = where(x < 0.0, 2.0 - far, far)
-    if width == 64:
-        y = where(a < 0.5, 1.0 - _erf_near(x), y)
-    return y.as_float(width)
+    return where(a < 0.5, 1.0 - _erf_near(x), y)

@@ -142,12 +142,19 @@ def reduce_exp(x: Val) -> tuple[Val, Val, Val]:
     return t, n, fma(n, -low, fma(n, -high, x))
 
 
-def scale(p: Val, t: Val, n: Val) -> Val:
-    """``p * 2**n`` for |n| < 2 * bias, rounded once if subnormal; t is n + MAGIC."""
-    mantissa, one = MANTISSA[p.width], ONE_BITS[p.width]
-    half = fma(n, 0.5, MAGIC[p.width]).bits() << mantissa
+def power_of_two(t: Val, n: Val) -> tuple[Val, Val]:
+    """Two powers of two whose product is 2**n, for |n| < 2 * bias; t is n + MAGIC."""
+    mantissa, one = MANTISSA[n.width], ONE_BITS[n.width]
+    half = fma(n, 0.5, MAGIC[n.width]).bits() << mantissa
     rest = (t.bits() << mantissa) - half
-    return p * (half + one).floated() * (rest + one).floated()
+    return (half + one).floated(), (rest + one).floated()
+
+
+def scale(y: Val, t: Val, n: Val, factor: Val | None = None) -> Val:
+    """``(1 + y) * 2**n``, times ``factor`` if given; overflows, and rounds once more if subnormal."""
+    first, second = power_of_two(t, n)
+    p = fma(y, first, first)
+    return (p if factor is None else p * factor) * second
 
 
 def clamp(x: Val, low: float, high: float) -> Val:
@@ -157,10 +164,10 @@ def clamp(x: Val, low: float, high: float) -> Val:
 
 
 def exp_parts(x: Val, mid: bool = False) -> tuple[Val, Val, Val]:
-    """(p, t, n): exp(x) = p * 2**n, for clamped x."""
+    """(y, t, n): exp(x) = (1 + y) * 2**n, for clamped x."""
     t, n, r = reduce_exp(x)
     q = polynomial(r, EXP_MID if mid else EXP[x.width])
-    return fma(r * r, q, r) + 1.0, t, n
+    return fma(r * r, q, r), t, n
 
 
 EXP_RANGE = {32: (-104.0, 89.0), 64: (-746.0, 710.0)}
@@ -179,19 +186,29 @@ def exp2(x: Val) -> Val:
     t = x + MAGIC[x.width]
     n = t - MAGIC[x.width]
     r = x - n
-    return scale(fma(r, polynomial(r, EXP2[x.width]), 1.0), t, n)
+    head, *rest = EXP2[x.width]
+    return scale(fma(r * r, polynomial(r, rest), r * head), t, n)
 
 
 @elementwise(floating)
 def expm1(x: Val) -> Val:
     """e**x - 1, accurate near 0."""
     # The upper bounds lie just above log(max): 2**(n - 1) is then finite, and the last product overflows by itself.
-    t, _, r = reduce_exp(clamp(x, *((-18.0, 88.73) if x.width == 32 else (-40.0, 709.79))))
-    z = r * r
-    p = r + fma(z, 0.5, z * r * polynomial(r, EXPM1[x.width]))
-    half = ((t.bits() << MANTISSA[x.width]) + (ONE_BITS[x.width] - (1 << MANTISSA[x.width]))).floated()  # 2**(n - 1)
-    y = fma(half, p, half - 0.5) * 2.0
-    return where(x == 0.0, x, y)
+    x_in, w = x, x.width
+    x = clamp(x, *((-18.0, 88.73) if w == 32 else (-40.0, 709.79)))
+    t = fma(x, LOG2E, MAGIC[w])
+    n = t - MAGIC[w]
+    high, low = LN2[w]
+    first = fma(n, -high, x)
+    r = fma(n, -low, first)
+    r_low = fma(n, -low, first - r)
+    p = fma(r * r, fma(r, polynomial(r, EXPM1[w]), 0.5), r_low)
+    half = ((t.bits() << MANTISSA[w]) + (ONE_BITS[w] - (1 << MANTISSA[w]))).floated()  # 2**(n - 1)
+    # half * (r + p) + (half - 1/2), its two large terms as a sum of two floats
+    a, b = half - 0.5, half * r
+    y = a + b
+    y = (y + fma(half, p, (a - y) + b)) * 2.0
+    return where(x_in == 0.0, x_in, y)
 
 
 def split_exponent(x: Val) -> tuple[Val, Val]:
@@ -323,11 +340,17 @@ def log_double(x: Val) -> tuple[Val, Val]:
     return high_sum, ((total - (high_sum - back)) + (rest - back)) + (total_low + rest_low)
 
 
-def exp_sum(high: Val, low: Val) -> Val:
-    """exp(high + low) for a small ``low``."""
-    c = clamp(high, *EXP_RANGE[high.width])
-    p, t, n = exp_parts(c)
-    return scale(fma(p, low, p), t, n)
+def exp_sum_parts(high: Val, low: Val) -> tuple[Val, Val, Val, Val]:
+    """(y, y_low, t, n): exp(high + low) = (1 + y + y_low) * 2**n, for clamped ``high`` and small ``low``."""
+    w = high.width
+    t = fma(high, LOG2E, MAGIC[w])
+    n = t - MAGIC[w]
+    first = fma(n, -LN2[w][0], high)
+    rest = fma(n, -LN2[w][1], low)
+    r = first + rest
+    tail = fma(r * r, polynomial(r, EXP[w]), (first - r) + rest)
+    y = r + tail
+    return y, (r - y) + tail, t, n
 
 
 @elementwise()
@@ -352,7 +375,10 @@ def pow_(x: Val, y: Val) -> Val:
         high = log_special(a, high)
         q = y * high
         q_low = fma(y, high, -q) + y * low
-        z = exp_sum(q, where(fabs(q) < 1000.0, q_low, 0.0))
+        y1, y_low, t, n = exp_sum_parts(clamp(q, *EXP_RANGE[64]), where(fabs(q) < 1000.0, q_low, 0.0))
+        p = y1 + 1.0
+        first, second = power_of_two(t, n)
+        z = (p + (((1.0 - p) + y1) + y_low)) * first * second
     z = where(a == 1.0, 1.0, z)
     whole = rint(y) == y
     odd = whole & (rint(y * 0.5) != y * 0.5)
@@ -364,14 +390,13 @@ def pow_(x: Val, y: Val) -> Val:
 
 @elementwise(floating)
 def logaddexp(x: Val, y: Val) -> Val:
-    """log(exp(x) + exp(y)); the error is relative to the larger of |x|, |y| and 1."""
-    wide = x.width
+    """log(exp(x) + exp(y)); the error is relative to the larger of |x|, |y| and 1 (float32: to the result, above 2**-10)."""
+    width = x.width
+    mid = width == 32
     x, y = x.as_float(64), y.as_float(64)
-    d = x - y
     top = where(x > y, x, y)
     top = where(is_nan(x), x, top)
-    e = scale(*exp_parts(clamp(-fabs(d), -746.0, 710.0)))
+    e = scale(*exp_parts(clamp(-fabs(x - y), -120.0 if mid else -746.0, 0.0), mid))
     u = e + 1.0
-    result = top + log_sum(u, e - (u - 1.0))
-    result = where(x == y, x + LN2[64][0], result)
-    return result.as_float(wide)
+    result = top + (log2_mid(u) * LN2[64][0] if mid else log_sum(u, e - (u - 1.0)))
+    return where(x == y, x + LN2[64][0], result).as_float(width)

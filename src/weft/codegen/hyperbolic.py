@@ -75,68 +75,71 @@ def tanh(x: Val) -> Val:
     return copysign(where(a < 0.625, near, far), x)
 
 
+def _sum(a: Val, b: Val) -> tuple[Val, Val]:
+    """a + b as a sum of two floats, whichever is larger."""
+    total = a + b
+    back = total - a
+    return total, (a - (total - back)) + (b - back)
+
+
+def _sqrt(w: Val, w_low: Val) -> tuple[Val, Val]:
+    """The root of w + w_low as a sum of two floats."""
+    root = sqrt(w)
+    return root, (fma(-root, root, w) + w_low) / (2.0 * where(root > 0.0, root, 1.0))
+
+
+#: Beyond this, sqrt(x**2 + 1) is x.
+LARGE = {32: 2.0**13, 64: 2.0**28}
+
+
 @elementwise(floating)
 def asinh(x: Val) -> Val:
     """The inverse hyperbolic sine."""
-    width = x.width
-    x = x.as_float(64)
     a = fabs(x)
-    large = a > 2.0**28
+    large = a > LARGE[x.width]
     b = where(large, 1.0, a)
-    # 1 + t with t = b + (sqrt(1 + b**2) - 1), whose low part is kept
     z = b * b
     w = z + 1.0
-    w_low = fma(b, b, -z) + (z - (w - 1.0))
-    root = sqrt(w)
-    root_low = (fma(-root, root, w) + w_low) / (2.0 * root)
-    u = root + b
-    big, small = where(root > b, root, b), where(root > b, b, root)
-    c = (small - (u - big)) + root_low
+    big = where(z > 1.0, z, 1.0)
+    small = where(z > 1.0, 1.0, z)
+    root, root_low = _sqrt(w, fma(b, b, -z) + (small - (w - big)))
+    u = root + b  # root is the larger
+    c = (b - (u - root)) + root_low
     y = log_sum(where(large, a, u), where(large, 0.0, c), where(large, a.lit(1.0), 0.0))
-    y = where(a < 2.0**-28, a, y)
-    return copysign(where(a < INF, y, a), x).as_float(width)
+    y = where(a < 1.0 / LARGE[x.width], a, y)
+    return copysign(where(a < INF, y, a), x)
 
 
 @elementwise(floating)
 def acosh(x: Val) -> Val:
     """The inverse hyperbolic cosine; NaN below 1."""
-    width = x.width
-    x = x.as_float(64)
-    large = x > 2.0**28
+    large = x > LARGE[x.width]
     b = where(large, 1.0, x)
+    # x**2 - 1 = d (d + 2)
     d = b - 1.0
-    # w = x**2 - 1 = d (d + 2), as a sum of two floats
     e = d + 2.0
     w = d * e
-    w_low = fma(d, e, -w) + d * (d - (e - 2.0))
-    root = sqrt(w)
-    root_low = (fma(-root, root, w) + w_low) / (2.0 * where(root > 0.0, root, 1.0))
-    # 1 + d + root
-    t = d + root
-    t_low = where(d > root, root - (t - d), d - (t - root)) + root_low
-    u = t + 1.0
-    back = u - 1.0
-    c = ((t - back) + (1.0 - (u - back))) + t_low
+    root, root_low = _sqrt(w, fma(d, e, -w) + d * (d - (e - 2.0)))
+    t, t_low = _sum(d, root)
+    u, u_low = _sum(t, t.lit(1.0))
+    c = u_low + (t_low + root_low)
     y = log_sum(where(large, x, u), where(large, 0.0, c), where(large, x.lit(1.0), 0.0))
     y = where(x < INF, y, x)
-    return where(x < 1.0, NAN, y).as_float(width)
+    return where(x < 1.0, NAN, y)
 
 
 @elementwise(floating)
 def atanh(x: Val) -> Val:
     """The inverse hyperbolic tangent; infinite at 1, NaN beyond."""
-    width = x.width
-    x = x.as_float(64)
     a = fabs(x)
-    # (1 + a) / (1 - a) = 1 + t with t = 2 a / (1 - a), as a sum of two floats
+    # (1 + a) / (1 - a) = 1 + t with t = 2 a / (1 - a)
     d = 1.0 - a
     d_low = (1.0 - d) - a
     inverse = 1.0 / d
     t = 2.0 * a * inverse
     t_low = (fma(-t, d, 2.0 * a) - t * d_low) * inverse
-    u = t + 1.0
-    back = u - 1.0
-    y = 0.5 * log_sum(u, ((t - back) + (1.0 - (u - back))) + t_low)
-    y = where(a < 2.0**-28, a, y)
+    u, u_low = _sum(t, t.lit(1.0))
+    y = 0.5 * log_sum(u, u_low + t_low)
+    y = where(a < 1.0 / LARGE[x.width], a, y)
     y = where(a < 1.0, y, where(a == 1.0, a.lit(INF), NAN))
-    return copysign(y, x).as_float(width)
+    return copysign(y, x)

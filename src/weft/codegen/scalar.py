@@ -212,11 +212,21 @@ def is_nan(x: Val) -> Val:
 
 
 def polynomial(x: Val, coefficients: Sequence[float]) -> Val:
-    """``c[0] + c[1] x + c[2] x**2 + ...`` by Horner's rule with fused multiply-adds."""
-    p = x.lit(coefficients[-1])
-    for c in coefficients[-2::-1]:
-        p = fma(p, x, c)
-    return p
+    """``c[0] + c[1] x + c[2] x**2 + ...`` by Estrin's scheme with fused multiply-adds.
+
+    Terms are paired, then pairs of pairs: few multiplications more than Horner's rule, and a dependency chain so short
+    that several iterations of a loop fit into the processor's window.
+    """
+    terms: list[Operand] = list(coefficients)
+    power = x
+    while len(terms) > 1:
+        pairs: list[Operand] = []
+        for i in range(0, len(terms) - 1, 2):
+            pairs.append(fma(power, terms[i + 1], terms[i]))
+        terms = pairs + terms[len(pairs) * 2 :]
+        if len(terms) > 1:
+            power = power * power
+    return x.of(terms[0])
 
 
 def _common(args: tuple[Any, ...]) -> Any:
@@ -228,16 +238,16 @@ def _common(args: tuple[Any, ...]) -> Any:
     plain = [types.unliteral(a) for a in args if not isinstance(a, types.Literal)] or [types.unliteral(a) for a in args]
     if not all(isinstance(a, types.Integer | types.Float | types.Boolean) for a in plain):
         return None
-    floats = [a for a in plain if isinstance(a, types.Float)]
+    floats: list[Any] = [a for a in plain if isinstance(a, types.Float)]
     if floats:
         return min(floats, key=lambda a: a.bitwidth)
-    integers = [a for a in plain if isinstance(a, types.Integer)]
+    integers: list[Any] = [a for a in plain if isinstance(a, types.Integer)]
     return max(integers, key=lambda a: a.bitwidth) if integers else plain[0]
 
 
 def to_val(builder: ir.IRBuilder, value: ir.Value, typ: Any) -> Val:
     """A Numba value as a ``Val``."""
-    return Val(builder, value, isinstance(typ, types.Integer) and typ.signed)
+    return Val(builder, value, getattr(typ, "signed", False))
 
 
 #: The functions of the library by name; filled by ``elementwise``.

@@ -6,7 +6,21 @@ leading parts of pi/2 with fused multiply-adds, which is exact as long as n is (
 
 from __future__ import annotations
 
-from weft.codegen.scalar import MAGIC, Val, copysign, elementwise, fabs, floating, fma, polynomial, sqrt, where
+from weft.codegen.scalar import (
+    INF,
+    MAGIC,
+    NAN,
+    Val,
+    copysign,
+    elementwise,
+    fabs,
+    floating,
+    fma,
+    is_nan,
+    polynomial,
+    sqrt,
+    where,
+)
 
 PIO2 = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)
 PIO2_BY_WIDTH = {32: (1.5707963705062866, -4.371138828673793e-08), 64: PIO2}
@@ -90,9 +104,39 @@ def reduce_pi(x: Val) -> tuple[Val, Val, Val]:
     t = fma(x, TWO_OVER_PI, MAGIC[64])
     n = -(t - MAGIC[64])
     first = fma(n, PIO2[0], x)
-    r = fma(n, PIO2[1], first)
-    tail = fma(n, PIO2[2], fma(n, PIO2[1], first - r))
+    second = n * PIO2[1]
+    second_low = fma(n, PIO2[2], fma(n, PIO2[1], -second))
+    r = first + second
+    back = r - first
+    tail = ((first - (r - back)) + (second - back)) + second_low
     return t.bits(), r, tail
+
+
+#: (a, k, and 2**k mod 2 pi as a sum of two floats), for |x| >= 2**a.
+FAR = (
+    (50, 27, -0.868565626261989, -9.019323986564577e-18),
+    (77, 54, 2.0278995540254936, -2.337085380988763e-17),
+    (102, 79, -0.5159693243550164, 1.6137747064895307e-17),
+)
+
+
+def reduce_pi_far(x: Val) -> tuple[Val, Val]:
+    """(q, r) for a float64 that was a float32 of any magnitude: x = n pi/2 + r, q = n mod 4 in its low bits.
+
+    A large x is an integer y times 2**k, and 2**k may be replaced by its remainder modulo 2 pi. The k are such that y is
+    whole and the product below 2**50, so that its nearest multiple of pi/2 is found in float64.
+    """
+    a = fabs(x)
+    factor, high, low = x.lit(1.0), x.lit(1.0), x.lit(0.0)
+    for start, k, k_high, k_low in FAR:
+        far = a >= 2.0**start
+        factor, high, low = where(far, 2.0**-k, factor), where(far, k_high, high), where(far, k_low, low)
+    y = x * factor
+    p = y * high
+    p_low = fma(y, low, fma(y, high, -p))
+    t = fma(p, TWO_OVER_PI, MAGIC[64])
+    n = -(t - MAGIC[64])
+    return t.bits(), fma(n, PIO2[0], p) + fma(n, PIO2[1], p_low)
 
 
 def sin_cos(r: Val, tail: Val) -> tuple[Val, Val, Val, Val]:
@@ -107,12 +151,12 @@ def sin_cos(r: Val, tail: Val) -> tuple[Val, Val, Val, Val]:
 
 def _sin_cos_chosen(x: Val, quarter: int) -> Val:
     if x.width == 32:
-        bits, r, _ = reduce_pi(x.as_float(64))
+        bits, r = reduce_pi_far(x.as_float(64))
         r = r.as_float(32)
         q = bits.as_int(32) + quarter
         z = r * r
         sin = fma(z * r, polynomial(z, SIN[32]), r)
-        cos = fma(z * z, polynomial(z, COS[32]), fma(z, -0.5, 1.0))
+        cos = fma(z, fma(z, polynomial(z, COS[32]), -0.5), 1.0)
     else:
         bits, r, tail = reduce_pi(x)
         q = bits + quarter
@@ -138,7 +182,7 @@ def cos(x: Val) -> Val:
 def tan(x: Val) -> Val:
     """The tangent of x radians, for |x| < 2**48."""
     if x.width == 32:
-        q, r, _ = reduce_pi(x.as_float(64))
+        q, r = reduce_pi_far(x.as_float(64))
         z = r * r
         s = fma(z * r, polynomial(z, SIN_MID), r)
         c = fma(z * z, polynomial(z, COS_MID), fma(z, -0.5, 1.0))
@@ -195,37 +239,58 @@ def acos(x: Val) -> Val:
     return where(big, near, middle) + where(big, near_low, middle_low)
 
 
+def _atan_core(top: Val, bottom: Val, bottom_low: Val, mid: bool = False) -> tuple[Val, Val]:
+    """atan(top / (bottom + bottom_low)) for a quotient up to tan(pi/8), as a sum of two floats."""
+    if mid:
+        s = top / bottom
+        z = s * s
+        return s, s * z * polynomial(z, ATAN_MID)
+    inverse = 1.0 / bottom
+    s = top * inverse
+    s_low = (fma(-s, bottom, top) - s * bottom_low) * inverse
+    z = s * s
+    return s, fma(s * z, polynomial(z, ATAN[top.width]), s_low)
+
+
 def _atan_ratio(a: Val, b: Val, mid: bool = False) -> Val:
     """atan(a / b) for a, b >= 0 whose sum does not overflow."""
     steep = a > b
     top, bottom = where(steep, b, a), where(steep, a, b)
     slanted = top > 0.4142135623730951 * bottom
-    s = where(slanted, top - bottom, top) / where(slanted, top + bottom, bottom)
-    z = s * s
-    p = s * z * polynomial(z, ATAN_MID if mid else ATAN[a.width])
+    total = top + bottom
+    s, p = _atan_core(
+        where(slanted, top - bottom, top),
+        where(slanted, total, bottom),
+        where(slanted, top - (total - bottom), 0.0),
+        mid,
+    )
     high, low = PIO2_BY_WIDTH[a.width][:2]
     # atan(top / bottom) = base + s + p, and its complement if steep
     base, base_low = where(slanted, a.lit(high / 2), 0.0), where(slanted, a.lit(low / 2), 0.0)
     base, base_low = where(steep, high - base, base), where(steep, low - base_low, base_low)
     s, p = where(steep, -s, s), where(steep, -p, p)
-    return base + (s + (p + base_low))
+    y = base + s
+    return y + (((base - y) + s) + (p + base_low))
 
 
 @elementwise(floating)
 def atan(x: Val) -> Val:
     """The arctangent."""
     a = fabs(x)
+    a = where(a > 2.0**60, 2.0**60, a)
     steep = a > 2.414213562373095
     slanted = a > 0.4142135623730951
-    top = where(steep, a.lit(-1.0), where(slanted, a - 1.0, a))
-    bottom = where(steep, a, where(slanted, a + 1.0, 1.0))
-    s = top / bottom
-    z = s * s
-    p = s * z * polynomial(z, ATAN[x.width])
+    total = a + 1.0
+    s, p = _atan_core(
+        where(steep, a.lit(-1.0), where(slanted, a - 1.0, a)),
+        where(steep, a, where(slanted, total, 1.0)),
+        where(steep, a.lit(0.0), where(slanted, a - (total - 1.0), 0.0)),
+    )
     high, low = PIO2_BY_WIDTH[x.width][:2]
     base = where(steep, x.lit(high), where(slanted, x.lit(high / 2), 0.0))
     base_low = where(steep, x.lit(low), where(slanted, x.lit(low / 2), 0.0))
-    return copysign(base + (s + (p + base_low)), x)
+    y = base + s
+    return copysign(y + (((base - y) + s) + (p + base_low)), x)
 
 
 @elementwise(floating)
@@ -234,16 +299,17 @@ def atan2(y: Val, x: Val) -> Val:
     width = x.width
     y0, x0 = y.as_float(64), x.as_float(64)
     a, b = fabs(y0), fabs(x0)
-    both_infinite = (a == float("inf")) & (b == float("inf"))
-    both_zero = (a == 0.0) & (b == 0.0)
+    # infinities as the point's direction: (1, 0), (0, 1) or (1, 1); and 0 / 1 for 0 / 0
+    a_infinite, b_infinite = a == INF, b == INF
+    zero = (a == 0.0) & (b == 0.0)
+    a = where(a_infinite, 1.0, where(b_infinite, 0.0, a))
+    b = where(b_infinite | zero, 1.0, where(a_infinite, 0.0, b))
     top = where(a > b, a, b)
     if width == 64:
         factor = where(top > 2.0**1000, top.lit(2.0**-100), where(top < 2.0**-900, top.lit(2.0**100), 1.0))
         a, b = a * factor, b * factor
-    a = where(both_infinite, 1.0, a)
-    b = where(both_infinite | both_zero, 1.0, b)
-    # an infinite operand beside a finite one: the quotient would be inf / inf after the sum
     r = _atan_ratio(a, b, mid=width == 32)
     left = x0.bits() >> 63 != 0
     r = where(left, (PIO2[0] * 2.0 - r) + PIO2[1] * 2.0, r)
+    r = where(is_nan(x0) | is_nan(y0), NAN, r)
     return copysign(r, y0).as_float(width)
