@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from weft import dtypes
 from weft.ir.graph import Graph
 from weft.ir.node import Node
@@ -23,7 +25,7 @@ def mlp_step(batch: int = 32, sizes: tuple[int, ...] = (20, 16, 12, 5), adam: bo
     x = b.input(batch, sizes[0])
     labels = b.input(batch, dtype=dtypes.int64)
     params = []
-    for n, m in zip(sizes, sizes[1:], strict=False):
+    for n, m in pairwise(sizes):
         params.append((b.input(n, m), b.input(m)))
     rate = b.scalar()
     activations, before = [x], []

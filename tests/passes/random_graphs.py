@@ -111,9 +111,11 @@ class Maker:
         return op("add", x, self.builder.scalar())
 
     def do_where(self, x: Node) -> Node | None:
-        return op("where", op("cast", self.same_shape(x.shape), attrs=dtypes.bool_), x, op("negative", x)) if (
-            x.dtype.kind != "b"
-        ) else None
+        return (
+            op("where", op("cast", self.same_shape(x.shape), attrs=dtypes.bool_), x, op("negative", x))
+            if (x.dtype.kind != "b")
+            else None
+        )
 
     def do_cast(self, x: Node) -> Node | None:
         to = self.choice(TYPES)

@@ -150,9 +150,7 @@ class Runner:
                     x = np.broadcast_to(x, shape)
                     before = int(np.prod(shape[:r], dtype=np.int64))
                     after = int(np.prod(shape[r + 1 :], dtype=np.int64))
-                    flat = reduce_ordered(
-                        instr.op, x.reshape(before, shape[r], after), kernel.form == "outer", dtype
-                    )
+                    flat = reduce_ordered(instr.op, x.reshape(before, shape[r], after), kernel.form == "outer", dtype)
                     shape[r] = 1
                     value = flat.reshape(shape)
                 case K.Store():
@@ -168,7 +166,9 @@ class Runner:
                     for k, v in zip(at, new, strict=True):
                         if instr.accumulate:
                             old = widened(flat[k : k + 1], dtype)
-                            flat[k : k + 1] = narrowed(elementwise("add", [old, np.asarray([v], old.dtype)], dtype), dtype)
+                            flat[k : k + 1] = narrowed(
+                                elementwise("add", [old, np.asarray([v], old.dtype)], dtype), dtype
+                            )
                         else:
                             flat[k : k + 1] = narrowed(np.asarray([v]), dtype)
             values.append(value)

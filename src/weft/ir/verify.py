@@ -36,7 +36,9 @@ def verify(graph: Graph) -> None:
     for w in graph.writes:
         target = graph.inputs[w.slot]
         if (w.value.shape, w.value.dtype) != (target.shape, target.dtype):
-            raise InvalidGraph(f"{w.value!r} is written to slot {w.slot}, which is {target.dtype.name}{list(target.shape)}")
+            raise InvalidGraph(
+                f"{w.value!r} is written to slot {w.slot}, which is {target.dtype.name}{list(target.shape)}"
+            )
 
 
 def _check(holds: bool, node: Node, rule: str) -> None:

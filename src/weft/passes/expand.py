@@ -1,7 +1,7 @@
 """Computing before broadcasting: an elementwise op over expanded operands works on what they were expanded from.
 
-``exp(expand(v))`` becomes ``expand(exp(v))``: the same values, computed once each. Movements of other kinds need no pass: kernels read
-through them (`weft.passes.indexmap`).
+``exp(expand(v))`` becomes ``expand(exp(v))``: the same values, computed once each. Movements of other kinds need no pass:
+kernels read through them (`weft.passes.indexmap`).
 """
 
 from __future__ import annotations

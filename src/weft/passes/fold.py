@@ -8,7 +8,7 @@ from __future__ import annotations
 from weft.ir.graph import Graph
 from weft.ir.node import Node, const, make, rewrite
 from weft.ops.registry import OPS
-from weft.passes.fuse import EXPENSIVE
+from weft.passes.classify import EXPENSIVE
 
 _known: dict[Node, Node] = {}
 
@@ -27,7 +27,9 @@ def _rule(node: Node) -> Node | None:
     found = _known.get(node)
     if found is None:
         value = const(_computed(node), node.dtype)
-        found = value if not node.shape else make("reshape", (value,), (node.shape,), node.shape, node.dtype, node.where)
+        found = (
+            value if not node.shape else make("reshape", (value,), (node.shape,), node.shape, node.dtype, node.where)
+        )
         _known[node] = found
     return found
 

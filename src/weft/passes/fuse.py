@@ -28,17 +28,12 @@ from collections import Counter
 
 from weft.ir.graph import Graph
 from weft.ir.node import Node, const, make, toposort
-from weft.ops.registry import OPS
+from weft.passes.classify import EXPENSIVE, Costs
 from weft.passes.groups import Constraints, Group, Port, Sinks, Use
-from weft.passes.indexmap import IndexMap, Space, is_row_major, mask_of, through
+from weft.passes.indexmap import IndexMap, is_row_major, through
+from weft.passes.rows import Rows
 from weft.passes.tile import innermost_of_tiling
 
-LEAVES = frozenset(("input", "const", "scalar", "iota"))
-UPDATES = frozenset(("assign", "scatter_add", "scatter_set"))
-#: Cost from which a value is not computed twice.
-EXPENSIVE = 8
-#: What a position in memory that is computed costs to read again.
-GATHER_COST = 8
 #: Loads from which a value used twice is stored, not computed twice.
 MANY_LOADS = 3
 #: Different maps by which a cheap value may be inlined in one group.
@@ -46,37 +41,6 @@ MAX_MAPS = 4
 #: Limits of one kernel.
 MAX_ITEMS = 200
 MAX_STORES = 12
-#: A row kernel runs one thread a row: long rows must be many.
-LONG_ROW = 65536
-MANY_ROWS = 8
-
-
-def kind_of(node: Node) -> str:
-    """How the scheduler treats a node: leaf, movement, elementwise, gather, reduction, update, matmul or nonzero."""
-    op = node.op
-    if op in LEAVES:
-        return "leaf"
-    kind = OPS[op].kind
-    if kind == "indexed":
-        return "gather" if op == "gather" else "update" if op in UPDATES else op
-    return kind
-
-
-def reduced_length(node: Node) -> int:
-    """The number of elements that each element of a reduction is made from."""
-    lo, hi = node.attrs
-    n = 1
-    for s in node.inputs[0].shape[lo:hi]:
-        n *= s
-    return n
-
-
-def reduction_form(node: Node) -> str:
-    """ "inner" if nothing kept follows the reduced axes, else "outer"; it fixes the order of the reduction."""
-    n = 1
-    for s in node.shape[node.attrs[1] :]:
-        n *= s
-    return "inner" if n == 1 else "outer"
 
 
 class Fusion:
@@ -93,44 +57,11 @@ class Fusion:
         self.users = Counter(x for node in order for x in node.inputs)
         self.users.update(list(sinks.of))
         self.seamless: set[Node] = set()  # assigns at the start of a chain that replaces all of the base
-        self.kinds = {node: kind_of(node) for node in order}
-        self.weights: dict[Node, tuple[int, int]] = {}
-        self.beneath: dict[Node, tuple[Node, ...]] = {}
-        for node in order:
-            self._weigh(node)
+        costs = Costs(order, {*sinks.of, *constraints.stored})
+        self.kinds, self.weights = costs.kind, costs.of
+        self.rows = Rows(costs.beneath, constraints)
         for node in reversed(order):
             self._visit(node)
-
-    # Costs
-
-    def _weigh(self, node: Node) -> None:
-        """(cost, loads) of computing an element from what is likely to be memory, and the reductions it is made from."""
-        kind = self.kinds[node]
-        beneath: tuple[Node, ...] = ()
-        if kind == "leaf":
-            weight = (0, int(node.op == "input"))
-        elif kind == "movement":
-            x = node.inputs[0]
-            cost, loads = self.weights[x]
-            weight = (cost, 0 if x.size * 4 <= node.size else loads)
-            beneath = self.beneath[x]
-        elif kind == "elementwise" or kind == "gather":
-            cost, loads = (OPS[node.op].cost, 0) if kind == "elementwise" else (GATHER_COST, 1)
-            for x in node.inputs if kind == "elementwise" else node.inputs[1:]:
-                c, n = self.weights[x]
-                cost, loads = cost + c, loads + n
-                beneath += self.beneath[x]
-            weight = (min(cost, 1000), min(loads, 1000))
-            if len(beneath) > 4:
-                beneath = beneath[:4]
-        else:
-            weight = (0, 1)
-            if kind == "reduction":
-                beneath = (node,)
-        if node in self.sinks.of or node in self.constraints.stored:
-            weight = (0, 1)
-        self.weights[node] = weight
-        self.beneath[node] = beneath
 
     # The walk
 
@@ -279,12 +210,13 @@ class Fusion:
             return node.size < space.size(space.kept)
         if node.size >= space.size(space.kept) * space.size(reduced):
             return False
-        return not self._promote(use.group, node, m)
+        return not self.rows.promote(use.group, node, m)
 
     def _reduction(self, node: Node, uses: list[Use]) -> None:
-        alone = len(uses) == 1 and not self._must_store(node, uses)
-        if alone and self._attach(use_group := uses[0].group, node, uses[0].map, uses[0].over):
-            self._inline(node, use_group, use_group.space.resolve(uses[0].map), uses[0].over)
+        use = uses[0] if len(uses) == 1 and not self._must_store(node, uses) else None
+        fits = use is not None and len(use.group.items) < MAX_ITEMS
+        if use and fits and self.rows.attach(use.group, node, use.map, use.over):
+            self._inline(node, use.group, use.group.space.resolve(use.map), use.over)
         else:
             self._store(node, uses)
 
@@ -323,7 +255,7 @@ class Fusion:
         if found is None:
             group = self._group("loops", node)
             m = group.space.natural(node.shape)
-            if reduction and not self._attach(group, node, m, 0):
+            if reduction and not self.rows.attach(group, node, m, 0):
                 raise AssertionError(f"a group of its own cannot compute {node}")
         else:
             group, m = found
@@ -367,24 +299,16 @@ class Fusion:
             m = mine[0].map
             space = group.space
             if self.kinds[node] == "reduction":
-                if self._attach(group, node, m, mine[0].over):
+                if self.rows.attach(group, node, m, mine[0].over):
                     return group, m
                 continue
             if self.kinds[node] == "movement" and through(node, space.resolve(m), space) is None:
                 continue
-            if self._covers(group, m) and not self._keeps_apart(group, node, m):
+            if self._covers(group, m) and not self.rows.keeps_apart(group, node, m):
                 return group, m
-            if not space.reduced and self._promote(group, node, m):
+            if not space.reduced and self.rows.promote(group, node, m):
                 return group, m
         return None
-
-    def _keeps_apart(self, group: Group, node: Node, m: IndexMap) -> bool:
-        """Whether the node, met at each element, is made from other reductions than the group's: a row kernel's work."""
-        space = group.space
-        if not space.reduced or not space.resolve(m).mask & space.reduced_mask:
-            return False
-        own = (group.form, space.size(space.reduced), space.size(space.kept))
-        return any((reduction_form(d), reduced_length(d), d.size) != own for d in self.beneath[node])
 
     def _covers(self, group: Group, m: IndexMap) -> bool:
         """Whether the group meets each element of the node once: in each position, or in each row."""
@@ -418,90 +342,13 @@ class Fusion:
                 if any(self.depends(group, user) for user in users):
                     continue
                 if kind == "elementwise":
-                    if not self._keeps_apart(group, node, m):
+                    if not self.rows.keeps_apart(group, node, m):
                         return group, m
                     continue
-                at = self._reduced_with(group, node, m)
-                if at is not None and self._attach(group, node, at, at.mask):
+                at = self.rows.reduced_with(group, node, m)
+                if at is not None and self.rows.attach(group, node, at, at.mask):
                     return group, at
         return None
-
-    def _reduced_with(self, group: Group, node: Node, m: IndexMap) -> IndexMap | None:
-        """The map of a reduction in a group that reads its operand by ``m`` and reduces the same way."""
-        space = group.space
-        if not space.reduced or group.form != reduction_form(node):
-            return None
-        lo, hi = node.attrs
-        shape = node.inputs[0].shape
-        parts = [1, reduced_length(node), 1]
-        for s in shape[:lo]:
-            parts[0] *= s
-        for s in shape[hi:]:
-            parts[2] *= s
-        split = space.reshaped(m, tuple(parts))
-        if split is None:
-            return None
-        before, along, after = split.coordinates
-        if along != space.row_major(space.reduced).coordinates[0]:
-            return None
-        return space.make((parts[0], 1, parts[2]), (before, (0, ()), after))
-
-    # Reductions and rows
-
-    def _attach(self, group: Group, node: Node, m: IndexMap, over: int) -> bool:
-        """Make the group reduce what this reduction reduces, if its loops allow it."""
-        if group.kind != "loops" or group.update is not None or len(group.items) > MAX_ITEMS:
-            return False
-        space = group.space
-        found = space.reshaped(space.resolve(m), node.shape)
-        if found is None:
-            return False
-        m = found
-        form, length = reduction_form(node), reduced_length(node)
-        if not space.reduced:
-            if space.covers(m, space.kept):  # an epilogue follows the reduction, or nothing
-                space.reduced = [space.loop(length)]
-                group.form = form
-                group.reductions.append(node)
-                return True
-            if not self._promote(group, node, m):
-                return False
-        if group.form != form or space.size(space.reduced or ()) != length or m.mask & space.reduced_mask:
-            return False
-        if not space.covers(m, space.kept):
-            return False
-        if space.live(over) & space.reduced_mask and not (form == "inner" and self._rows_allowed(group)):
-            return False
-        group.reductions.append(node)
-        return True
-
-    def _rows_allowed(self, group: Group) -> bool:
-        space = group.space
-        if group.node in self.constraints.no_rows:
-            return False
-        return space.size(space.kept) >= MANY_ROWS or space.size(space.reduced or ()) <= LONG_ROW
-
-    def _promote(self, group: Group, node: Node, m: IndexMap) -> bool:
-        """Make a map group a row group, where a value that is the same along some loops comes from reductions over them."""
-        space = group.space
-        if group.kind != "loops" or group.update is not None or space.reduced or group.node in self.constraints.no_rows:
-            return False
-        m = space.resolve(m)
-        rows = [loop for loop in space.kept if m.mask >> loop & 1]
-        along = [loop for loop in space.kept if not m.mask >> loop & 1]
-        if not along or not space.covers(m, rows):
-            return False
-        length = space.size(along)
-        if space.size(rows) < MANY_ROWS and length > LONG_ROW:
-            return False
-        if not any(
-            d.size == node.size and reduced_length(d) == length and reduction_form(d) == "inner"
-            for d in self.beneath[node]
-        ):
-            return False
-        space.kept, space.reduced = rows, along
-        group.form = "inner"
-        return True
 
     # Building groups
 
@@ -513,7 +360,9 @@ class Fusion:
     def _port(self, group: Group, node: Node, whole: bool = False) -> Port:
         port = Port(group, node, whole)
         group.ports.append(port)
-        self._need(node, group, port.space.natural(node.shape) if node.size else port.space.make(node.shape, ()), 0, port)
+        self._need(
+            node, group, port.space.natural(node.shape) if node.size else port.space.make(node.shape, ()), 0, port
+        )
         return port
 
     def _inline(self, node: Node, group: Group, m: IndexMap, over: int) -> None:
@@ -535,7 +384,8 @@ class Fusion:
                 self._need(x, group, m, over)
         elif kind == "reduction":
             at = space.reshaped(m, node.shape)
-            assert at is not None and space.reduced
+            assert at is not None
+            assert space.reduced
             lo, hi = node.attrs
             x = node.inputs[0]
             along = space.row_major(space.reduced)
@@ -546,11 +396,11 @@ class Fusion:
             group.items[node, m] = [(x, inner)]
             self._need(x, group, inner, over | inner.mask)
         elif kind == "movement":
-            inner = through(node, m, space)
-            assert inner is not None
+            moved = through(node, m, space)
+            assert moved is not None
             x = node.inputs[0]
-            group.items[node, m] = [(x, inner)]
-            self._need(x, group, inner, over)
+            group.items[node, m] = [(x, moved)]
+            self._need(x, group, moved, over)
         else:
             group.items[node, m] = []
 
@@ -572,6 +422,3 @@ def depends(groups: list[Group], group: Group, other: Group) -> bool:
         seen |= new
         todo = (todo ^ low) | new
     return False
-
-
-__all__ = ["Fusion", "Space", "depends", "kind_of", "mask_of", "reduced_length", "reduction_form"]

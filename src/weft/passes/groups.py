@@ -48,10 +48,10 @@ class Use:
 class Group:
     """Nodes computed together.
 
-    ``kind`` is "loops" (one kernel), "matmul" or "nonzero". A group of loops has a `Space`, and stores the nodes ``stores``, each
-    by its map. ``items`` holds every value of the kernel with the values it is made from; None marks a value read from memory.
-    With ``form`` "inner" or "outer" the space has reduced loops. An ``update`` (assign, scatter) stores its node's second operand
-    into the memory of the first.
+    ``kind`` is "loops" (one kernel), "matmul" or "nonzero". A group of loops has a `Space`, and stores the nodes ``stores``,
+    each by its map. ``items`` holds every value of the kernel with the values it is made from; None marks a value read
+    from memory. With ``form`` "inner" or "outer" the space has reduced loops. An ``update`` (assign, scatter) stores its
+    node's second operand into the memory of the first.
     """
 
     __slots__ = (

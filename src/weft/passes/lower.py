@@ -1,8 +1,8 @@
 """Lowering: a group of loops becomes a nest, and a nest with buffers becomes a `Kernel` with its parameters.
 
-A nest still names memory by what is in it ("n", node), ("in", slot) or ("out", k), so that the memory plan can look at who reads
-and writes what, and how. Its loops are canonical: adjacent loops that every access walks through without a jump are one loop,
-there is no loop of size 1, and the reduced ones are a single loop.
+A nest still names memory by what is in it: ("n", node), ("in", slot) or ("out", k). So the memory plan can look at who reads
+and writes what, and how. Its loops are canonical: adjacent loops that every access walks through without a jump are one
+loop, there is no loop of size 1, and the reduced ones are a single loop.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from weft.ir.graph import Graph
 from weft.ir.node import Node, const_value
 from weft.passes.fuse import Fusion
 from weft.passes.groups import Constraints, Group, Key, Port, Retry, Sinks
-from weft.passes.indexmap import IndexMap, Linear, Space, is_row_major
+from weft.passes.indexmap import IndexMap, Linear, Space, is_row_major, row_major_strides
 
 #: What memory holds: ("n", node), ("in", slot), ("out", k).
 Place = tuple[str, Node | int]
@@ -104,13 +104,13 @@ class _Lowering:
                 if kind == "out":
                     outs += 1
                     if outs > 1:
-                        extra.append((("out", k), m, _steps(m.shape)))
+                        extra.append((("out", k), m, row_major_strides(m.shape)))
                 else:
                     given = self.graph.inputs[k]
                     at: IndexMap | None = m
                     strides = list(given.strides)
                     if is_row_major(given.shape, given.strides):
-                        strides = _steps(m.shape)
+                        strides = row_major_strides(m.shape)
                     else:
                         at = self.space.reshaped(m, given.shape)
                     if at is not None:
@@ -209,7 +209,7 @@ class _Lowering:
                     (value, *index),
                     dtype=node.dtype,
                     place=("n", node),
-                    strides=tuple(_steps(node.shape)),
+                    strides=tuple(row_major_strides(node.shape)),
                     accumulate=node.op == "scatter_add",
                 )
             )
@@ -309,16 +309,11 @@ def _terms(at: Linear) -> tuple:
     return at.offset, tuple(sorted(at.coefficients.items()))
 
 
-def _steps(shape: tuple[int, ...]) -> list[int]:
-    from weft.passes.indexmap import row_major_strides
-
-    return row_major_strides(shape)
-
-
 def place_of(port: Port) -> tuple[Place, int, tuple[int, ...]]:
     """Where an operand that is memory lies: the place, and its offset and strides along its own axes."""
     base, m, space = port.base, port.map, port.space
-    assert base is not None and m is not None
+    assert base is not None
+    assert m is not None
     place: Place = ("in", base.attrs[0]) if base.op == "input" else ("n", base)
     if not base.size:
         return place, 0, (0,) * len(port.node.shape)
@@ -359,7 +354,8 @@ def finish(nest: Nest, buffer_of: Callable[[Place], int]) -> Call:
     patches: list[tuple[int, int]] = []
 
     def buffer(step: Step) -> int:
-        assert step.place is not None and step.dtype is not None
+        assert step.place is not None
+        assert step.dtype is not None
         key = (buffer_of(step.place), step.offset * step.dtype.itemsize)
         found = numbers.get(key)
         if found is None:
@@ -410,7 +406,7 @@ def finish(nest: Nest, buffer_of: Callable[[Place], int]) -> Call:
             params.extend(step.strides)
             body.append(K.StoreAt(buffer(step), step.args[1:], step.args[0], step.accumulate))
     kernel = K.Kernel(nest.form, nest.dims, tuple(dtypes), tuple(body))
-    return Call(kernel, [key for key in numbers], params, patches, nest.sizes)
+    return Call(kernel, list(numbers), params, patches, nest.sizes)
 
 
 def scalar_bits(node: Node) -> int:

@@ -309,4 +309,3 @@ def scratch_bytes(call: Call) -> list[int]:
     for s in outer:
         n *= s
     return [n * t.itemsize for t in types]
-

@@ -1,7 +1,7 @@
 """Algebraic simplification, of what is exact for every value of the operands: signed zeros, infinities and NaN included.
 
-So ``x * 1`` and ``-(-x)`` go, but not ``x + 0`` (which turns -0.0 into 0.0) or ``x * 0``. Each rule takes a node and returns what
-it may be replaced by, or None for "unchanged"; `RULES` lists them by op.
+So ``x * 1`` and ``-(-x)`` go, but not ``x + 0`` (which turns -0.0 into 0.0) or ``x * 0``. Each rule takes a node and returns
+what it may be replaced by, or None for "unchanged"; `RULES` lists them by op.
 """
 
 from __future__ import annotations
@@ -58,8 +58,10 @@ def _movement_identity(node: Node) -> Node | None:
         return x
     if node.op == "permute" and node.attrs[0] == tuple(range(node.ndim)):
         return x
-    if node.op == "slice" and not any(node.attrs[0]) and all(
-        k == 1 or n <= 1 for k, n in zip(node.attrs[1], node.shape, strict=True)
+    if (
+        node.op == "slice"
+        and not any(node.attrs[0])
+        and all(k == 1 or n <= 1 for k, n in zip(node.attrs[1], node.shape, strict=True))
     ):
         return x
     if node.op == "as_strided" and not node.attrs[0] and list(node.attrs[1]) == row_major_strides(node.shape):

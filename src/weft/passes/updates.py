@@ -15,10 +15,7 @@ from weft.ir.node import Node
 from weft.passes.fuse import Fusion, depends
 from weft.passes.groups import Constraints, Group, Retry, Sinks
 from weft.passes.indexmap import Linear, Space, is_row_major
-from weft.passes.lower import Nest, Place, Step, place_of
-
-#: Where a node's value lives.
-Home = tuple[str, Node | int]
+from weft.passes.lower import Nest, Place, Step, joined, place_of
 
 
 class Updates:
@@ -237,8 +234,6 @@ class Updates:
 
         def at(strides: tuple[int, ...] | None) -> Linear:
             return space.position(m) if strides is None else space.linear(m, strides)
-
-        from weft.passes.lower import joined
 
         a, b = at(source_strides), at(to_strides)
         loops = joined(space.kept, space.sizes, [a.coefficients, b.coefficients])

@@ -23,6 +23,8 @@ def assemble(schedule: Schedule, name: str) -> tuple[Any, list[Compiled]]:
 
 def specification(schedule: Schedule, name: str) -> tuple[dict[str, Any], list[Compiled]]:
     """What `_native.Program` is made from."""
+    from weft.passes.schedule import KernelCall  # a layer above
+
     kernels = schedule.kernels
     compiled = compile_kernels(kernels)
     code = dict(zip(kernels, compiled, strict=True))
@@ -32,7 +34,7 @@ def specification(schedule: Schedule, name: str) -> tuple[dict[str, Any], list[C
     work = 0
     for instr in schedule.instrs:
         work += instr.work
-        if hasattr(instr, "kernel"):
+        if isinstance(instr, KernelCall):
             made = code[instr.kernel]
             phases = [
                 (address, units, chunk if chunk == units or not grain else grain)
@@ -44,9 +46,7 @@ def specification(schedule: Schedule, name: str) -> tuple[dict[str, Any], list[C
                 ("kernel", made.name, phases, instr.buffers, instr.params, instr.patches, instr.kernel.fallible)
             )
         else:
-            instrs.append(
-                ("gemm", instr.dtype.code, instr.batch, instr.m, instr.n, instr.k, instr.a, instr.b, instr.c)
-            )
+            instrs.append(("gemm", instr.dtype.code, instr.batch, instr.m, instr.n, instr.k, instr.a, instr.b, instr.c))
     graph = schedule.graph
     spec: dict[str, Any] = {
         "name": name,
@@ -80,10 +80,12 @@ def _output(schedule: Schedule, k: int) -> tuple:
 
 def _writes(schedule: Schedule) -> list[tuple]:
     """(input, op, the first instruction that changes it) for each input that is written."""
+    from weft.passes.schedule import KernelCall
+
     first: dict[int, int] = {}
     for at, instr in enumerate(schedule.instrs):
         changed: list[int] = []
-        if hasattr(instr, "kernel"):
+        if isinstance(instr, KernelCall):
             for step in instr.kernel.body:
                 if isinstance(step, Store | StoreAt):
                     changed.append(instr.buffers[step.buffer][0])
