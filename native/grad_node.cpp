@@ -140,8 +140,11 @@ void fill(GradNodeObject* node, PyObject* operands, PyObject* edges, PyObject* s
       slot.meta = t->meta;
     }
     slot.version = read_version(versions, count + i, slot.version);
-    if (i < PyTuple_GET_SIZE(metas) && PyTuple_GET_ITEM(metas, i) != Py_None)
-      slot.meta = meta_from_layout(PyTuple_GET_ITEM(metas, i));
+    if (i >= PyTuple_GET_SIZE(metas) || PyTuple_GET_ITEM(metas, i) == Py_None) continue;
+    const Meta* meta = meta_from_layout(PyTuple_GET_ITEM(metas, i));
+    if (slot.saved && meta != slot.meta)
+      raise(PyExc_ValueError, "GradNode: output %zd has another layout than its saved tensor.", i);
+    slot.meta = meta;
   }
 }
 

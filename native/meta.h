@@ -31,7 +31,7 @@ struct Meta {
   int64_t span_bytes(int64_t offset) const { return numel == 0 ? 0 : (offset + high + 1) * itemsize(); }
   // Whether the layout at `offset` stays inside a storage of `nbytes`.
   bool fits(int64_t offset, size_t nbytes) const {
-    return numel == 0 || (offset + low >= 0 && span_bytes(offset) <= static_cast<int64_t>(nbytes));
+    return numel == 0 || (offset >= -low && offset <= static_cast<int64_t>(nbytes) / itemsize() - 1 - high);
   }
 };
 

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "allocator.h"
+#include "gil.h"
 #include "grad_node.h"
 #include "interop.h"
 #include "names.h"
@@ -173,6 +174,7 @@ void set_storage(nb::handle tensor, nb::handle source) {
   Storage* old = std::exchange(t->storage, retain(from->storage));
   t->meta = from->meta;
   t->offset = from->offset;
+  t->epoch = from->storage->epoch;
   if (t->storage->pending) track(t);
   release(old);
 }
@@ -333,7 +335,13 @@ void bind_functions(nb::module_& m) {
   m.def("set_blas",
         [](uintptr_t s, uintptr_t d) { set_blas(reinterpret_cast<void*>(s), reinterpret_cast<void*>(d)); },
         nb::arg("sgemm"), nb::arg("dgemm"));
-  m.def("set_num_threads", [](int n) { set_num_threads(n); }, nb::arg("n"), nb::call_guard<nb::gil_scoped_release>());
+  m.def(
+      "set_num_threads",
+      [](int n) {
+        const ReleasedGil released;
+        set_num_threads(n);
+      },
+      nb::arg("n"));
   m.def("get_num_threads", num_threads);
   m.def("counters", counters);
   m.def("memory_stats", memory);

@@ -1,43 +1,14 @@
 // Running a Program under Python: the GIL, Ctrl-C, the exception of a fallible kernel, version counters.
 #include "program_object.h"
 
-#include <pthread.h>
-
 #include <bit>
 
-#include "fork.h"
+#include "gil.h"
 #include "names.h"
-#include "profile.h"
 #include "short_array.h"
 
 namespace weft {
 namespace {
-
-constexpr int64_t poll_interval_ns = 50'000'000;
-pthread_t main_thread;
-
-class ReleasedGil {
- public:
-  ReleasedGil() : state_(PyEval_SaveThread()), next_(now_ns() + poll_interval_ns) {}
-  ReleasedGil(const ReleasedGil&) = delete;
-  ReleasedGil& operator=(const ReleasedGil&) = delete;
-  ~ReleasedGil() { PyEval_RestoreThread(state_); }
-
-  // Runs Python's signal handlers every now and then; true once one has raised.
-  static bool ask(void* self) {
-    auto* gil = static_cast<ReleasedGil*>(self);
-    if (now_ns() < gil->next_) return false;
-    PyEval_RestoreThread(gil->state_);
-    const bool raised = PyErr_CheckSignals() != 0;
-    gil->state_ = PyEval_SaveThread();
-    gil->next_ = now_ns() + poll_interval_ns;
-    return raised;
-  }
-
- private:
-  PyThreadState* state_;
-  int64_t next_;
-};
 
 // Keeps the inputs' memory while other threads may run Python.
 class RetainedStorages {
@@ -62,9 +33,8 @@ class RetainedStorages {
 };
 
 RunStatus run_without_gil(const Program& program, Run& run) {
-  ReleasedGil released;
-  const Poll poll{ReleasedGil::ask, &released};
-  if (pthread_equal(pthread_self(), main_thread)) run.poll = &poll;
+  const ReleasedGil released;
+  run.poll = released.poll();
   return run_program(program, run);
 }
 
@@ -213,15 +183,6 @@ nb::list run_from_python(const ProgramObject& object, nb::handle inputs, nb::han
   }
   if (!list) throw_python_error();
   return nb::steal<nb::list>(list);
-}
-
-void remember_main_thread() {
-  const Ref threading = checked(PyImport_ImportModule("threading"));
-  const Ref thread = checked(PyObject_CallMethod(threading.get(), "main_thread", nullptr));
-  const Ref ident = checked(PyObject_GetAttrString(thread.get(), "ident"));
-  main_thread = static_cast<pthread_t>(PyLong_AsUnsignedLong(ident.get()));
-  if (PyErr_Occurred()) throw_python_error();
-  after_fork_in_child([] { main_thread = pthread_self(); });
 }
 
 }  // namespace weft

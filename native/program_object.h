@@ -31,6 +31,4 @@ void make_outputs(const Program& program, TensorObject* const* inputs, Storage**
 
 nb::list run_from_python(const ProgramObject& program, nb::handle inputs, nb::handle scalars);
 
-void remember_main_thread();
-
 }  // namespace weft

@@ -11,7 +11,7 @@
 
 namespace weft {
 
-constinit thread_local ThreadState* current_thread_state = nullptr;
+[[gnu::tls_model("initial-exec")]] constinit thread_local ThreadState* current_thread_state = nullptr;
 
 namespace {
 

@@ -1,0 +1,37 @@
+// Letting go of the GIL for a while.
+#pragma once
+
+#include <cstdint>
+
+#include "pool.h"
+#include "pyutil.h"
+
+namespace weft {
+
+// Takes the GIL back. While the interpreter shuts down CPython ends other threads inside this call, by unwinding their
+// stack, which C++ frames do not survive; such a thread sleeps until the process is gone instead.
+void take_gil_back(PyThreadState* state);
+
+// The GIL is released from construction to destruction.
+class ReleasedGil {
+ public:
+  ReleasedGil();
+  ReleasedGil(const ReleasedGil&) = delete;
+  ReleasedGil& operator=(const ReleasedGil&) = delete;
+  ~ReleasedGil() { take_gil_back(state_); }
+
+  // For long runs on the main thread: runs Python's signal handlers every 50 ms, and asks to stop once one has raised
+  // (its exception is then set). Null on other threads, where Python handles no signals.
+  const Poll* poll() const { return poll_.ask ? &poll_ : nullptr; }
+
+ private:
+  static bool ask(void* self);
+  PyThreadState* state_;
+  int64_t next_;
+  Poll poll_;
+};
+
+// Called once, when the module is imported.
+void remember_main_thread();
+
+}  // namespace weft
