@@ -6,12 +6,12 @@ Importing this package imports neither numba nor llvmlite; loading a kernel from
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from weft import locks
 from weft.codegen import emit, loops
 from weft.ir.kernel import Apply, Kernel
 from weft.runtime import cache as disk
@@ -52,7 +52,7 @@ class Compiled:
 
 
 _memo: dict[Kernel, Compiled] = {}
-_lock = threading.RLock()
+_lock = locks.shared("compile")
 
 
 def compile_kernel(kernel: Kernel, bodies: Mapping[str, str] | None = None) -> Compiled:

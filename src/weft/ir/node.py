@@ -16,17 +16,17 @@ subexpressions need no pass to find them and a node is compared with ``is``.
 from __future__ import annotations
 
 import struct
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from weakref import WeakValueDictionary
 
+from weft import locks
 from weft.dtypes import DType
 
 #: Where in the user's program a node was recorded: (file, line), or None.
 Where = tuple[str, int] | None
 
 _interned: WeakValueDictionary[tuple, Node] = WeakValueDictionary()
-_lock = threading.Lock()
+_lock = locks.shared("nodes")
 
 
 class Node:

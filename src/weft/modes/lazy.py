@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
-from weft import _native
+from weft import _native, locks
 from weft.compiler import Executable, compile_graph
 from weft.errors import TraceError
 from weft.modes.canonical import canonical
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from weft import Tensor
 
 _programs: dict[Any, Executable] = {}
-_lock = threading.RLock()
+_lock = locks.shared("lazy")
 
 
 class LazyRecorder(Recorder):

@@ -11,11 +11,10 @@ import contextlib
 import math
 import os
 import struct
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from weft import _native, dtypes
+from weft import _native, dtypes, locks
 from weft.dtypes import DType
 from weft.errors import ShapeError
 from weft.ir.node import Node, Where
@@ -33,6 +32,8 @@ from weft.ops.registry import Operand, cast, composite, inplace
 RANKED = 1024
 #: Rounds of the keyed bijection behind larger permutations.
 ROUNDS = 8
+#: Held between reading a generator's state and advancing it.
+_lock = locks.shared("draw")
 
 
 def _build_advance(operands: Sequence[Operand], attrs: Any, where: Where) -> Node:
@@ -57,7 +58,6 @@ class Generator:
     """
 
     def __init__(self, seed: int | None = None) -> None:
-        self._lock = threading.Lock()
         self._seed = 0
         self._state = _state_tensor(0)
         self.manual_seed(int.from_bytes(os.urandom(8), "little") if seed is None else seed)
@@ -87,7 +87,7 @@ class Generator:
 
     def draw(self, count: int) -> Any:
         """The state before ``count`` numbers are drawn; the generator goes on after them."""
-        with self._lock:
+        with _lock:
             state = E.copy(self._state)
             _advance(self._state, count)
             return state

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-_lock = threading.Lock()
+from weft import locks
+
+_lock = locks.shared("load")
 
 
 @cache
