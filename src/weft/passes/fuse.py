@@ -282,6 +282,8 @@ class Fusion:
     def _may_host(self, group: Group, node: Node) -> bool:
         if group.kind != "loops" or group.update is not None or len(group.stores) >= MAX_STORES:
             return False
+        if group.node in self.constraints.no_guests:
+            return False
         return not (group.fallible and self.sinks.written(node)) and len(group.items) < MAX_ITEMS
 
     def _host(self, node: Node, uses: list[Use]) -> tuple[Group, IndexMap] | None:
@@ -394,7 +396,7 @@ class Fusion:
                 at.coordinates[:lo] + along.coordinates + at.coordinates[hi:],
             )
             group.items[node, m] = [(x, inner)]
-            self._need(x, group, inner, over | inner.mask)
+            self._need(x, group, inner, over | inner.mask | space.reduced_mask)
         elif kind == "movement":
             moved = through(node, m, space)
             assert moved is not None

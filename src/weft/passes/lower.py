@@ -14,6 +14,7 @@ from weft.dtypes import DType
 from weft.ir import kernel as K
 from weft.ir.graph import Graph
 from weft.ir.node import Node, const_value
+from weft.ops.registry import OPS
 from weft.passes.fuse import Fusion
 from weft.passes.groups import Constraints, Group, Key, Port, Retry, Sinks
 from weft.passes.indexmap import IndexMap, Linear, Space, is_row_major, row_major_strides
@@ -56,12 +57,10 @@ class Nest:
         return any(s.op == "check_index" for s in self.steps)
 
     @property
-    def work(self) -> int:
-        """Elements times instructions."""
-        n = 1
-        for s in self.sizes:
-            n *= s
-        return n * (len(self.steps) + len(self.stores))
+    def cost(self) -> int:
+        """Of one element, in units of about an addition."""
+        ops = sum(OPS[s.op].cost if s.name == "apply" else 1 for s in self.steps)
+        return ops + len(self.stores)
 
 
 def lower(graph: Graph, sinks: Sinks, fusion: Fusion, group: Group, constraints: Constraints) -> Nest:
@@ -275,10 +274,14 @@ class _Lowering:
                 step.offset = step.linear.offset
 
     def _retry(self, constraints: Constraints) -> None:
-        """The reduced axes are not one loop: keep rows apart from their reductions, then give operands memory."""
+        """The reduced axes are not one loop: keep rows apart from their reductions, and guests from both; then give
+        operands memory."""
         group = self.group
         if self.nest.form == "row" and group.node not in constraints.no_rows:
             constraints.no_rows.add(group.node)
+            raise Retry
+        if len(group.stores) > 1 and group.node not in constraints.no_guests:
+            constraints.no_guests.add(group.node)
             raise Retry
         before = len(constraints.stored)
         for node in group.reductions:

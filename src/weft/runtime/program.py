@@ -11,7 +11,7 @@ from weft.ir.kernel import Store, StoreAt
 if TYPE_CHECKING:
     from weft.passes.schedule import Matrix, Schedule
 
-#: Work, in element instructions, from which a program runs without the GIL.
+#: Work, in additions, from which a program runs without the GIL: some microseconds.
 RELEASE_WORK = 200_000
 
 
