@@ -1,5 +1,7 @@
 // The module weft._native: its functions, and the two classes bound through nanobind.
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <cstring>
 
@@ -271,12 +273,13 @@ void bind_classes(nb::module_& m) {
            nb::arg("payload").none() = nb::none())
       .def("run", run_plan_from_python, nb::arg("operands"))
       .def("set_saves",
-           [](Plan& plan, uint64_t inputs, uint64_t outputs) {
-             plan.inputs_mask = inputs;
-             plan.outputs_mask = outputs;
+           [](Plan& plan, const std::vector<std::pair<uint64_t, uint64_t>>& masks) {
+             if (masks.size() > max_operands)
+               raise(PyExc_ValueError, "Plan.set_saves takes a pair of masks for each of at most 8 operands.");
+             for (size_t i = 0; i < masks.size(); ++i) plan.saves[i] = {masks[i].first, masks[i].second};
              plan.grad_ready = true;
            },
-           nb::arg("inputs_mask"), nb::arg("outputs_mask"))
+           nb::arg("masks"), "For each operand the masks of the operands and outputs that its gradient reads.")
       .def_prop_rw("payload", [](const Plan& p) { return or_none(p.payload); },
                    [](Plan& p, nb::handle value) { p.payload = Ref::borrow(value.ptr()); }, nb::arg("value").none())
       .def_prop_ro("kind",
@@ -287,9 +290,7 @@ void bind_classes(nb::module_& m) {
       .def_prop_ro("op", [](const Plan& p) { return or_none(p.op); })
       .def_prop_ro("attrs", [](const Plan& p) { return or_none(p.attrs); })
       .def_prop_ro("differentiable", [](const Plan& p) { return p.differentiable; })
-      .def_prop_ro("grad_ready", [](const Plan& p) { return p.grad_ready; })
-      .def_prop_ro("inputs_mask", [](const Plan& p) { return p.inputs_mask; })
-      .def_prop_ro("outputs_mask", [](const Plan& p) { return p.outputs_mask; });
+      .def_prop_ro("grad_ready", [](const Plan& p) { return p.grad_ready; });
 }
 
 void bind_functions(nb::module_& m) {

@@ -75,18 +75,24 @@ void record_node(PyObject* plan_object, const Plan& plan, OpHandleObject* op, Py
                                        static_cast<uint32_t>(count), static_cast<uint32_t>(n_outputs));
   if (!node) throw_python_error();
   const Ref made = Ref::steal(reinterpret_cast<PyObject*>(node));
+  Plan::Saves saves;
+  for (size_t i = 0; i < count; ++i)
+    if (is_tensor(operands[i]) && as_tensor(operands[i])->requires_grad) {
+      saves.inputs |= plan.saves[i].inputs;
+      saves.outputs |= plan.saves[i].outputs;
+    }
   for (size_t i = 0; i < count; ++i) {
     OperandSlot& slot = node->operands()[i];
     PyObject* o = operands[i];
     const bool tensor = is_tensor(o);
-    if (!tensor || (plan.inputs_mask >> i & 1)) save_operand(slot, o);
+    if (!tensor || (saves.inputs >> i & 1)) save_operand(slot, o);
     if (tensor && as_tensor(o)->requires_grad) set_edge(slot, as_tensor(o));
   }
   for (size_t i = 0; i < n_outputs; ++i) {
     TensorObject* t = as_tensor(outputs[i]);
     OutputSlot& slot = node->outputs()[i];
     slot.meta = t->meta;
-    if (plan.outputs_mask >> i & 1) save_output(slot, t);
+    if (saves.outputs >> i & 1) save_output(slot, t);
     // An output that is an operand itself keeps its own history.
     if (is_floating(t->meta->dtype) && !t->grad_fn && !t->requires_grad) attach(t, node, static_cast<uint32_t>(i));
   }

@@ -22,7 +22,11 @@ struct Plan {
   enum Kind : uint8_t { program, inplace, view } kind;
   bool differentiable = false;
   bool grad_ready = false;     // set_saves was called
-  uint64_t inputs_mask = 0, outputs_mask = 0;
+  // What the gradient of each operand reads: masks of saved operands and of saved outputs.
+  struct Saves {
+    uint64_t inputs = 0, outputs = 0;
+  };
+  Saves saves[max_operands];
   const ProgramObject* runs = nullptr;  // null for a view
   const Meta* view_meta = nullptr;
   int64_t view_delta = 0;

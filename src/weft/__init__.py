@@ -18,6 +18,7 @@ from weft._native import (
     reset_peak_memory,
     set_num_threads,
 )
+from weft.autograd.engine import grad
 from weft.autograd.grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from weft.dtypes import (
     DType,
@@ -100,6 +101,7 @@ __all__ = [
     "float64",
     "fork_rng",
     "get_num_threads",
+    "grad",
     "inf",
     "inference_mode",
     "int8",

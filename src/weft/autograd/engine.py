@@ -24,14 +24,20 @@ def gradients(
     outputs: Sequence[Tensor], grads: Sequence[Any], inputs: Sequence[Tensor], create_graph: bool
 ) -> list[Any]:
     """Gradients of the outputs with respect to the inputs; nothing is stored in ``.grad`` and the graph is kept."""
-    targets = {}
+    targets = _targets(inputs)
+    found: list[Any] = [None] * len(inputs)
+    walk(outputs, grads, targets, found, create_graph, retain_graph=True)
+    return found
+
+
+def _targets(inputs: Sequence[Tensor]) -> dict[Any, list[int]]:
+    """Where on the tape the inputs are: a leaf, or an entry's output, and which inputs it is."""
+    targets: dict[Any, list[int]] = {}
     for k, t in enumerate(inputs):
         rules.refresh_view(t)
         key = ("leaf", id(t)) if t.grad_fn is None else (id(t.grad_fn), t.output_nr)
         targets.setdefault(key, []).append(k)
-    found: list[Any] = [None] * len(inputs)
-    walk(outputs, grads, targets, found, create_graph, retain_graph=True)
-    return found
+    return targets
 
 
 def walk(
@@ -186,3 +192,53 @@ def start(t: Tensor, gradient: Any) -> Any:
             f"The gradient given to backward has shape {list(gradient.shape)}, but the tensor has shape {list(t.shape)}."
         )
     return gradient
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Any, ...]:
+    """Gradients of outputs with respect to inputs, as a tuple with one tensor for each input; no ``.grad`` is touched.
+
+    Args:
+        outputs: tensors that require grad.
+        inputs: tensors that the outputs were computed from.
+        grad_outputs: the gradient to begin with at each output; needed for those of more than one element.
+        retain_graph: keep what the graph has saved, for another pass; by default as ``create_graph``.
+        create_graph: record the gradient computation, so that its result can be differentiated.
+        allow_unused: give None for an input that the outputs do not depend on, instead of raising.
+
+    Raises:
+        AutogradError: where there is no graph, it was freed, or an input is not part of it.
+
+    Example:
+        >>> import weft
+        >>> x = weft.tensor(3.0, requires_grad=True)
+        >>> (g,) = weft.grad(x * x, x, create_graph=True)
+        >>> weft.grad(g, x)[0].item()
+        2.0
+    """
+    outputs = [outputs] if isinstance(outputs, _native.Tensor) else list(outputs)
+    inputs = [inputs] if isinstance(inputs, _native.Tensor) else list(inputs)
+    if grad_outputs is None or isinstance(grad_outputs, _native.Tensor):
+        grad_outputs = [grad_outputs] * len(outputs)
+    for t in (*outputs, *inputs):
+        if not t.requires_grad:
+            raise AutogradError(
+                f"grad needs tensors that require grad; one of shape {list(t.shape)} was given that does not."
+            )
+    targets = _targets(inputs)
+    found: list[Any] = [None] * len(inputs)
+    starts = [start(t, g) for t, g in zip(outputs, grad_outputs, strict=True)]
+    walk(outputs, starts, targets, found, create_graph, create_graph if retain_graph is None else retain_graph)
+    for k, g in enumerate(found):
+        if g is None and not allow_unused:
+            raise AutogradError(
+                f"The outputs do not depend on input {k}, of shape {list(inputs[k].shape)}; pass allow_unused=True to get "
+                "None for it."
+            )
+    return tuple(found)

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """The type and shape of an operand that was not saved; a rule may look at nothing else of it."""
+    """The type and shape of an operand that was not saved, because no gradient that is needed reads its value.
+
+    An op over one gives one again: that is what a rule finds for the gradients that nobody asked for.
+    """
 
     shape: tuple[int, ...]
     dtype: DType
@@ -54,11 +57,22 @@ def saved_masks(op: Op, attrs: Any, operands: Sequence[Any]) -> tuple[int, int]:
     key = (op.name, attrs, *map(_describe, operands))
     known = _masks.get(key)
     if known is None:
-        known = _masks[key] = _find_masks(op, attrs, operands)
+        needs = tuple(isinstance(o, _native.Tensor) and o.requires_grad for o in operands)
+        known = _masks[key] = _find_masks(op, attrs, operands, needs)
     return known
 
 
-def _find_masks(op: Op, attrs: Any, operands: Sequence[Any]) -> tuple[int, int]:
+def saves_by_operand(op: Op, attrs: Any, operands: Sequence[Any]) -> list[tuple[int, int]]:
+    """For each operand, what its gradient alone reads: what a plan is told, which serves any choice of leaves."""
+    return [
+        _find_masks(op, attrs, operands, tuple(k == i for k in range(len(operands))))
+        if isinstance(o, _native.Tensor) and o.dtype.kind == "f"
+        else (0, 0)
+        for i, o in enumerate(operands)
+    ]
+
+
+def _find_masks(op: Op, attrs: Any, operands: Sequence[Any], needs: tuple[bool, ...]) -> tuple[int, int]:
     with PlanRecorder() as recorder:
         given: list[Any] = []
         for slot, o in enumerate(operands):
@@ -79,7 +93,6 @@ def _find_masks(op: Op, attrs: Any, operands: Sequence[Any]) -> tuple[int, int]:
                 recorder.fresh(make("input", (), (first_gout + k, contiguous_strides(shape)), shape, dtype))
                 for k, (shape, dtype) in enumerate(shapes)
             ]
-            needs = tuple(isinstance(o, _native.Tensor) and o.requires_grad for o in operands)
             grads = vjp(op, attrs, given, outs, gouts, needs)
         roots = [recorder.value(g) for g in grads if g is not None]
     operand_mask = out_mask = 0

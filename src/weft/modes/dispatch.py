@@ -33,6 +33,9 @@ def slow(handle: Any, attrs: Any, operands: tuple[Any, ...]) -> Any:
     """Run or record one op."""
     op = OPS[handle.name]
     if not all(isinstance(o, _native.Tensor) or type(o) in _NUMBERS for o in operands):
+        absent = [o for o in operands if isinstance(o, rules.Absent)]
+        if absent:
+            return absent[0]
         plain = [o if isinstance(o, _native.Tensor) else python_number(o) for o in operands]
         return NotImplemented if any(o is None for o in plain) else handle(attrs, *plain)
     try:
@@ -142,7 +145,7 @@ def eager(op: Op, attrs: Any, operands: tuple[Any, ...]) -> Any:
     with _lock:
         plan = op.handle.find_plan(attrs, operands) or build_plan(op, attrs, operands)
         if plan.differentiable and not plan.grad_ready and needs_grad(operands):
-            plan.set_saves(*rules.saved_masks(op, attrs, operands))
+            plan.set_saves(rules.saves_by_operand(op, attrs, operands))
     return plan.run(operands)
 
 
@@ -297,7 +300,12 @@ def tape_edges(op: Op, attrs: Any, operands: Sequence[Any]) -> rules.Draft | Non
         return None
     source = op if op.grad is not None else OPS.get(op.name.rstrip("_"), op)
     saves, _ = rules.saved_masks(source, attrs, operands)
-    return rules.draft(source, attrs, operands, saves)
+    draft = rules.draft(source, attrs, operands, saves)
+    if saves & 1:  # the gradient reads the value that is about to be overwritten
+        old = OPS["copy"](operands[0])
+        draft.saved = (old, *draft.saved[1:])
+        draft.versions = (old._version, *draft.versions[1:])
+    return draft
 
 
 def rebase(operands: Sequence[Any], draft: rules.Draft | None) -> Tensor:

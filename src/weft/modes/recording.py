@@ -191,7 +191,7 @@ class Recorder:
 
     def fresh(self, node: Node, strides: tuple[int, ...] | None = None) -> Tensor:
         """A new tensor, with memory of its own, of a node's value; contiguous, if no strides are given."""
-        t = _native.virtual(node.dtype, node.shape, contiguous_strides(node.shape) if strides is None else strides)
+        t = virtual(node.dtype, node.shape, contiguous_strides(node.shape) if strides is None else strides)
         cell = Cell(self, node, None)
         cell.storage = _native.weak_storage(t)
         t._pending = cell
@@ -266,6 +266,15 @@ def layout_of_chain(shape: tuple[int, ...], chain: Chain) -> tuple[tuple[int, ..
         shape, strides, step = layout
         offset += step
     return shape, strides, offset
+
+
+def virtual(dtype: DType, shape: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
+    """A tensor without data, of any strides: where some are negative, a view into memory that holds all elements."""
+    below = sum((n - 1) * s for n, s in zip(shape, strides, strict=True) if s < 0)
+    if not below or 0 in shape:
+        return _native.virtual(dtype, shape, contiguous_strides(shape) if 0 in shape else strides)
+    above = sum((n - 1) * s for n, s in zip(shape, strides, strict=True) if s > 0)
+    return _native.strided(_native.virtual(dtype, (above - below + 1,)), shape, strides, -below)
 
 
 def host_number(read: Callable[[], float]) -> Any:

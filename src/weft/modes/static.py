@@ -55,19 +55,17 @@ class StaticRecorder(Recorder):
         self.host.append(read)
         return self.number()
 
-    def argument(self, k: int, t: Tensor) -> Tensor:
+    def argument(self, k: int, given: Tensor) -> Tensor:
         """A tensor that stands for argument ``k``."""
-        node = make(
-            "input", (), (("argument", id(self), k), tuple(t.strides)), tuple(t.shape), t.dtype, where_in_user_code()
-        )
-        leaves[node] = t
-        self.kept.append(node)
+        t = _native.alias(given)  # of its own, because the function may reach the argument in another way too
+        node = self.leaf(t)
+        self.kept += [t, node]
         self.sources[id(t)] = Argument(k)
         out = self.fresh(node, tuple(t.strides))
         cell = out._pending
         cell.root = t
         cell.dirty = False
-        if t.requires_grad:
+        if given.requires_grad:
             out.requires_grad = True
         return out
 

@@ -1,0 +1,126 @@
+"""Lazy mode: nothing runs before a value is needed, and what runs gives the eager bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import weft
+
+
+def array(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
+
+
+def launches() -> int:
+    return weft.stats().kernel_launches
+
+
+def test_runs_on_demand_as_one_kernel() -> None:
+    x = weft.from_numpy(array(50))
+    before = launches()
+    with weft.lazy():
+        y = (x * 2 + 1).exp() - x
+        assert launches() == before
+    assert y._pending is not None
+    value = y.numpy()
+    assert launches() == before + 1
+    assert value.tobytes() == ((x * 2 + 1).exp() - x).numpy().tobytes()
+    assert y._pending is None
+
+
+def test_the_same_graph_compiles_once() -> None:
+    def run() -> Any:
+        with weft.lazy():
+            x = weft.from_numpy(array(5))
+            return (x + 1).sum().item()
+
+    run()
+    programs = weft.stats().programs
+    run()
+    assert weft.stats().programs == programs
+
+
+def test_eager_use_outside_the_block() -> None:
+    x = weft.from_numpy(array(5))
+    with weft.lazy():
+        y = x * 3
+    z = y + 1
+    np.testing.assert_array_equal(z.numpy(), x.numpy() * 3 + 1)
+
+
+def test_eager_write_after_recording_a_read() -> None:
+    data = array(5)
+    x = weft.from_numpy(data.copy())
+    with weft.lazy():
+        y = x * 3
+    x.add_(1)
+    np.testing.assert_array_equal(y.numpy(), data * 3)
+    np.testing.assert_array_equal(x.numpy(), data + 1)
+
+
+def test_in_place_and_views() -> None:
+    data = array(3, 4)
+    x = weft.from_numpy(data.copy())
+    with weft.lazy():
+        v = x[1]
+        before = x * 1
+        v.add_(5)
+        after = x * 1
+        y = x + 1
+        y[:, 0] = 0
+        w = y.T
+    expected = data.copy()
+    expected[1] += 5
+    np.testing.assert_array_equal(before.numpy(), data)
+    np.testing.assert_array_equal(after.numpy(), expected)
+    np.testing.assert_array_equal(x.numpy(), expected)
+    np.testing.assert_array_equal(v.numpy(), expected[1])
+    expected = expected + 1
+    expected[:, 0] = 0
+    np.testing.assert_array_equal(w.numpy(), expected.T)
+
+
+def test_writes_reach_exported_arrays() -> None:
+    data = np.zeros(3, dtype=np.float32)
+    x = weft.from_numpy(data)
+    with weft.lazy():
+        x.add_(2)
+    x.numpy()
+    np.testing.assert_array_equal(data, [2, 2, 2])
+
+
+def test_training_step() -> None:
+    def train(lazily: bool) -> Any:
+        w = weft.from_numpy(array(4, 2)).requires_grad_()
+        x, y = weft.from_numpy(array(6, 4)), weft.from_numpy(array(6, 2))
+        losses = []
+        for _ in range(3):
+            if lazily:
+                with weft.lazy():
+                    losses.append(step(w, x, y))
+            else:
+                losses.append(step(w, x, y))
+        return [w.detach().numpy().tobytes(), *(v.item() for v in losses)]
+
+    def step(w: Any, x: Any, y: Any) -> Any:
+        w.grad = None
+        loss = ((x @ w - y) ** 2).mean()
+        loss.backward()
+        with weft.no_grad():
+            w.sub_(w.grad * 0.1)
+        return loss.detach()
+
+    assert train(True) == train(False)
+
+
+def test_dropped_values_do_not_run() -> None:
+    x = weft.from_numpy(array(7))
+    with weft.lazy():
+        y = x + 1
+        unused = (x * 2).exp()
+        del unused
+        before = launches()
+        y.numpy()
+        assert launches() == before + 1

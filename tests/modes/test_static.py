@@ -1,0 +1,327 @@
+"""Static functions: signatures, state, in-place updates, gradients, and what cannot be traced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import weft
+
+
+def traces(f: Any) -> int:
+    return sum(len(ts) for ts in f._traces.values())
+
+
+def rand(*shape: int, **kw: Any) -> Any:
+    rng = np.random.default_rng(sum(shape) + 1)
+    t = weft.from_numpy(rng.standard_normal(shape).astype(np.float32))
+    return t.requires_grad_() if kw.get("grad") else t
+
+
+def same(a: Any, b: Any) -> None:
+    assert a.dtype is b.dtype
+    assert tuple(a.shape) == tuple(b.shape)
+    assert a.detach().numpy().tobytes() == b.detach().numpy().tobytes()
+
+
+def test_traces_once_for_each_signature() -> None:
+    calls = []
+
+    @weft.static
+    def f(x: Any, k: int = 1, scale: float = 1.0) -> Any:
+        calls.append(1)
+        return x * scale + k
+
+    x = rand(4, 3)
+    same(f(x), x + 1)
+    same(f(rand(4, 3)), x + 1)
+    assert len(calls) == traces(f) == 1
+    same(f(x, 2), x + 2)
+    same(f(x, k=2), x + 2)
+    assert traces(f) == 3  # positional and keyword calls differ in structure
+    same(f(x, 2, 0.5), x * 0.5 + 2)
+    same(f(x, 2, 0.25), x * 0.25 + 2)
+    assert traces(f) == 4  # a float is a run-time value
+    f(rand(5, 3))
+    f(rand(3, 4).T)
+    assert traces(f) == 6  # another shape, another layout
+
+
+def test_explain_says_why() -> None:
+    @weft.static
+    def f(x: Any) -> Any:
+        return (x * 2).sum()
+
+    f(rand(3))
+    text = str(f.explain(rand(4)))
+    assert "first call" in text
+    assert "float32[3]" in text
+    assert "float32[4]" in text
+    assert "def " in text  # a kernel's source
+
+
+def test_structure_of_arguments_and_results() -> None:
+    @weft.static
+    def f(pair: Any, options: Any) -> Any:
+        x, y = pair
+        return {"sum": x + y, "parts": [x, (y, options["n"])], "none": None}
+
+    x, y = rand(2), rand(2)
+    out = f((x, y), {"n": 3})
+    same(out["sum"], x + y)
+    assert out["parts"][0] is x
+    assert out["parts"][1][0] is y
+    assert out["parts"][1][1] == 3
+    assert out["none"] is None
+
+
+def test_closures_are_state() -> None:
+    count = weft.zeros((), dtype=weft.int64)
+    weight = rand(3)
+
+    @weft.static
+    def f(x: Any) -> Any:
+        count.add_(1)
+        return x * weight
+
+    x = rand(3)
+    for k in range(1, 4):
+        same(f(x), x * weight)
+        assert count.item() == k
+    weight.mul_(2)
+    same(f(x), x * weight)
+    assert traces(f) == 1
+
+
+def test_argument_that_is_also_a_closure() -> None:
+    w = rand(3)
+
+    @weft.static
+    def f(x: Any) -> Any:
+        return x + w
+
+    same(f(w), w + w)
+    z = rand(3) * 5
+    same(f(z), z + w)
+
+
+def test_in_place_on_arguments_and_views() -> None:
+    def g(x: Any) -> Any:
+        y = x * 2
+        v = y[1]
+        v.add_(10)
+        y[0, ::2] = -1
+        x[2].mul_(3)
+        return y, v, x.T * 1
+
+    eager_x, static_x = rand(3, 4), rand(3, 4)
+    expected = g(eager_x)
+    made = weft.static(g)(static_x)
+    for a, b in zip(expected, made, strict=True):
+        same(a, b)
+    same(eager_x, static_x)
+
+
+def test_views_returned_alias() -> None:
+    @weft.static
+    def f(x: Any) -> Any:
+        y = x + 1
+        return y, y[0], x[1]
+
+    x = rand(2, 3)
+    y, first, second = f(x)
+    first.zero_()
+    assert (y.numpy()[0] == 0).all()
+    second.fill_(7)
+    assert (x.numpy()[1] == 7).all()
+
+
+def test_writing_shared_memory_is_refused() -> None:
+    @weft.static
+    def f(x: Any, y: Any) -> Any:
+        x.add_(1)
+        return x + y
+
+    base = rand(6)
+    f(base[:3], rand(3))
+    with pytest.raises(weft.TraceError, match="share memory"):
+        f(base[:3], base[:3])
+
+
+def test_whole_training_step() -> None:
+    def make() -> tuple[Any, Any, Any]:
+        w, b = rand(5, 3, grad=True), weft.zeros((3,)).requires_grad_()
+
+        def step(x: Any, y: Any) -> Any:
+            w.grad = None
+            b.grad = None
+            loss = ((x @ w + b - y) ** 2).mean()
+            loss.backward()
+            with weft.no_grad():
+                w.sub_(w.grad * 0.1)
+                b.sub_(b.grad * 0.1)
+            return loss
+
+        return w, b, step
+
+    x, y = rand(8, 5), rand(8, 3)
+    w1, b1, eager = make()
+    w2, b2, function = make()
+    static = weft.static(function)
+    for _ in range(4):
+        same(eager(x, y), static(x, y))
+    same(w1, w2)
+    same(b1, b2)
+    same(w1.grad, w2.grad)
+    assert traces(static) == 1
+
+
+def test_gradients_accumulate_across_replays() -> None:
+    w = rand(3, grad=True)
+
+    @weft.static
+    def f(x: Any) -> Any:
+        (w * x).sum().backward()
+
+    x = rand(3)
+    f(x)
+    f(x)
+    f(x)
+    np.testing.assert_allclose(w.grad.numpy(), 3 * x.numpy(), rtol=1e-6)
+    assert traces(f) == 2  # .grad is None at first, a tensor later
+
+
+def test_gradient_through_the_result() -> None:
+    w = rand(4, grad=True)
+
+    @weft.static
+    def f(x: Any) -> Any:
+        return (x * w).exp()
+
+    x = rand(4, grad=True)
+    f(x).sum().backward()
+    got = x.grad, w.grad
+    x.grad = w.grad = None
+    (x * w).exp().sum().backward()
+    same(got[0], x.grad)
+    same(got[1], w.grad)
+    assert not f(x.detach()).detach().requires_grad
+    with weft.no_grad():
+        assert not f(x).requires_grad
+
+
+def test_random_numbers_are_drawn_anew() -> None:
+    @weft.static
+    def f() -> Any:
+        return weft.randn((4,)) + weft.rand((4,))
+
+    weft.manual_seed(3)
+    eager = [weft.randn((4,)) + weft.rand((4,)) for _ in range(3)]
+    weft.manual_seed(3)
+    static = [f() for _ in range(3)]
+    for a, b in zip(eager, static, strict=True):
+        same(a, b)
+    assert static[0].tolist() != static[1].tolist()
+
+
+def test_values_needed_while_tracing() -> None:
+    @weft.static
+    def branch(x: Any) -> Any:
+        if x.sum() > 0:
+            return x
+        return -x
+
+    with pytest.raises(weft.TraceError, match=r"weft\.where") as caught:
+        branch(rand(3))
+    assert "test_static.py" in str(caught.value)
+
+    outside = rand()
+
+    @weft.static
+    def constant(x: Any) -> Any:
+        return x * float(outside)
+
+    with pytest.raises(weft.TraceError):
+        constant(rand(3))
+
+
+def test_a_failed_trace_leaves_nothing_behind() -> None:
+    w = rand(3, grad=True)
+    before = w.detach().clone()
+
+    @weft.static
+    def f(x: Any) -> Any:
+        with weft.no_grad():
+            w.mul_(2)
+        w.grad = x
+        return x.reshape((7,))
+
+    with pytest.raises(weft.ShapeError):
+        f(rand(3))
+    same(w.detach(), before)
+    assert w.grad is None
+    assert weft._native.recording() is None
+    same(rand(3) + 1, rand(3) + 1)
+
+
+def test_escaped_tensor_is_named() -> None:
+    kept = []
+
+    @weft.static
+    def f(x: Any) -> Any:
+        kept.append(x * 2)
+        return x
+
+    f(rand(3))
+    with pytest.raises(weft.TraceError, match="ended"):
+        kept[0] + 1
+    with pytest.raises(weft.TraceError, match="ended"):
+        kept[0].numpy()
+
+
+def test_unhashable_argument() -> None:
+    @weft.static
+    def f(x: Any) -> Any:
+        return x
+
+    with pytest.raises(TypeError, match="from_numpy"):
+        f(np.zeros(3))
+
+
+def test_methods_and_nesting() -> None:
+    class Model:
+        def __init__(self, k: float) -> None:
+            self.w = weft.full((3,), k)
+
+        @weft.static
+        def __call__(self, x: Any) -> Any:
+            return x * self.w
+
+    a, b = Model(2.0), Model(3.0)
+    x = rand(3)
+    same(a(x), x * 2)
+    same(b(x), x * 3)
+
+    @weft.static
+    def outer(x: Any) -> Any:
+        return a(x) + b(x)
+
+    same(outer(x), x * 2 + x * 3)
+
+
+def test_many_sizes_share_kernels() -> None:
+    w = rand(4, 3)
+
+    @weft.static
+    def f(x: Any) -> Any:
+        return weft.softmax((x @ w).relu() * 2 + 1, axis=-1).sum()
+
+    f(rand(2, 4))
+    f(rand(3, 4))
+    compiled = weft.stats().kernels_compiled + weft.stats().kernels_loaded
+    for n in range(4, 204):
+        f(rand(n, 4))
+    assert traces(f) == 202
+    assert weft.stats().kernels_compiled + weft.stats().kernels_loaded == compiled

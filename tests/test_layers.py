@@ -1,0 +1,70 @@
+"""Imports run one way down the architecture's layers."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import weft
+
+PACKAGE = Path(weft.__file__).parent
+
+#: Folders and modules, lowest first; one may import at module level what stands on its own line or above.
+LAYERS = [
+    ["dtypes", "errors", "config", "locks", "_native"],
+    ["ir.node", "ir.graph", "ir.kernel", "ir"],
+    ["ops.registry"],
+    ["ops"],
+    ["runtime.cache", "runtime.loader"],
+    ["codegen"],
+    ["runtime"],
+    ["passes"],
+    ["compiler"],
+    ["record"],
+    ["autograd"],
+    ["modes"],
+    ["api", "tensor", "stats"],
+    ["data", "nn", "io"],
+    ["optim"],
+    ["viz"],
+    ["examples"],
+    ["cli", "__main__", ""],
+]
+
+
+def layer(module: str) -> int:
+    """The layer of a module named relative to the package; the longest name that matches counts."""
+    best = (-1, -1)
+    for k, names in enumerate(LAYERS):
+        for name in names:
+            if module == name or (name and module.startswith(name + ".")):
+                best = max(best, (len(name), k))
+    assert best[1] >= 0, f"weft.{module} stands in no layer."
+    return best[1]
+
+
+def imports(path: Path) -> list[str]:
+    """What a module imports from the package when it is imported itself, type-checking imports aside."""
+    found = []
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "weft":
+            inner = node.module[len("weft") :].lstrip(".")
+            for alias in node.names:
+                name = f"{inner}.{alias.name}".lstrip(".")
+                is_module = (PACKAGE / (name.replace(".", "/") + ".py")).exists() or (
+                    PACKAGE / name.replace(".", "/")
+                ).is_dir()
+                found.append(name if is_module or not inner else inner)
+        elif isinstance(node, ast.Import):
+            found += [a.name[len("weft.") :] for a in node.names if a.name.startswith("weft.")]
+    return found
+
+
+def test_imports_run_down() -> None:
+    wrong = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+        for name in imports(path):
+            if layer(name) > layer(module):
+                wrong.append(f"weft.{module} imports weft.{name}")
+    assert not wrong, "\n".join(wrong)
