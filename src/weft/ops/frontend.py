@@ -7,7 +7,6 @@ an argument (``axis`` and ``dim``), and errors that name the call as the user wr
 from __future__ import annotations
 
 import functools
-import inspect
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -80,7 +79,8 @@ def public(family: str, *also: str, method: bool = True, package: bool = True) -
     """Make a function public: spellings of arguments, worded errors, an entry in the table."""
 
     def wrap(function: F) -> F:
-        parameters = inspect.signature(function).parameters
+        code = function.__code__
+        parameters = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         respelled = {alias: name for alias, name in SPELLINGS.items() if name in parameters and alias not in parameters}
         if "axes" not in parameters and "axis" in parameters:
             respelled["dims"] = respelled["axes"] = "axis"
