@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 
 from weft.ir.node import Node
 from weft.ops.registry import OPS
@@ -49,34 +49,35 @@ class Costs:
     """Facts about the nodes of a graph, operands before users.
 
     ``kind[node]`` is its `kind_of`. ``of[node]`` is (cost, loads): what an element costs to compute from what is likely to be
-    memory, in flops and in loads. ``beneath[node]`` are reductions that it is made from by elementwise ops and movements.
-    ``stored`` are nodes known to have memory.
+    memory, in flops and in loads. Likely to be memory is what is ``stored``, and what is expensive and has several users.
+    ``beneath[node]`` are reductions that a node is made from by elementwise ops and movements.
     """
 
-    def __init__(self, order: Iterable[Node], stored: Container[Node]) -> None:
+    def __init__(self, order: Iterable[Node], users: Mapping[Node, int], stored: Container[Node]) -> None:
         self.kind: dict[Node, str] = {}
         self.of: dict[Node, tuple[int, int]] = {}
         self.beneath: dict[Node, tuple[Node, ...]] = {}
+        self._seen: dict[Node, tuple[int, int]] = {}  # as ``of``, from its users' point of view
         for node in order:
-            self.kind[node] = kind_of(node)
-            self._add(node)
-            if node in stored:
-                self.of[node] = (0, 1)
+            self.kind[node] = kind = kind_of(node)
+            weight = self._add(node, kind)
+            self.of[node] = (0, 1) if node in stored else weight
+            shared = weight[0] >= EXPENSIVE and users[node] > 1 and kind != "movement"
+            self._seen[node] = (0, 1) if shared else self.of[node]
 
-    def _add(self, node: Node) -> None:
-        kind = self.kind[node]
+    def _add(self, node: Node, kind: str) -> tuple[int, int]:
         beneath: tuple[Node, ...] = ()
         if kind == "leaf":
             weight = (0, int(node.op == "input"))
         elif kind == "movement":
             x = node.inputs[0]
-            cost, loads = self.of[x]
+            cost, loads = self._seen[x]
             weight = (cost, 0 if x.size * 4 <= node.size else loads)
             beneath = self.beneath[x]
         elif kind == "elementwise" or kind == "gather":
             cost, loads = (OPS[node.op].cost, 0) if kind == "elementwise" else (GATHER_COST, 1)
             for x in node.inputs if kind == "elementwise" else node.inputs[1:]:
-                c, n = self.of[x]
+                c, n = self._seen[x]
                 cost, loads = cost + c, loads + n
                 beneath += self.beneath[x]
             weight = (min(cost, 1000), min(loads, 1000))
@@ -85,5 +86,5 @@ class Costs:
             weight = (0, 1)
             if kind == "reduction":
                 beneath = (node,)
-        self.of[node] = weight
         self.beneath[node] = beneath
+        return weight

@@ -41,6 +41,8 @@ MAX_MAPS = 4
 #: Limits of one kernel.
 MAX_ITEMS = 200
 MAX_STORES = 12
+#: Nodes under a node that are searched for something that another group reads too.
+NEAR = 16
 
 
 class Fusion:
@@ -57,7 +59,7 @@ class Fusion:
         self.users = Counter(x for node in order for x in node.inputs)
         self.users.update(list(sinks.of))
         self.seamless: set[Node] = set()  # assigns at the start of a chain that replaces all of the base
-        costs = Costs(order, {*sinks.of, *constraints.stored})
+        costs = Costs(order, self.users, {*sinks.of, *constraints.stored})
         self.kinds, self.weights = costs.kind, costs.of
         self.rows = Rows(costs.beneath, constraints)
         for node in reversed(order):
@@ -321,13 +323,14 @@ class Fusion:
         return space.covers(m, [*space.kept, *(space.reduced or ())])
 
     def _sibling(self, node: Node, uses: list[Use]) -> tuple[Group, IndexMap] | None:
-        """A group over the same loops that reads an operand of the node, or an operand's operand, anyway."""
+        """A group over the same loops that reads something that the node is made from anyway."""
         kind = self.kinds.get(node)
         if kind not in ("elementwise", "reduction") or node.op in ("copy", "check_index"):
             return None
         near = dict.fromkeys(node.inputs)
-        for x in node.inputs:
-            if self.kinds[x] == "elementwise":
+        for x in (todo := list(near)):
+            if self.kinds[x] == "elementwise" and len(near) < NEAR:
+                todo += [y for y in x.inputs if y not in near]
                 near.update(dict.fromkeys(x.inputs))
         users = {use.group for use in uses}
         for x in near:

@@ -77,9 +77,9 @@ class Rows:
         return space.size(space.kept) >= MANY_ROWS or space.size(space.reduced or ()) <= LONG_ROW
 
     def reduced_with(self, group: Group, node: Node, m: IndexMap) -> IndexMap | None:
-        """The map of a reduction in a group that reads its operand by ``m`` and reduces the same way."""
+        """The map of a reduction in a group that reads its operand by ``m`` and reduces the same way, or could."""
         space = group.space
-        if not space.reduced or group.form != reduction_form(node):
+        if (group.form if space.reduced else "inner") != reduction_form(node):
             return None
         lo, hi = node.attrs
         shape = node.inputs[0].shape
@@ -92,7 +92,8 @@ class Rows:
         if split is None:
             return None
         before, along, after = split.coordinates
-        if along != space.row_major(space.reduced).coordinates[0]:
+        loops = space.reduced or [loop for loop in space.kept if loop in dict(along[1])]
+        if along != space.row_major(loops).coordinates[0]:
             return None
         return space.make((parts[0], 1, parts[2]), (before, (0, ()), after))
 
