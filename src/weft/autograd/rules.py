@@ -17,7 +17,7 @@ from weft.compiler import compile_graph
 from weft.dtypes import DType
 from weft.ir.graph import Graph, Input
 from weft.ir.node import make, toposort
-from weft.modes.recording import SCALAR_DTYPES, PlanRecorder, View, scalar_leaf
+from weft.record.recorder import SCALAR_DTYPES, PlanRecorder, View, scalar_leaf
 from weft.ops import reduction
 from weft.ops.movement import as_strided, contiguous_strides, expand, reshape
 from weft.ops.registry import OPS, Op, Saved

@@ -18,7 +18,7 @@ from weft.compiler import compile_graph
 from weft.errors import EXPLAINED, AutogradError, describe, explain, where_in_user_code
 from weft.ir.graph import Graph, Input, Write
 from weft.ir.node import Node, const
-from weft.modes.recording import SCALAR_DTYPES, PlanRecorder, Recorder, scalar_leaf
+from weft.record.recorder import SCALAR_DTYPES, PlanRecorder, Recorder, scalar_leaf
 from weft.ops.frontend import python_number
 from weft.ops.registry import OPS, Op, Operand, Weak, cast
 

@@ -9,8 +9,8 @@ from weakref import WeakKeyDictionary, WeakSet
 from weft import _native, locks
 from weft.compiler import Executable, compile_graph
 from weft.errors import TraceError
-from weft.modes.canonical import canonical
-from weft.modes.recording import Cell, Recorder
+from weft.record.canonical import canonical
+from weft.record.recorder import Cell, Recorder
 
 if TYPE_CHECKING:
     from weft import Tensor

@@ -16,8 +16,8 @@ from weft.errors import TraceError
 from weft.ir.graph import Graph
 from weft.ir.node import make
 from weft.modes import tree
-from weft.modes.canonical import canonical
-from weft.modes.recording import Cell, Recorder, layout_of_chain, leaves, scalar_leaf, where_in_user_code
+from weft.record.canonical import canonical
+from weft.record.recorder import Cell, Recorder, layout_of_chain, leaves, scalar_leaf, where_in_user_code
 from weft.ops.movement import contiguous_strides
 from weft.ops.registry import OPS
 

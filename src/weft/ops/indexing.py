@@ -294,7 +294,7 @@ def _unravel(flat: Any, attrs: Any) -> Any:
 
 def _true_positions(mask: Any) -> list[Any]:
     """The positions along each axis where a mask holds, row by row."""
-    from weft.modes.recording import forbid_value
+    from weft.record.recorder import forbid_value
 
     forbid_value(mask)
     flat = reshape(mask, attrs=((mask.size,),))

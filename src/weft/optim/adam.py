@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from weft import dtypes
-from weft.modes.recording import host_number
+from weft.record.recorder import host_number
 from weft.ops.movement import slice_
 from weft.ops.registry import OPS
 from weft.optim.optimizer import Optimizer, number

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from weft import dtypes
 from weft.ir.graph import Graph, Input, Write
 from weft.ir.node import Node, make, toposort
-from weft.modes.recording import Cell, leaves
+from weft.record.recorder import Cell, leaves
 
 if TYPE_CHECKING:
     from weft import Tensor
