@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +44,19 @@ class Executable:
         return self.schedule.arena
 
 
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Scheduling makes many small objects, for which the collector would walk the whole heap again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_collector_paused()
 def compile_graph(graph: Graph, name: str = "") -> Executable:
     """Optimise, schedule and compile a graph.
 
