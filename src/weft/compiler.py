@@ -8,14 +8,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weft import config
-from weft.codegen import Compiled
 from weft.ir.graph import Graph
-from weft.passes.pipeline import optimise
-from weft.passes.schedule import Schedule, schedule
-from weft.runtime.program import assemble
+
+if TYPE_CHECKING:
+    from weft.codegen import Compiled
+    from weft.passes.schedule import Schedule
 
 #: Programs built so far in this process.
 programs = 0
@@ -65,6 +65,11 @@ def compile_graph(graph: Graph, name: str = "") -> Executable:
         name: what profiles and messages call the program.
     """
     global programs
+    # The compiler proper is imported by the first call that needs it, not by `import weft`.
+    from weft.passes.pipeline import optimise
+    from weft.passes.schedule import schedule
+    from weft.runtime.program import assemble
+
     settings = config.current()
     if settings.verify:
         from weft.ir.verify import verify

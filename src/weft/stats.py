@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from weft import _native, codegen, compiler
+from weft import _native, compiler
 from weft.modes import static
 
 _start: dict[str, int] = {}
 
 
 def _totals() -> dict[str, int]:
+    from weft import codegen  # not yet imported where nothing was compiled
+
     native = _native.counters()
     return {
         "traces": static.traces,
