@@ -24,12 +24,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "demo", help="train a classifier of handwritten digits in all three modes and compare them"
     )
     demo.add_argument(
-        "--epochs", type=_positive, default=30, metavar="N", help="passes over the training data (default 30)"
+        "--epochs", type=_epochs, default=40, metavar="N", help="passes over the training data (40; at least 2)"
     )
     demo.add_argument(
         "--report", type=Path, default=Path("weft-report.html"), metavar="PATH", help="where the report goes"
     )
-    demo.add_argument("--no-progress", action="store_true", help="show no progress bars")
+    demo.add_argument(
+        "--no-progress",
+        action="store_true",
+        help="show no progress bars",
+    )
     demo.set_defaults(run=_demo)
 
     cache = commands.add_parser("cache", help="list, measure or clear the compiled kernels kept on disk")
@@ -50,10 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _positive(text: str) -> int:
+def _epochs(text: str) -> int:
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    if value < 2:
+        raise argparse.ArgumentTypeError(f"must be at least 2, not {value}")
     return value
 
 
@@ -101,7 +105,7 @@ def _info(given: argparse.Namespace) -> int:
 def information() -> list[tuple[str, str]]:
     """What ``weft info`` shows: (name, value) pairs."""
     import weft
-    from weft.runtime import cache, loader
+    from weft.runtime import blas, cache, loader
 
     cpu, features = loader.target()
     on = [f[1:] for f in features.split(",") if f.startswith("+")]
@@ -110,7 +114,6 @@ def information() -> list[tuple[str, str]]:
         for f in ("sse4.2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bf16", "amx-tile", "neon", "sve")
         if f in on
     ]
-    blas = getattr(weft, "blas", None)
     return [
         ("weft", _version("weft")),
         ("python", f"{platform.python_version()} ({platform.system()} {platform.machine()})"),
@@ -119,7 +122,7 @@ def information() -> list[tuple[str, str]]:
         ("llvmlite", _version("llvmlite")),
         ("CPU", f"{cpu} ({', '.join(known) or 'no vector extensions known to Weft'})"),
         ("threads", f"{weft.get_num_threads()} of {os.cpu_count()} processors"),
-        ("BLAS", str(blas() if callable(blas) else "unknown")),
+        ("BLAS", blas.library or "none found: matrix products run in Weft's own loops"),
         ("cache", str(cache.directory())),
         ("cache size", f"{_bytes(cache.size())} of {_bytes(cache.capacity())}, {len(cache.entries())} kernels"),
     ]

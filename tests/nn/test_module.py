@@ -171,7 +171,7 @@ def test_module_list_counts_its_parameters() -> None:
             self.layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
 
     assert len(list(Deep().parameters())) == 6
-    assert list(Deep().state_dict())[0] == "layers.0.weight"
+    assert next(iter(Deep().state_dict())) == "layers.0.weight"
 
 
 def test_deepcopy_is_independent() -> None:

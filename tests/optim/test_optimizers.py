@@ -199,6 +199,6 @@ def test_a_state_of_other_shapes_is_refused() -> None:
     opt = Adam([weft.ones((2,)).requires_grad_()])
     with pytest.raises(ValueError, match=r"exp_avg of parameter 0 has shape \[3\], not \[2\]"):
         opt.load_state_dict(Adam([weft.ones((3,)).requires_grad_()]).state_dict())
+    two = Adam([weft.ones((2,)).requires_grad_(), weft.ones((2,)).requires_grad_()])
     with pytest.raises(ValueError, match=r"groups of \[2\] parameters"):
-        two = Adam([weft.ones((2,)).requires_grad_(), weft.ones((2,)).requires_grad_()])
         opt.load_state_dict(two.state_dict())

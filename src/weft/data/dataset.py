@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from weft import _native
+from weft.ops.random import randperm
 
 
 class Dataset:
@@ -69,8 +70,6 @@ def random_split(dataset: Any, lengths: Sequence[int], generator: Any = None) ->
 
     A `TensorDataset` splits into TensorDatasets, any other data set into `Subset` objects.
     """
-    from weft import randperm
-
     if sum(lengths) != len(dataset):
         raise ValueError(
             f"random_split needs lengths that add up to {len(dataset)}; {list(lengths)} add up to {sum(lengths)}."

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from weft import _native
+from weft.ops.creation import arange, tensor
+from weft.ops.random import randperm
+from weft.ops.shape import stack
 
 
 class DataLoader:
@@ -47,8 +50,6 @@ class DataLoader:
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
-        from weft import arange, randperm
-
         n = len(self.dataset)
         order = randperm(n, generator=self.generator) if self.shuffle else arange(n)
         whole = self.collate_fn is None and hasattr(self.dataset, "batch")
@@ -64,8 +65,6 @@ class DataLoader:
 
 def default_collate(samples: Sequence[Any]) -> Any:
     """One batch from a list of samples: tensors are stacked, numbers become a tensor, tuples and dicts keep their structure."""
-    from weft import stack, tensor
-
     first = samples[0]
     if isinstance(first, _native.Tensor):
         return stack(list(samples))

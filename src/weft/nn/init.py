@@ -50,7 +50,7 @@ def fans(tensor: Any) -> tuple[int, int]:
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """The factor by which a weight's spread makes up for what follows it ("linear", "relu", "leaky_relu", "tanh", "sigmoid")."""
+    """The factor by which a weight's spread makes up for what follows it: "linear", "relu", "leaky_relu", "tanh", "sigmoid"."""
     slope = 0.01 if param is None else param
     gains = {
         "linear": 1.0,

@@ -8,7 +8,7 @@ from weft import _native
 from weft.modes.dispatch import settle
 
 
-class Parameter(_native.Tensor):  # type: ignore[misc]
+class Parameter(_native.Tensor):
     """A tensor that a `Module` it is assigned to counts among its parameters.
 
     It shares the memory of ``data``, a floating-point tensor, and requires grad unless told otherwise.

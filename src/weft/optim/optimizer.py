@@ -7,7 +7,7 @@ from typing import Any
 
 from weft import _native
 from weft.errors import WeftError
-from weft.modes.recording import host_number
+from weft.record.recorder import host_number
 from weft.nn.module import clear_grad
 
 
@@ -19,9 +19,9 @@ class Optimizer:
     """Base of optimisers.
 
     ``params`` are tensors, or dicts with an entry "params" and settings of their own. ``param_groups`` is the list of
-    groups, each a dict of settings; assigning to a number in it (``opt.param_groups[0]["lr"] = 0.1``) takes effect at the next step,
-    also of a static function that was traced before. Whether a setting is used at all (zero or not, ``nesterov``) is fixed
-    when a static function is traced.
+    groups, each a dict of settings; assigning to a number in it (``opt.param_groups[0]["lr"] = 0.1``) takes effect at the
+    next step, also of a static function that was traced before. Whether a setting is used at all (zero or not,
+    ``nesterov``) is fixed when a static function is traced.
 
     ``state`` maps each parameter to its tensors. They are made with the optimiser, not during a step, and updated in place.
     A subclass defines ``make_state`` and ``update``.
@@ -76,7 +76,7 @@ class Optimizer:
                 raise ValueError(f"{type(self).__name__}'s {name} must be at least 0, not {group[name]!r}.")
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient. A ``closure`` that computes the loss is called first; gives its result."""
+        """Update every parameter that has a gradient. A ``closure`` that computes the loss is called first; gives the loss."""
         enabled = _native.grad_enabled()
         loss = None
         if closure is not None:

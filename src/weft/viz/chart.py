@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from weft.viz import svg
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One curve. Lines given first are drawn wider, so that curves that coincide are all seen."""
+    """One curve. The first is drawn wide and every other one dashed, so that three curves that coincide are all seen."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
 
 
-WIDTH, HEIGHT = 720.0, 320.0
+WIDTH, HEIGHT = 960.0, 340.0
 LEFT, RIGHT, TOP, BOTTOM = 62.0, 16.0, 34.0, 46.0
 
 
@@ -56,12 +57,12 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str, *, log_y: bool
     parts.append(svg.text(14, (TOP + floor) / 2, y_label, class_="label", text_anchor="middle", transform=turn))
     legend = LEFT
     for k, line in enumerate(lines):
-        width = 1.6 + 2.6 * (len(lines) - 1 - k)
+        look: dict[str, Any] = {"class_": f"line s{k}", "stroke_width": 6.5 if k == 0 and len(lines) > 1 else 2.4}
+        if k % 2 == 0 and k > 0:
+            look["stroke_dasharray"] = "7 7"
         points = " ".join(f"{px(a):.1f},{py(value(b)):.1f}" for a, b in zip(line.x, line.y, strict=True))
-        parts.append(svg.element("polyline", points=points, class_=f"line s{k}", stroke_width=width))
-        parts.append(
-            svg.element("line", x1=legend, x2=legend + 22, y1=14, y2=14, class_=f"line s{k}", stroke_width=width)
-        )
+        parts.append(svg.element("polyline", points=points, **look))
+        parts.append(svg.element("line", x1=legend, x2=legend + 22, y1=14, y2=14, **look))
         parts.append(svg.text(legend + 28, 18, line.name, class_="label"))
         legend += 52 + 7.2 * len(line.name)
     names = ", ".join(line.name for line in lines)

@@ -1,13 +1,19 @@
-"""Graphs as pictures, drawn by Graphviz where it is installed, and as listings."""
+"""Graphs and schedules as pictures, drawn by Graphviz where it is installed.
+
+Colours are CSS classes: leaf, elementwise, movement, reduction, matmul, and result for what leaves the program.
+"""
 
 from __future__ import annotations
 
 import re
 import shutil
+import textwrap
 
+from weft.ir import kernel as K
 from weft.ir.graph import Graph
 from weft.ir.node import Node, const_value
 from weft.ops.registry import OPS
+from weft.passes.schedule import KernelCall, Schedule
 
 #: Nodes that are drawn inside the nodes that use them.
 _SMALL = ("const", "scalar")
@@ -22,30 +28,33 @@ def graphviz_missing() -> str | None:
     return None if shutil.which("dot") else "Graphviz's program dot is not installed"
 
 
-def graph_svg(graph: Graph) -> str | None:
-    """The graph as SVG whose colours are CSS classes (leaf, elementwise, movement, reduction, matmul); None without Graphviz."""
+def drawn(source: str) -> str | None:
+    """What ``graph_dot`` or ``schedule_dot`` gives, as SVG; None without Graphviz."""
     if graphviz_missing() is not None:
         return None
     import graphviz
 
-    made = graphviz.Source(dot(graph)).pipe(format="svg", encoding="utf-8")
+    made = graphviz.Source(source).pipe(format="svg", encoding="utf-8")
     made = re.sub(r"<title>[^<]*</title>\n?", "", made[made.index("<svg") :])
     return re.sub(r' (fill|stroke)="[^"]*"', "", made)  # the page's style sheet colours it
 
 
-def dot(graph: Graph) -> str:
-    """The graph in Graphviz's language: operands above users; results have a thick border."""
+_HEAD = [
+    "digraph {",
+    'graph [bgcolor="transparent", ranksep=0.3, nodesep=0.15]',
+    'node [shape=box, style=rounded, fontname="sans-serif", fontsize=11, height=0.3, margin="0.1,0.04"]',
+    "edge [arrowsize=0.5]",
+]
+
+
+def graph_dot(graph: Graph) -> str:
+    """A graph in Graphviz's language: operands above users."""
     results: dict[Node, list[str]] = {}
     for k, node in enumerate(graph.outputs):
         results.setdefault(node, []).append(f"output {k}")
     for w in graph.writes:
         results.setdefault(w.value, []).append(f"{w.op} input {w.slot}")
-    lines = [
-        "digraph {",
-        'graph [bgcolor="transparent", ranksep=0.3, nodesep=0.15]',
-        'node [shape=box, style=rounded, fontname="sans-serif", fontsize=11, height=0.3, margin="0.1,0.04"]',
-        "edge [arrowsize=0.5]",
-    ]
+    lines = _HEAD.copy()
     names: dict[Node, str] = {}
     for node in graph.nodes:
         if node.op in _SMALL:
@@ -55,6 +64,42 @@ def dot(graph: Graph) -> str:
         css = " ".join([_kind(node), *(["result"] if node in results else [])])
         lines.append(f'{name} [label="{label}", class="{css}"]')
         lines += [f"{names[i]} -> {name}" for i in node.inputs if i in names]
+    return "\n".join([*lines, "}"])
+
+
+def schedule_dot(schedule: Schedule) -> str:
+    """What runs, in Graphviz's language: a box for each launch, numbered in order, and an arrow for each buffer it reads."""
+    lines = _HEAD.copy()
+    writer: dict[int, str] = {}  # what gave each buffer its present content
+    for k, instr in enumerate(schedule.instrs):
+        if isinstance(instr, KernelCall):
+            kernel = instr.kernel
+            loops = "×".join(str(n) for n in instr.params[: len(kernel.dims)])
+            title = f"{k}  {kernel.form} kernel, {loops}"
+            ops = textwrap.wrap(" ".join(instr.nodes), 34, max_lines=4, placeholder=" ...")
+            css = "elementwise" if kernel.form == "map" else "reduction"
+            used = [(instr.buffers[i.buffer][0], i) for i in kernel.body if hasattr(i, "buffer")]
+            reads = [b for b, i in used if isinstance(i, K.Load | K.LoadAt)]
+            writes = [b for b, i in used if isinstance(i, K.Store | K.StoreAt)]
+        else:
+            shape = "×".join(str(n) for n in (*instr.batch, instr.m, instr.k, instr.n))
+            title, ops, css = f"{k}  matrix product, {shape}", [], "matmul"
+            reads, writes = [instr.a[0], instr.b[0]], [instr.c[0]]
+        name = f"r{k}"
+        for b in dict.fromkeys(reads):
+            if b not in writer:
+                kind, slot = schedule.buffers[b]
+                if kind != "input":
+                    continue
+                source = schedule.graph.inputs[slot]
+                writer[b] = f"b{b}"
+                label = f"input {slot}\\n{source.dtype.name}{list(source.shape)}"
+                lines.append(f'b{b} [label="{label}", class="leaf"]')
+            lines.append(f"{writer[b]} -> {name}")
+        kept = [f"{kind} {n}" for kind, n in (schedule.buffers[b] for b in dict.fromkeys(writes)) if kind != "temp"]
+        label = "\\n".join([title, *ops, *([f"writes {', '.join(kept)}"] if kept else [])])
+        lines.append(f'{name} [label="{label}", class="{css}{" result" if kept else ""}"]')
+        writer.update(dict.fromkeys(writes, name))
     return "\n".join([*lines, "}"])
 
 
@@ -77,4 +122,4 @@ def _small(node: Node) -> str:
     return f"number {node.attrs[0]}" if node.op == "scalar" else f"{const_value(node):g}"
 
 
-__all__ = ["dot", "graph_svg", "graphviz_missing"]
+__all__ = ["drawn", "graph_dot", "graphviz_missing", "schedule_dot"]

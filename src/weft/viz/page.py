@@ -23,7 +23,7 @@ p { max-width: 72ch; margin: .5em 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: .8em 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .35em .9em .35em 0; text-align: right; border-bottom: 1px solid var(--edge); white-space: nowrap; }
-th { color: var(--soft); font-weight: 500; font-size: .9rem; vertical-align: bottom; }
+th { white-space: normal; max-width: 8em; color: var(--soft); font-weight: 500; font-size: .9rem; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; }
 details { margin: .35em 0; border: 1px solid var(--edge); border-radius: 6px; background: var(--panel); }
 summary { cursor: pointer; padding: .45em .8em; }
@@ -35,12 +35,14 @@ svg text { fill: var(--ink); font-size: 13px; }
 svg .tick { fill: var(--soft); font-size: 12px; } svg .grid { stroke: var(--edge); stroke-width: 1; }
 svg .axis { stroke: var(--soft); stroke-width: 1; }
 svg .line { fill: none; stroke-linejoin: round; } svg .s0 { stroke: var(--s0); } svg .s1 { stroke: var(--s1); }
-svg .s2 { stroke: var(--s2); } svg .kernel { fill: var(--kernel); } svg .gemm { fill: var(--gemm); } svg .span { fill: var(--span); }
-.graph svg { max-width: none; width: auto; } .graph .node path, .graph .node polygon, .graph .node ellipse { stroke: var(--soft);
-  fill: var(--panel); } .graph .edge path { stroke: var(--soft); } .graph .edge polygon { stroke: var(--soft); fill: var(--soft); }
+svg .s2 { stroke: var(--s2); } svg .kernel { fill: var(--kernel); } svg .gemm { fill: var(--gemm); }
+svg .span { fill: var(--span); }
+.graph svg { max-width: none; width: auto; } .graph .node path { stroke: var(--soft); fill: var(--panel); }
+.graph .edge path { stroke: var(--soft); fill: none; } .graph .edge polygon { stroke: var(--soft); fill: var(--soft); }
 .graph .leaf path { fill: var(--span); } .graph .matmul path { stroke: var(--gemm); stroke-width: 2; }
 .graph .reduction path { stroke: var(--kernel); stroke-width: 2; } .graph text { font-size: 11px; }
-.graph .result path { stroke-width: 3; }
+.graph .result path { stroke-width: 2.5; } .graph .result text { font-weight: 600; }
+details details { margin: 0 .8em .8em; }
 """
 
 
