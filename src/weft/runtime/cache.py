@@ -1,9 +1,10 @@
 """The on-disk cache of object code: what was compiled once is never compiled again on this machine by this user.
 
-A file is named by the hash of everything its content depends on, and holds ``MAGIC``, the SHA-256 of the rest, a line
-with the kernel's name, a line with the names of its entry points, and the object code. Files are written beside their place
-and renamed into it, so that readers and writers in any number of processes see whole files or none; one that is damaged all
-the same fails its checksum and counts as absent. The directory is private: code is loaded from it.
+A file is named by the hash of everything its content depends on, its key, and holds ``MAGIC``, the SHA-256 of the key and
+the rest, a line with the kernel's name, a line with the names of its entry points, and the object code. Files are written
+beside their place and renamed into it, so that readers and writers in any number of processes see whole files or none; one
+that is damaged all the same, or stands under another's name, fails its checksum and counts as absent. Directory and files
+must be the user's own: code is loaded from them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-MAGIC = b"WEFTOBJ1"
+from weft.errors import CacheWarning
+
+MAGIC = b"WEFTOBJ2"
 SUFFIX = ".weft"
 #: Seconds after which an unfinished file was left by a process that died.
 STALE = 3600.0
@@ -69,12 +72,12 @@ def load(key: str) -> Code | None:
     path = str(directory() / (key + SUFFIX))
     try:
         with open(path, "rb") as file:
-            data = file.read()
-            used = os.fstat(file.fileno()).st_mtime
+            status = os.fstat(file.fileno())
+            data = file.read() if status.st_uid == os.geteuid() else b""
     except OSError:
         return None
-    code = _unpack(data)
-    if code is not None and time.time() - used > 60:
+    code = _unpack(data, key)
+    if code is not None and time.time() - status.st_mtime > 60:
         with suppress(OSError):
             os.utime(path)  # eviction goes by this time
     return code
@@ -89,14 +92,17 @@ def save(key: str, code: Code) -> None:
     try:
         try:
             with open(draft, "xb") as file:
-                file.write(_pack(code))
+                file.write(_pack(code, key))
             os.replace(draft, folder / (key + SUFFIX))
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
         _evict(folder)
     except OSError as error:
-        _warn(f"The kernel cache cannot be written ({error}); kernels compiled now will be compiled again next time.")
+        _warn(
+            f"The kernel cache {folder} cannot be written ({error.strerror or error}); kernels compiled now will be compiled "
+            "again next time."
+        )
 
 
 def entries() -> list[Entry]:
@@ -121,18 +127,24 @@ def size() -> int:
 
 def clear() -> None:
     """Remove every cached kernel. Kernels that are loaded already stay loaded."""
-    for path, _, _ in _files(directory()):
+    folder = directory()
+    for path, _, _ in _files(folder):
         path.unlink(missing_ok=True)
+    _sweep(folder)
 
 
-def _pack(code: Code) -> bytes:
+def _pack(code: Code, key: str) -> bytes:
     rest = f"{code.name}\n{' '.join(code.symbols)}\n".encode() + code.object
-    return MAGIC + hashlib.sha256(rest).digest() + rest
+    return MAGIC + _checksum(rest, key) + rest
 
 
-def _unpack(data: bytes) -> Code | None:
+def _checksum(rest: bytes, key: str) -> bytes:
+    return hashlib.sha256(key.encode() + rest).digest()
+
+
+def _unpack(data: bytes, key: str) -> Code | None:
     start = len(MAGIC) + 32
-    if not data.startswith(MAGIC) or hashlib.sha256(data[start:]).digest() != data[len(MAGIC) : start]:
+    if not data.startswith(MAGIC) or _checksum(data[start:], key) != data[len(MAGIC) : start]:
         return None
     name, symbols, code = data[start:].split(b"\n", 2)
     return Code(name.decode(), tuple(symbols.decode().split()), code)
@@ -166,12 +178,15 @@ def _evict(folder: Path) -> None:
             break
         path.unlink(missing_ok=True)
         total -= size
+    _sweep(folder)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes that died while writing left behind."""
     for draft in folder.glob(".*.tmp"):
-        try:
+        with suppress(OSError):
             if time.time() - draft.stat().st_mtime > STALE:
                 draft.unlink(missing_ok=True)
-        except OSError:
-            continue
 
 
 def _usable() -> bool:
@@ -204,4 +219,4 @@ def _check(path: str) -> bool:
 def _warn(message: str) -> None:
     if message not in _warned:
         _warned.add(message)
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
+        warnings.warn(message, CacheWarning, stacklevel=3)
