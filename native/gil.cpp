@@ -1,7 +1,6 @@
 // See gil.h.
 #include "gil.h"
 
-#include <cxxabi.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -19,7 +18,7 @@ pthread_t main_thread;
 void take_gil_back(PyThreadState* state) {
   try {
     PyEval_RestoreThread(state);
-  } catch (abi::__forced_unwind&) {
+  } catch (...) {  // the unwinding; a C function throws nothing else
     for (;;) pause();
   }
 }

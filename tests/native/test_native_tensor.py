@@ -342,3 +342,40 @@ def test_grad_mode(kit):
         assert not N.grad_enabled()
     finally:
         N.set_grad_enabled(True)
+
+
+def test_a_storage_may_be_watched_without_keeping_it(tensor):
+    t = tensor([1, 2, 3])
+    part = N.strided(t, (2,), (1,), 1)
+    watches = [N.weak_storage(part), N.weak_storage(part), N.weak_storage(t)]
+    assert t._storage_refs == 2
+    assert watches[0]().tolist() == [2.0, 3.0]
+    assert watches[2]()._storage_id == t._storage_id
+    del watches[1], part
+    assert watches[0]().shape == (2,)
+    del t
+    assert [w() for w in watches] == [None, None]
+    N.weak_storage(tensor([1]))  # the watch outlives the storage, then goes too
+    with pytest.raises(TypeError, match="weak_storage"):
+        N.weak_storage(3)
+
+
+def test_epochs_tell_a_view_that_its_history_moved(slow, tensor, hook):
+    t = tensor([1.0, 2.0])
+    view = N.alias(t)
+    view.base = t
+    assert (view + view).tolist() == [2.0, 4.0]
+    hook(N.set_slow_path, lambda handle, attrs, operands: "slow")
+    t._storage_epoch += 1
+    assert (t._storage_epoch, view._storage_epoch, view._epoch) == (1, 1, 0)
+    assert view + view == "slow"  # which brings the view up to date
+    view._epoch = 1
+    assert (view + view).tolist() == [2.0, 4.0]
+    assert N.alias(t)._epoch == 1
+    other = tensor([3.0, 4.0])
+    N.set_storage(view, other)
+    assert view._epoch == other._epoch == 0
+    assert view._meta_id == other._meta_id != tensor([1.0])._meta_id
+    with pytest.raises(TypeError):
+        t._epoch = "x"
+    assert N.next_seq() < N.next_seq() < N.GradNode("n").seq
