@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from weft import dtypes
 from weft.codegen import Compiled, compile_kernel
+from weft.codegen.emit import storage
 from weft.dtypes import DType
 from weft.ir.kernel import (
     BLOCK,
@@ -108,6 +110,8 @@ class Nest:
 
     def _access(self, array: np.ndarray, row_level: bool = False) -> tuple[str, list[int]]:
         access, strides = "", []
+        if not array.size:  # NumPy gives an empty array strides of 0, which would mean that it does not move
+            array = np.empty([max(n, 2) for n in array.shape], array.dtype)
         for d, (n, s) in enumerate(zip(array.shape, array.strides, strict=True)):
             s //= array.itemsize
             if (n == 1 and self.sizes[d] != 1) or s == 0 or (row_level and d == self.r):
@@ -220,7 +224,8 @@ class Nest:
         for dtype in scratch(self.kernel):
             n = outer * -(-r // (BLOCK if self.form == "reduce" else OUTER_BLOCK))
             n *= self.sizes[-1] if self.form == "outer" else 1
-            parts.append(np.full(max(n, 1), 77, dtype.numpy))
+            parts.append(guarded(n * dtype.itemsize).view(storage(dtype).numpy))
+            parts[-1][...] = 77
         pointers += [p.ctypes.data for p in parts]
         found = np.zeros(1, np.int64)
         if self.kernel.fallible:
@@ -243,11 +248,29 @@ class Nest:
         return compiled
 
 
+def guarded(size: int) -> np.ndarray:
+    """Zeroed bytes that end where a page ends, the next of which cannot be touched; at odd calls, that begin after one."""
+    page = mmap.PAGESIZE
+    pages = -(-size // page) or 1
+    memory = mmap.mmap(-1, (pages + 2) * page)
+    whole = np.frombuffer(memory, np.uint8)
+    protect = ctypes.CDLL(None).mprotect
+    protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    for at in (0, pages + 1):
+        assert protect(whole.ctypes.data + at * page, page, 0) == 0
+    _turn[0] = not _turn[0]
+    start = page if _turn[0] else (pages + 1) * page - size
+    return whole[start : start + size]
+
+
+_turn = [False]
+
+
 def _like(array: np.ndarray) -> np.ndarray:
     """A copy with the same strides, negative and zero ones too."""
     low = sum(min(0, (n - 1) * s) for n, s in zip(array.shape, array.strides, strict=True)) if array.size else 0
     high = sum(max(0, (n - 1) * s) for n, s in zip(array.shape, array.strides, strict=True)) if array.size else 0
-    memory = np.zeros(high - low + array.itemsize, np.uint8)
+    memory = guarded((high - low + array.itemsize) if array.size else 0)
     copy = np.ndarray(array.shape, array.dtype, memory, -low, array.strides)
     if array.size:
         copy[...] = array
