@@ -31,6 +31,8 @@ def _array(data: Any, dtype: DType | None) -> np.ndarray:
         )
     if array.dtype.name not in dtypes.BY_NAME:
         raise TypeError(f"Weft has no type {array.dtype.name}; the types are {', '.join(dtypes.BY_NAME)}.")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     if dtype is None and not hasattr(data, "dtype"):
         kind = array.dtype.kind
         dtype = dtypes.default_float if kind == "f" or array.size == 0 else dtypes.default_int if kind in "iu" else None

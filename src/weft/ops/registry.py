@@ -202,10 +202,22 @@ def broadcast_shape(name: str, shapes: Sequence[tuple[int, ...]]) -> tuple[int, 
 def cast(operand: Operand, dtype: DType, where: Where = None) -> Node:
     """The operand as a node of the given type."""
     if isinstance(operand, Weak):
-        return operand.make(dtype)
+        own = _SCALARS[operand.kind]
+        if not _narrows(own, dtype):
+            return operand.make(dtype)
+        operand = operand.make(own)  # 2.5 in an integer tensor: the number is passed as it is and cast by the kernel
     if operand.dtype is dtype:
         return operand
     return make("cast", (operand,), (), operand.shape, dtype, where)
+
+
+_SCALARS = {bool: dtypes.bool_, int: dtypes.int64, float: dtypes.float64}
+_KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
+
+
+def _narrows(value: DType, target: DType) -> bool:
+    """Whether a cast goes from floating-point to integer or bool, or from integer to bool."""
+    return _KINDS[value.kind] > _KINDS[target.kind]
 
 
 def broadcast(node: Node, shape: tuple[int, ...], where: Where = None) -> Node:
@@ -248,7 +260,7 @@ def inplace(
         target = operands[0]
         assert isinstance(target, Node)
         node = value(operands, attrs, where)
-        if not _casts_in_place(node.dtype, target.dtype):
+        if _narrows(node.dtype, target.dtype):
             raise TypeError(
                 f"{name} would put {node.dtype.name} values into a {target.dtype.name} tensor; cast them with "
                 f"to(weft.{target.dtype.name}) first, or use the form that makes a new tensor."
@@ -260,8 +272,3 @@ def inplace(
         return broadcast(cast(node, target.dtype, where), target.shape, where)
 
     return register(Op(name, "inplace", arity, build, grad=grad))
-
-
-def _casts_in_place(value: DType, target: DType) -> bool:
-    order = {"b": 0, "u": 1, "i": 1, "f": 2}
-    return order[value.kind] <= order[target.kind]

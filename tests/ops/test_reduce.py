@@ -1,0 +1,153 @@
+"""Reductions over any axes, against NumPy and in every mode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import weft
+from tests.ops.helpers import array_of, assert_close, in_every_mode, laid_out, numbers, tensor
+
+AXES: list[Any] = [None, 0, 1, -1, (0, 1), (0, 2), (1, 2), (), (0, 1, 2)]
+NAMES = ("sum", "prod", "mean", "var", "std", "max", "min", "any", "all")
+
+
+def numpy_of(name: str, x: np.ndarray, axis: Any, keepdims: bool) -> np.ndarray:
+    if x.dtype.kind == "f":
+        x = x.astype(np.float64)
+    return np.asarray(getattr(np, name)(x, axis=axis, keepdims=keepdims))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_axes(name: str) -> None:
+    """Every choice of axes, kept and dropped."""
+    array = numbers(weft.float32, (2, 3, 4), 1)
+    x = weft.from_numpy(array)
+    for axis in AXES:
+        for keepdims in (False, True):
+            got = getattr(weft, name)(x, axis, keepdims)
+            want = numpy_of(name, array, axis, keepdims)
+            assert_close(got, want, 8, f"{name} over {axis}", 4.0)
+    (got,) = in_every_mode(lambda t: getattr(t, name)(dim=(0, 2), keepdim=True), x)
+    assert_close(got, numpy_of(name, array, (0, 2), True), 8, name, 4.0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [weft.bool_, weft.uint8, weft.int32, weft.float16, weft.bfloat16, weft.float64], ids=str)
+def test_types(name: str, dtype: weft.DType) -> None:
+    """The result's type, and that 16-bit types are rounded once."""
+    array = numbers(dtype, (3, 5), 2, 0, 3)
+    (got,) = in_every_mode(lambda t: getattr(t, name)(axis=1), tensor(array, dtype))
+    if name in ("any", "all"):
+        want_dtype = weft.bool_
+    elif name in ("max", "min") or dtype.kind == "f":
+        want_dtype = dtype
+    elif name in ("mean", "var", "std"):
+        want_dtype = weft.float32
+    else:
+        want_dtype = weft.uint64 if dtype.kind == "u" else weft.int64
+    assert got.dtype is want_dtype
+    assert_close(got, numpy_of(name, array, 1, False), 2 if dtype.is_half else 8, name, 2.0 * (not dtype.is_half))
+
+
+@pytest.mark.parametrize("layout", ["transposed", "strided", "reversed", "broadcast", "zero-dim", "empty"])
+def test_layouts(layout: str) -> None:
+    array, x = laid_out(numbers(weft.float32, (3, 4), 3), layout)
+    for name in ("sum", "mean", "max", "all"):
+        if layout == "empty" and name in ("max", "mean"):
+            continue
+        for axis in (None, 0, -1) if array.ndim else (None,):
+            (got,) = in_every_mode(lambda t, n=name, a=axis: getattr(t, n)(a), x)
+            assert_close(got, numpy_of(name, array, axis, False), 8, f"{name} over {axis}", 4.0)
+
+
+def test_no_elements() -> None:
+    x = weft.zeros(0, 3)
+    assert x.sum().item() == 0
+    assert x.prod().item() == 1
+    assert x.sum(0).tolist() == [0, 0, 0]
+    assert np.isnan(x.mean().item())
+    assert x.any().item() is False
+    assert x.all().item() is True
+    assert x.max(1).shape == (0,)
+    for name in ("max", "min", "argmax", "argmin"):
+        with pytest.raises(weft.ShapeError, match="no elements"):
+            getattr(x, name)(0)
+
+
+@pytest.mark.parametrize("shape", [(5000,), (3, 5000), (5000, 3), (9, 70, 5)])
+def test_long(shape: tuple[int, ...]) -> None:
+    """Lengths of several blocks and tails, where the order of the sum matters."""
+    array = numbers(weft.float32, shape, 4, 0, 1)
+    x = weft.from_numpy(array)
+    for axis in (0, -1, None):
+        (got,) = in_every_mode(lambda t, a=axis: t.sum(a), x)
+        assert_close(got, array.astype(np.float64).sum(axis), 4, f"{shape} over {axis}")
+        assert_close(x.max(axis), array.max(axis), 0)
+        np.testing.assert_array_equal(x.argmin(axis).numpy(), array.argmin(axis))
+
+
+def test_arguments_of_the_extreme() -> None:
+    array = np.array([[1, 3, 3], [5, 2, 5]], dtype=np.float32)
+    x = weft.from_numpy(array)
+    for axis in (None, 0, 1):
+        for keep in (False, True):
+            for name in ("argmax", "argmin"):
+                (got,) = in_every_mode(lambda t, n=name, a=axis, k=keep: getattr(t, n)(a, k), x)
+                np.testing.assert_array_equal(got.numpy(), getattr(np, name)(array, axis=axis, keepdims=keep))
+    assert weft.tensor([1.0, float("nan"), 3.0]).argmax().item() == 1
+    assert weft.tensor([3, 1, 1]).argmin().item() == 1
+    assert weft.tensor(3.0).argmax().item() == 0
+
+
+def test_nan_and_infinity() -> None:
+    x = weft.tensor([[1.0, float("nan")], [float("inf"), 2.0]])
+    assert np.isnan(x.max(1).numpy()).tolist() == [True, False]
+    assert np.isnan(x.min().item())
+    assert x[1].sum().item() == float("inf")
+    assert x.isnan().any().item()
+
+
+def test_corrections() -> None:
+    array = numbers(weft.float64, (4, 5), 5)
+    x = weft.from_numpy(array)
+    np.testing.assert_allclose(x.var(0, correction=1).numpy(), array.var(0, ddof=1))
+    np.testing.assert_allclose(x.std(unbiased=True).item(), array.std(ddof=1))
+    np.testing.assert_allclose(x.var(1, unbiased=False).numpy(), array.var(1))
+    assert np.isnan(weft.tensor([1.0]).var(correction=1).item())
+    with pytest.raises(TypeError, match="both were given"):
+        x.var(correction=1, unbiased=True)
+
+
+def test_dtype_and_wrapping() -> None:
+    x = weft.tensor([200, 100], dtype=weft.uint8)
+    assert x.sum().item() == 300
+    assert x.sum(dtype=weft.uint8).item() == 44
+    assert x.float().sum(dtype="float64").dtype is weft.float64
+    assert x.mean(dtype=weft.float64).item() == 150.0
+    halves = weft.full((4096,), 1.0, dtype=weft.float16)
+    assert halves.sum().item() == 4096.0
+    assert weft.full((300,), 1.0, dtype=weft.bfloat16).mean().item() == 1.0
+
+
+def test_counts_and_norms() -> None:
+    array = numbers(weft.float32, (3, 4), 6)
+    x = weft.from_numpy(array)
+    assert weft.count_nonzero(weft.tensor([[0, 1], [2, 3]]), axis=0).tolist() == [1, 2]
+    for order in (1, 2, 3, np.inf):
+        want = np.linalg.norm(array.astype(np.float64), ord=order, axis=1)
+        assert_close(x.norm(order, axis=1), want, 16)
+    assert_close(x.norm(), np.linalg.norm(array.astype(np.float64)), 8)
+    with pytest.raises(ValueError, match="positive"):
+        x.norm(-1)
+
+
+def test_logsumexp() -> None:
+    array = np.array([[1000.0, 1000.0], [-np.inf, -np.inf], [np.inf, 0.0], [0.0, 1.0]])
+    (got,) = in_every_mode(lambda t: weft.logsumexp(t, 1), weft.from_numpy(array))
+    with np.errstate(all="ignore"):
+        want = np.logaddexp(array[:, 0], array[:, 1])
+    np.testing.assert_allclose(got.numpy(), want, rtol=1e-14)
+    assert array_of(weft.from_numpy(array[3:]).logsumexp(keepdim=True)).shape == (1, 1)
