@@ -52,6 +52,16 @@ def test_map_with_strided_and_broadcast_operands(shape: tuple[int, ...], pieces:
     k.run(pieces)
 
 
+@pytest.mark.parametrize("pieces", [1, 3, 7])
+def test_map_with_transposed_operands_goes_tile_by_tile(pieces: int) -> None:
+    k = Nest("map", "ooo", (3, 70, 90))
+    a = k.load(data((3, 90, 70)).transpose(0, 2, 1))
+    b = k.load(data((3, 70, 90)))
+    k.store(np.empty((3, 70, 90), "f"), k.apply("add", a, b, dtype=float32))
+    k.store(np.empty((3, 90, 70), "f").transpose(0, 2, 1), b)
+    k.run(pieces)
+
+
 @pytest.mark.parametrize("dtype", NUMPY, ids=repr)
 def test_map_of_every_type(dtype: dtypes.DType) -> None:
     k = Nest("map", "o", (100,))
