@@ -1,8 +1,8 @@
 """The "outer" form: the reduced loop has a kept one inside.
 
 The partial results themselves are the accumulators: row after row of a block is added to a tile of them. Rows are taken two
-at a time, which halves that traffic; where a block has an odd number of them the second of the last pair is the first
-again, and counts as the identity.
+at a time, which halves that traffic; where a block has an odd number of them the lower of the last pair is the upper again,
+and counts as the identity.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ def blocks(body: Body, name: str) -> Function:
         w.assign("stop", "int64", f"imin(block + {OUTER_BLOCK}, n{r})")
         w.assign("row", "int64", "udiv(rest, blocks)")
         names = unravel(w, range(r), "row") if r else {}
-        with w.block("for k in range(lo, hi):"):
-            for i, p in places.items():
-                w.line(f"part{p}[at + k] = {identity(body.reduces[i].op, reduced_type(body, i))}")
-                if is_arg(body.reduces[i]):
-                    w.line(f"part{p + 1}[at + k] = block")
         pairs = not stores  # an element must not be stored twice: the kernel may load what it stores
         with w.block(f"for j in range(block, stop{', 2' * pairs}):"):
-            first = body.place(w, needed, {**names, r: "j"})
+            w.assign("first", "boolean", "j == block")
+            upper = body.place(w, needed, {**names, r: "j"})
             if pairs:
                 w.assign("two", "boolean", "j + 1 < stop")
                 w.assign("next", "int64", "choose(two, j + 1, j)")
-                second = body.place(w, needed, {**names, r: "next"}, "q")
+                lower = body.place(w, needed, {**names, r: "next"}, "q")
             with w.block("for k in range(lo, hi):"):
                 for i, p in places.items():
-                    _read(body, w, i, p, "at + k")
-                first.element(w, needed, {kept: "k"})
+                    a = reduced_type(body, i).name
+                    w.assign(f"none{i}", a, identity(body.reduces[i].op, reduced_type(body, i)))
+                    w.assign(f"r{i}", a, f"choose(first, none{i}, part{p}[at + k])")
+                    if is_arg(body.reduces[i]):
+                        w.assign(f"x{i}", "int64", f"choose(first, block, part{p + 1}[at + k])")
+                upper.element(w, needed, {kept: "k"})
                 _take(body, w, places, "j")
                 if pairs:
-                    second.element(w, needed, {kept: "k"})
+                    lower.element(w, needed, {kept: "k"})
                     _take(body, w, places, "next", "two")
                 for i, p in places.items():
                     w.line(f"part{p}[at + k] = r{i}")
@@ -69,20 +69,11 @@ def blocks(body: Body, name: str) -> Function:
     return body.finish(w)
 
 
-def _read(body: Body, w: Writer, i: int, p: int, at: str) -> None:
-    """Assign Reduce i's partial result, which is in scratch buffer p on, to ``r{i}`` and ``x{i}``."""
-    w.assign(f"r{i}", reduced_type(body, i).name, f"part{p}[{at}]")
-    if is_arg(body.reduces[i]):
-        w.assign(f"x{i}", "int64", f"part{p + 1}[{at}]")
-
-
 def _take(body: Body, w: Writer, places: Mapping[int, int], j: str, condition: str = "") -> None:
     """Combine the arguments' values in row ``j`` into ``r{i}`` and ``x{i}``, if the condition holds."""
     for i in places:
-        a, op = reduced_type(body, i), body.reduces[i].op
-        w.assign(f"e{i}", a.name, reduced_element(body, i))
+        w.assign(f"e{i}", reduced_type(body, i).name, reduced_element(body, i))
         if condition:
-            w.assign(f"none{i}", a.name, identity(op, a))
             w.line(f"e{i} = choose({condition}, e{i}, none{i})")
         _combine(body, w, i, f"e{i}", j)
 
@@ -113,19 +104,14 @@ def combine(body: Body, name: str) -> Function:
         place = body.place(w, needed, unravel(w, range(r), "row") if r else {})
         with w.block(f"for tile in range(lo, hi, {CHUNK}):"):
             w.assign("size", "int64", f"imin({CHUNK}, hi - tile)")
-            with w.block("for block in range(imax(blocks, 1)):"):
+            with w.block("for k in range(size):"):
+                for i in places:
+                    w.line(f"t{i}[k] = {identity(body.reduces[i].op, reduced_type(body, i))}")
+                    if is_arg(body.reduces[i]):
+                        w.line(f"u{i}[k] = 0")
+            with w.block("for block in range(blocks):"):
                 w.assign("at", "int64", f"(row * blocks + block) * n{kept} + tile")
-                with w.block("if blocks == 0:"), w.block("for k in range(size):"):
-                    for i in places:
-                        w.line(f"t{i}[k] = {identity(body.reduces[i].op, reduced_type(body, i))}")
-                        if is_arg(body.reduces[i]):
-                            w.line(f"u{i}[k] = 0")
-                with w.block("elif block == 0:"), w.block("for k in range(size):"):
-                    for i, p in places.items():
-                        w.line(f"t{i}[k] = part{p}[at + k]")
-                        if is_arg(body.reduces[i]):
-                            w.line(f"u{i}[k] = part{p + 1}[at + k]")
-                with w.block("else:"), w.block("for k in range(size):"):
+                with w.block("for k in range(size):"):
                     for i, p in places.items():
                         _accumulate(body, w, i, p)
             with w.block("for k in range(size):"):

@@ -215,15 +215,15 @@ class _Row:
             if is_arg(self.body.reduces[i]):
                 self.w.assign(f"x{i}", "int64", "0")
 
-    def take(self, i: int, first: str, value: str, index: str) -> None:
-        """Combine a block's result, the row's first if ``first``, into ``r{i}`` and ``x{i}``."""
+    def take(self, i: int, value: str, index: str) -> None:
+        """Combine a block's result into ``r{i}`` and ``x{i}``; with what these start from it stays as it is."""
         op = self.body.reduces[i].op
         if is_arg(self.body.reduces[i]):
-            with self.w.block(f"if {first} or better_{op}({value}, r{i}):"):
+            with self.w.block(f"if better_{op}({value}, r{i}):"):
                 self.w.line(f"r{i} = {value}")
                 self.w.line(f"x{i} = {index}")
         else:
-            self.w.line(f"r{i} = {value} if {first} else combine_{op}(r{i}, {value})")
+            self.w.line(f"r{i} = combine_{op}(r{i}, {value})")
 
     def results(self, reduces: Sequence[int]) -> None:
         """Assign the values of finished reductions."""
@@ -246,7 +246,7 @@ def row(body: Body, name: str) -> Function:
             with w.block(f"for block in range(0, n{body.r}, {BLOCK}):"):
                 writing.block(p)
                 for i in passes.reduces[p]:
-                    writing.take(i, "block == 0", f"a{i}[0]" if is_arg(body.reduces[i]) else f"y{i}", f"y{i}")
+                    writing.take(i, f"a{i}[0]" if is_arg(body.reduces[i]) else f"y{i}", f"y{i}")
             writing.results(passes.reduces[p])
             writing.row_values(p + 1, everything)
         if passes.stores[passes.count]:
@@ -301,7 +301,7 @@ def combine(body: Body, name: str) -> Function:
         with w.block("for block in range(blocks):"):
             w.assign("at", "int64", "row * blocks + block")
             for i, k in places.items():
-                writing.take(i, "block == 0", f"part{k}[at]", f"part{k + 1}[at]")
+                writing.take(i, f"part{k}[at]", f"part{k + 1}[at]")
         writing.results(list(places))
         writing.row_values(1, needed)
         writing.row_stores()
