@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdio>
 #include <cstdlib>
 #include <mutex>
 #include <new>
@@ -155,7 +156,7 @@ inline void account(ThreadState& ts, int64_t bytes) {
   if (void* block = from_system(class_bytes(cls))) return block;
   empty_cache();
   if (void* block = from_system(class_bytes(cls))) return block;
-  throw std::bad_alloc();
+  throw OutOfMemory(class_bytes(cls));
 }
 
 // Moves half of a thread's list to the shared cache.
@@ -170,8 +171,13 @@ inline void account(ThreadState& ts, int64_t bytes) {
 
 }  // namespace
 
+OutOfMemory::OutOfMemory(size_t nbytes) noexcept {
+  std::snprintf(text_, sizeof text_, "A block of %zu bytes (%.3g GiB) cannot be allocated.", nbytes,
+                static_cast<double>(nbytes) / (1 << 30));
+}
+
 void* allocate(size_t nbytes) {
-  if (nbytes > largest_block) throw std::bad_alloc();
+  if (nbytes > largest_block) throw OutOfMemory(nbytes);
   ThreadState& ts = thread_state();
   const int cls = class_of(nbytes);
   void* block;

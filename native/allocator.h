@@ -6,12 +6,23 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <new>
 
 namespace weft {
 
 struct ThreadState;
 
-// At least nbytes (zero is allowed) of 64-byte aligned memory. Throws std::bad_alloc.
+// The system has no more memory to give.
+class OutOfMemory : public std::bad_alloc {
+ public:
+  explicit OutOfMemory(size_t nbytes) noexcept;
+  const char* what() const noexcept override { return text_; }
+
+ private:
+  char text_[96];
+};
+
+// At least nbytes (zero is allowed) of 64-byte aligned memory. Throws OutOfMemory.
 void* allocate(size_t nbytes);
 // Gives back a block that allocate(nbytes) returned. Any thread may call it.
 void deallocate(void* block, size_t nbytes) noexcept;

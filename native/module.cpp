@@ -14,6 +14,7 @@
 #include "pool.h"
 #include "profile.h"
 #include "program_object.h"
+#include "scopes.h"
 #include "slots.h"
 #include "thread_state.h"
 
@@ -30,34 +31,6 @@ nb::object set_hook(PyObject*& hook, nb::handle callable, const char* name) {
     raise(PyExc_TypeError, "%s takes a callable or None, not %R.", name, callable.ptr());
   PyObject* old = std::exchange(hook, callable.is_none() ? nullptr : Py_NewRef(callable.ptr()));
   return old ? nb::steal(old) : nb::none();
-}
-
-// ---- recording state of this thread ----
-
-std::vector<PyObject*>& recording_stack() {
-  ThreadState& ts = thread_state();
-  if (!ts.recording_stack) ts.recording_stack = new std::vector<PyObject*>;
-  return *static_cast<std::vector<PyObject*>*>(ts.recording_stack);
-}
-
-void recording_push(nb::handle recording) {
-  recording_stack().push_back(Py_NewRef(recording.ptr()));
-  thread_state().recording = recording.is_none() ? nullptr : recording.ptr();
-}
-
-nb::object recording_pop() {
-  std::vector<PyObject*>& stack = recording_stack();
-  if (stack.empty()) raise(PyExc_RuntimeError, "recording_pop: nothing is being recorded in this thread.");
-  PyObject* top = stack.back();
-  stack.pop_back();
-  PyObject* below = stack.empty() ? Py_None : stack.back();
-  thread_state().recording = below == Py_None ? nullptr : below;
-  return nb::steal(top);
-}
-
-nb::object recording() {
-  auto* top = static_cast<PyObject*>(thread_state().recording);
-  return nb::borrow(top ? top : Py_None);
 }
 
 // ---- making tensors ----
@@ -257,7 +230,8 @@ nb::object or_none(const Ref& ref) { return nb::borrow(ref ? ref.get() : Py_None
 void bind_classes(nb::module_& m) {
   nb::class_<ProgramObject>(m, "Program", nb::type_slots(program_slots), "Kernel calls over planned buffers.")
       .def(nb::init<nb::handle>(), nb::arg("spec"))
-      .def("run", run_from_python, nb::arg("inputs"), nb::arg("scalars") = nb::none())
+      .def("run", run_from_python, nb::arg("inputs"), nb::arg("scalars") = nb::none(), nb::arg("into") = nb::none(),
+           "The list of results; it is also appended to the list `into`, which a signal's exception cannot prevent.")
       .def_prop_ro("name", [](const ProgramObject& p) { return p.core.name; })
       .def_prop_ro("inputs", [](const ProgramObject& p) { return p.core.inputs; })
       .def_prop_ro("instructions",
@@ -308,12 +282,6 @@ void bind_functions(nb::module_& m) {
         return nb::make_tuple(old_get, set_hook(hooks.grad_set, set, "set_grad_hook"));
       },
       nb::arg("get").none(), nb::arg("set").none());
-
-  m.def("recording_push", recording_push, nb::arg("recording").none());
-  m.def("recording_pop", recording_pop);
-  m.def("recording", recording);
-  m.def("grad_enabled", [] { return thread_state().grad_enabled; });
-  m.def("set_grad_enabled", [](bool on) { thread_state().grad_enabled = on; }, nb::arg("enabled"));
 
   m.def("empty", empty, nb::arg("shape"), nb::arg("dtype"));
   m.def("from_bytes", from_bytes, nb::arg("data"), nb::arg("dtype"), nb::arg("shape"));
@@ -367,4 +335,5 @@ NB_MODULE(_native, m) {
   make_op_handle_type(m.ptr());
   bind_classes(m);
   bind_functions(m);
+  bind_scopes(m);
 }

@@ -150,7 +150,7 @@ void make_outputs(const Program& program, TensorObject* const* inputs, Storage**
   throw_python_error();
 }
 
-nb::list run_from_python(const ProgramObject& object, nb::handle inputs, nb::handle scalars) {
+nb::list run_from_python(const ProgramObject& object, nb::handle inputs, nb::handle scalars, nb::handle into) {
   const Program& program = object.core;
   // Tuples of our own, so that another thread cannot change the lists meanwhile.
   const Ref given = checked(PySequence_Tuple(inputs.ptr()));
@@ -182,7 +182,9 @@ nb::list run_from_python(const ProgramObject& object, nb::handle inputs, nb::han
       Py_DECREF(outputs[static_cast<size_t>(i)]);
   }
   if (!list) throw_python_error();
-  return nb::steal<nb::list>(list);
+  nb::list result = nb::steal<nb::list>(list);
+  if (!into.is_none() && PyList_Append(into.ptr(), list) < 0) throw_python_error();
+  return result;
 }
 
 }  // namespace weft

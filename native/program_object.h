@@ -29,6 +29,6 @@ void execute(const ProgramObject& program, TensorObject* const* inputs, const in
 // The output tensors, taking over the references in `fresh`.
 void make_outputs(const Program& program, TensorObject* const* inputs, Storage** fresh, PyObject** outputs);
 
-nb::list run_from_python(const ProgramObject& program, nb::handle inputs, nb::handle scalars);
+nb::list run_from_python(const ProgramObject& program, nb::handle inputs, nb::handle scalars, nb::handle into);
 
 }  // namespace weft

@@ -57,8 +57,8 @@ inline void set_error_from_exception() noexcept {
     throw;
   } catch (nb::python_error& e) {
     e.restore();
-  } catch (const std::bad_alloc&) {
-    PyErr_NoMemory();
+  } catch (const std::bad_alloc& e) {
+    PyErr_SetString(PyExc_MemoryError, e.what());
   } catch (const std::invalid_argument& e) {
     PyErr_SetString(PyExc_ValueError, e.what());
   } catch (const std::exception& e) {

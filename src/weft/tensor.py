@@ -170,11 +170,8 @@ def _repr(self: Any) -> str:
         with_grad = ", requires_grad=True"
     values = self.detach()
     if values.dtype is dtypes.bfloat16:
-        _native.recording_push(None)
-        try:
+        with _native.RecordingScope(None):
             values = E.cast_(values, attrs=dtypes.float32)
-        finally:
-            _native.recording_pop()
     text = "[]" if self.size == 0 else np.array2string(_numpy(values), separator=", ", prefix="tensor(")
     shape = f", shape={tuple(self.shape)}" if self.size == 0 and tuple(self.shape) != (0,) else ""
     return f"tensor({text}{shape}, dtype={self.dtype.name}{with_grad})"

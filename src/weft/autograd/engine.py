@@ -70,9 +70,7 @@ def walk(
             heapq.heappush(heap, (-node.seq, id(node)))
         slots[nr] = g if slots[nr] is None else OPS["add"](slots[nr], g)
 
-    enabled = _native.grad_enabled()
-    _native.set_grad_enabled(create_graph)
-    try:
+    with _native.GradScope(create_graph):
         for t, g in zip(outputs, grads, strict=True):
             edge = rules.edge_of(t)
             if edge is not None:
@@ -99,8 +97,6 @@ def walk(
             for edge, g in zip(node.edges, made, strict=True):
                 if edge is not None and g is not None:
                     arrive(edge, g)
-    finally:
-        _native.set_grad_enabled(enabled)
 
 
 def accumulate(leaf: Tensor, g: Tensor) -> None:

@@ -120,11 +120,8 @@ class Function:
         enabled = _native.grad_enabled()
         edges = tuple(rules.edge_of(t) if enabled and isinstance(t, _native.Tensor) else None for t in inputs)
         ctx = FunctionContext(cls, inputs, edges)
-        _native.set_grad_enabled(False)
-        try:
+        with _native.GradScope(False):
             made = cls.forward(ctx, *inputs)
-        finally:
-            _native.set_grad_enabled(enabled)
         outs = made if isinstance(made, tuple) else (made,)
         for o in outs:
             if not isinstance(o, _native.Tensor):

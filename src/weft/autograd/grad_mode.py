@@ -1,4 +1,7 @@
-"""Whether ops go on the tape: per thread, as context managers and decorators."""
+"""Whether ops go on the tape: per thread, as context managers and decorators.
+
+Entering and leaving is native (`_native.GradScope`), so that Ctrl-C cannot come between the two and leave gradients off.
+"""
 
 from __future__ import annotations
 
@@ -21,33 +24,22 @@ def is_grad_enabled() -> bool:
     return _native.grad_enabled()
 
 
-class _GradMode:
+class _GradMode(_native.GradScope):
     """Sets whether gradients are recorded, for a ``with`` block or for every call of a decorated function."""
 
-    __slots__ = ("_before", "_enabled")
+    __slots__ = ("_enabled",)
 
     def __init__(self, enabled: bool) -> None:
+        super().__init__(enabled)
         self._enabled = enabled
-        self._before: list[bool] = []
-
-    def __enter__(self) -> None:
-        self._before.append(_native.grad_enabled())
-        _native.set_grad_enabled(self._enabled)
-
-    def __exit__(self, *exc: object) -> None:
-        _native.set_grad_enabled(self._before.pop())
 
     def __call__(self, function: F) -> F:
         enabled = self._enabled
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            before = _native.grad_enabled()
-            _native.set_grad_enabled(enabled)
-            try:
+            with _native.GradScope(enabled):
                 return function(*args, **kwargs)
-            finally:
-                _native.set_grad_enabled(before)
 
         return call  # type: ignore[return-value]
 
@@ -106,14 +98,13 @@ class set_grad_enabled(_GradMode):
 
     def __init__(self, enabled: bool) -> None:
         super().__init__(bool(enabled))
-        self._before.append(_native.grad_enabled())
-        _native.set_grad_enabled(self._enabled)
+        super().__enter__()
 
     def __enter__(self) -> None:
         """Already in force; the end of the block brings back what was there before."""
 
     def __call__(self, function: F) -> F:
-        _native.set_grad_enabled(self._before.pop())
+        self.__exit__()
         return super().__call__(function)
 
 

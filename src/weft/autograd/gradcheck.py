@@ -71,9 +71,7 @@ def _differences(
     function: Callable[..., Any], inputs: list[Any], t: Tensor, nr: int, weights: np.ndarray, eps: float
 ) -> np.ndarray:
     """d sum(weights * output) / dt by central differences, one coordinate at a time."""
-    enabled = _native.grad_enabled()
-    _native.set_grad_enabled(False)
-    try:
+    with _native.GradScope(False):
         start_value = np.array(t.detach().numpy())
         result = np.zeros(start_value.shape)
         position = (
@@ -89,8 +87,6 @@ def _differences(
                 sides.append((out * weights).sum())
             result[at] = (sides[0] - sides[1]) / (2 * eps)
         return result
-    finally:
-        _native.set_grad_enabled(enabled)
 
 
 def gradgradcheck(function: Callable[..., Any], inputs: Sequence[Any], **tolerances: float) -> bool:
@@ -108,17 +104,13 @@ def gradgradcheck(function: Callable[..., Any], inputs: Sequence[Any], **toleran
     weights = [_native.from_numpy(np.array(rng.standard_normal(tuple(o.shape)))) for o in _outputs(function, inputs)]
 
     def first(*args: Any) -> Any:
-        enabled = _native.grad_enabled()
-        _native.set_grad_enabled(True)
-        try:
+        with _native.GradScope(True):
             args = tuple(
                 a.detach().requires_grad_() if k in wanted and not a.requires_grad else a for k, a in enumerate(args)
             )
             outs = _outputs(function, args)
             pairs = [(o, w) for o, w in zip(outs, weights, strict=True) if o.requires_grad]
             found = gradients([o for o, _ in pairs], [start(o, w) for o, w in pairs], [args[k] for k in wanted], True)
-        finally:
-            _native.set_grad_enabled(enabled)
         return tuple(g if g is not None else args[k] * 0 for g, k in zip(found, wanted, strict=True))
 
     return gradcheck(first, inputs, **tolerances)

@@ -6,8 +6,7 @@ are is found once for each kind of call, by recording the rule over placeholders
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,10 @@ from weft.compiler import compile_graph
 from weft.dtypes import DType
 from weft.ir.graph import Graph, Input
 from weft.ir.node import make, toposort
-from weft.record.recorder import SCALAR_DTYPES, PlanRecorder, View, scalar_leaf
 from weft.ops import reduction
 from weft.ops.movement import as_strided, contiguous_strides, expand, reshape
 from weft.ops.registry import OPS, Op, Saved
+from weft.record.recorder import SCALAR_DTYPES, PlanRecorder, View, scalar_leaf
 
 if TYPE_CHECKING:
     from weft import Tensor
@@ -73,14 +72,14 @@ def saves_by_operand(op: Op, attrs: Any, operands: Sequence[Any]) -> list[tuple[
 
 
 def _find_masks(op: Op, attrs: Any, operands: Sequence[Any], needs: tuple[bool, ...]) -> tuple[int, int]:
-    with PlanRecorder() as recorder:
+    with PlanRecorder().active() as recorder:
         given: list[Any] = []
         for slot, o in enumerate(operands):
             if isinstance(o, _native.Tensor):
                 given.append(recorder.placeholder(slot, o))
             else:
                 given.append(recorder.weak(scalar_leaf(slot, _scalar_dtype(o)), type(o)))
-        with _no_grad():
+        with _native.GradScope(False):
             made = _forward(op, attrs, given)
             shapes = [(tuple(t.shape), t.dtype) for t in made]
             first_out = len(operands)
@@ -224,12 +223,9 @@ def composite_vjp(
 
     create_graph = _native.grad_enabled()
     inner = [_inner(o, need, create_graph) for o, need in zip(operands, needs, strict=True)]
-    _native.set_grad_enabled(True)
-    try:
+    with _native.GradScope(True):
         assert op.function is not None
         made = op.function(*inner, attrs=attrs)
-    finally:
-        _native.set_grad_enabled(create_graph)
     outs = list(made) if isinstance(made, tuple) else [made]
     pairs = [(o, g) for o, g in zip(outs, gouts, strict=True) if g is not None and o.requires_grad]
     wanted = [o for o, need in zip(inner, needs, strict=True) if need]
@@ -239,6 +235,8 @@ def composite_vjp(
 
 def _inner(o: Any, need: bool, create_graph: bool) -> Any:
     """An operand as the start of an inner tape: on its own, or, to be differentiated again, joined to the outer one."""
+    if isinstance(o, Absent):  # its value plays no part in the gradient
+        o = OPS["full"](0, attrs=(o.shape, o.dtype))
     if not isinstance(o, _native.Tensor):
         return o
     alias = _native.strided(o, tuple(o.shape), tuple(o.strides), 0)
@@ -325,16 +323,6 @@ def _symbolic(t: Any) -> Any:
 _programs: dict[Any, Any] = {}
 
 
-@contextmanager
-def _no_grad() -> Iterator[None]:
-    enabled = _native.grad_enabled()
-    _native.set_grad_enabled(False)
-    try:
-        yield
-    finally:
-        _native.set_grad_enabled(enabled)
-
-
 def _layout(o: Any) -> Any:
     return o._meta_id if isinstance(o, _native.Tensor) else type(o)
 
@@ -370,7 +358,7 @@ def _compile_vjp(
         scalars.append(_scalar_dtype(o))
         return recorder.weak(scalar_leaf(len(scalars) - 1, scalars[-1]), type(o))
 
-    with PlanRecorder() as recorder, _no_grad():
+    with PlanRecorder().active() as recorder, _native.GradScope(False):
         given = [stand_in(recorder, o, k) for o, k in zip(operands, kinds, strict=True)]
         given_outs = [stand_in(recorder, o, k) for o, k in zip(outs, out_kinds, strict=True)]
         given_gouts = [stand_in(recorder, g, None) for g in gouts]

@@ -7,25 +7,24 @@ node to the graph. Gradients are recorded on the tape by the same code in both c
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from weft import _native, dtypes
+from weft import _native, dtypes, locks
 from weft.autograd import rules
 from weft.autograd.node import Kinds, hang, kind_of
 from weft.compiler import compile_graph
 from weft.errors import EXPLAINED, AutogradError, describe, explain, where_in_user_code
 from weft.ir.graph import Graph, Input, Write
 from weft.ir.node import Node, const
-from weft.record.recorder import SCALAR_DTYPES, PlanRecorder, Recorder, scalar_leaf
 from weft.ops.frontend import python_number
 from weft.ops.registry import OPS, Op, Operand, Weak, cast
+from weft.record.recorder import SCALAR_DTYPES, PlanRecorder, Recorder, scalar_leaf
 
 if TYPE_CHECKING:
     from weft import Tensor
 
-_lock = threading.RLock()
+_lock = locks.shared("plans")
 _NUMBERS = (bool, int, float)
 
 
@@ -41,7 +40,8 @@ def slow(handle: Any, attrs: Any, operands: tuple[Any, ...]) -> Any:
     try:
         recorder = _native.recording()
         if recorder is not None:
-            return record(recorder, op, attrs, operands)
+            with recorder.lock:
+                return record(recorder, op, attrs, operands)
         return eager(op, attrs, operands)
     except EXPLAINED as error:
         raise explain(error, op.name, operands) from None
@@ -55,12 +55,8 @@ def record(recorder: Recorder, op: Op, attrs: Any, operands: tuple[Any, ...]) ->
     if op.kind == "inplace":
         return record_inplace(recorder, op, attrs, operands)
     if op.function is not None:
-        enabled = _native.grad_enabled()
-        _native.set_grad_enabled(False)
-        try:
+        with _native.GradScope(False):
             made = op.function(*operands, attrs=attrs)
-        finally:
-            _native.set_grad_enabled(enabled)
         outs = [recorder.fresh(recorder.value(t)) for t in (made if isinstance(made, tuple) else (made,))]
         return attach(op, attrs, operands, outs, isinstance(made, tuple))
     if op.view is not None:
@@ -209,7 +205,7 @@ def plan_graph(op: Op, attrs: Any, operands: Sequence[Any]) -> Graph:
     """The graph of one call, with a slot for each tensor and each number among its operands."""
     inputs: list[Input] = []
     scalars: list[dtypes.DType] = []
-    with PlanRecorder() as recorder:
+    with PlanRecorder().active() as recorder:
         given: list[Any] = []
         for o in operands:
             if isinstance(o, _native.Tensor):
@@ -222,12 +218,8 @@ def plan_graph(op: Op, attrs: Any, operands: Sequence[Any]) -> Graph:
         if op.function is not None:
             if scalars:
                 raise TypeError(f"{op.name} takes tensors, not Python numbers.")
-            enabled = _native.grad_enabled()
-            _native.set_grad_enabled(False)
-            try:
+            with _native.GradScope(False):
                 made = op.function(*given, attrs=attrs)
-            finally:
-                _native.set_grad_enabled(enabled)
             nodes = [recorder.value(t) for t in (made if isinstance(made, tuple) else (made,))]
         else:
             assert op.build is not None
@@ -257,8 +249,14 @@ def eager_inplace(op: Op, attrs: Any, operands: tuple[Any, ...]) -> Any:
     edges = tape_edges(op, attrs, operands)
     with _lock:
         plan = op.handle.find_plan(attrs, operands) or build_plan(op, attrs, operands)
-    plan.run(operands)
-    return rebase(operands, edges)
+    version = t._version
+    try:
+        plan.run(operands)
+        return rebase(operands, edges)
+    except BaseException:
+        if t._version != version:  # a signal's exception came after the update: the tape must know of it all the same
+            rebase(operands, edges)
+        raise
 
 
 def _apart(o: Any, t: Tensor) -> Any:

@@ -24,6 +24,7 @@ class LazyRecorder(Recorder):
 
     mode = "recording lazily"
     values_allowed = True
+    lock = _lock  # another thread may run the graph between two ops, never within one
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,19 +57,28 @@ class LazyRecorder(Recorder):
 
     def flush(self) -> None:
         """Run everything recorded so far that is still wanted."""
-        with _lock:
-            _native.recording_push(None)
+        with _lock, _native.RecordingScope(None):
+            real = list(self.cells.values())
+            fresh = sorted(self.live, key=lambda c: c.order)
+            written = [(c, self.ops.get(c, "write")) for c in real if c.dirty]
+            done: list[Any] = []  # takes the program's results
             try:
-                real = list(self.cells.values())
-                fresh = sorted(self.live, key=lambda c: c.order)
-                if fresh or any(c.dirty for c in real):
-                    run(fresh, [(c, self.ops.get(c, "write")) for c in real if c.dirty])
-                for cell in real:
-                    cell.forget()
-                self.live.clear()
-                self.cells.clear()
-            finally:
-                _native.recording_pop()
+                if fresh or written:
+                    run(fresh, written, done)
+                self.end(real, fresh, done)
+            except BaseException:
+                if done:  # a signal's exception came after the run, which must not happen again
+                    self.end(real, fresh, done)
+                raise
+
+    def end(self, real: list[Cell], fresh: list[Cell], done: list[Any]) -> None:
+        """Put results into their storages, and let all storages go."""
+        for cell, t in zip(fresh, done[0] if done else [], strict=True):
+            cell.settle(t)
+        for cell in real:
+            cell.forget()
+        self.live.clear()
+        self.cells.clear()
 
 
 class _Recorders(threading.local):
@@ -78,7 +88,7 @@ class _Recorders(threading.local):
 _recorders = _Recorders()
 
 
-class lazy:
+class lazy(_native.RecordingScope):
     """Record the ops of a ``with`` block instead of running them; the graph runs, fused, when a value is needed.
 
     A value is needed by ``.numpy()``, ``.item()``, printing, ``bool()`` and the like, and by an eager op outside the block.
@@ -93,25 +103,27 @@ class lazy:
         9.0
     """
 
+    def __init__(self) -> None:
+        super().__init__(None)
+
     def __enter__(self) -> lazy:
         if _recorders.recorder is None:
             _recorders.recorder = LazyRecorder()
         active = _native.recording()
         if active is not None and not isinstance(active, LazyRecorder):
             raise TraceError(f"weft.lazy() cannot begin while {active.mode}.")
-        _native.recording_push(_recorders.recorder)
+        try:
+            self.begin(_recorders.recorder)
+        except BaseException:  # of a signal: nobody would call __exit__
+            self.end()
+            raise
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        _native.recording_pop()
 
-
-def run(fresh: list[Cell], written: list[tuple[Cell, str]]) -> None:
-    """Compile and run the graph of these cells' values, and put each into its storage."""
+def run(fresh: list[Cell], written: list[tuple[Cell, str]], done: list[Any]) -> None:
+    """Compile and run the graph of these cells' values; the list of the fresh ones' is appended to ``done``."""
     tensors, graph = canonical([c.node for c in fresh], written)
     program = _programs.get(graph)
     if program is None:
         program = _programs[graph] = compile_graph(graph, "lazy")
-    made = program.program.run(tensors)
-    for cell, t in zip(fresh, made, strict=True):
-        cell.settle(t)
+    program.program.run(tensors, None, done)

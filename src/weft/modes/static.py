@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from weakref import WeakSet
 
 from weft import _native, dtypes
 from weft.autograd import engine, rules
@@ -16,10 +18,10 @@ from weft.errors import TraceError
 from weft.ir.graph import Graph
 from weft.ir.node import make
 from weft.modes import tree
-from weft.record.canonical import canonical
-from weft.record.recorder import Cell, Recorder, layout_of_chain, leaves, scalar_leaf, where_in_user_code
 from weft.ops.movement import contiguous_strides
 from weft.ops.registry import OPS
+from weft.record.canonical import canonical
+from weft.record.recorder import Cell, Recorder, layout_of_chain, leaves, scalar_leaf, where_in_user_code
 
 if TYPE_CHECKING:
     from weft import Tensor
@@ -192,13 +194,25 @@ class Trace:
             scalars = [*scalars, *(float(read()) for read in self.host)]
         self.calls += 1
         versions = [t._version for t in inputs] if self.backward is not None else None
-        made = self.executable.program.run(inputs, scalars)
-        for t, result in self.grads:
-            t.grad = None if result is None else self.give(result, made, tensors)
-        outs = [self.give(o, made, tensors) for o in self.outputs]
+        done: list[Any] = []  # takes the program's results
+        try:
+            self.executable.program.run(inputs, scalars, done)
+            (made,) = done
+            outs = [self.give(o, made, tensors) for o in self.outputs]
+            self.give_grads(made, tensors)
+        except BaseException:
+            if done:  # a signal's exception came after the run: what it wrote stays, so its gradients must be there too
+                self.give_grads(done[0], tensors)
+            raise
         if self.backward is not None and _native.grad_enabled():
             self.backward.attach(self.outputs, outs, inputs, versions, scalars, tensors)
         return tree.unflatten(self.structure, outs)
+
+    def give_grads(self, made: list[Any], tensors: Sequence[Tensor]) -> None:
+        """Assign the gradients that a call leaves."""
+        found = [None if result is None else self.give(result, made, tensors) for _, result in self.grads]
+        for (t, _), g in zip(self.grads, found, strict=True):
+            t.grad = g
 
     def check_apart(self, inputs: list[Any]) -> None:
         """Refuse a call in which a tensor that the program writes shares memory with another of its inputs."""
@@ -224,6 +238,8 @@ class Trace:
             view = _native.strided(source, *result.layout)
             view.base = source.base if source.base is not None else source
             return view
+        if isinstance(result, GradOf):
+            return result.tensor.grad
         return result
 
 
@@ -287,6 +303,16 @@ class StaticNode(PyNode):
         return self.owner.program.program.run([*self.inputs, *gouts], self.scalars)
 
 
+def _new_locks() -> None:
+    """In the child of a fork: a trace that another thread was making goes on in the parent only."""
+    for function in list(_functions):
+        function._lock = threading.RLock()
+
+
+_functions: WeakSet[StaticFunction[Any, Any]] = WeakSet()
+os.register_at_fork(after_in_child=_new_locks)
+
+
 class StaticFunction(Generic[P, R]):
     """A function that is traced once for each signature and replayed; made by `static`."""
 
@@ -297,6 +323,7 @@ class StaticFunction(Generic[P, R]):
         self._traces: dict[Any, list[Trace]] = {}
         self._last: str | None = None
         self._lock = threading.RLock()
+        _functions.add(self)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -360,20 +387,22 @@ class StaticFunction(Generic[P, R]):
         stand_ins: list[Any] = []
         tensors: list[Tensor] = []
         placeholders: list[Tensor] = []
-        with recorder:
-            for v in values:
-                if isinstance(v, _native.Tensor):
-                    t = recorder.argument(len(tensors), v)
-                    tensors.append(v)
-                    placeholders.append(t)
-                    stand_ins.append(t)
-                elif type(v) is float:
-                    stand_ins.append(recorder.number())
-                else:
-                    stand_ins.append(v)
-            args, kwargs = tree.call_arguments(structure, stand_ins)
-            result = self.function(*args, **kwargs)
-            trace = self._finish(recorder, describe_signature(values), result, tensors, placeholders)
+        try:
+            with recorder.active():
+                for v in values:
+                    if isinstance(v, _native.Tensor):
+                        t = recorder.argument(len(tensors), v)
+                        tensors.append(v)
+                        placeholders.append(t)
+                        stand_ins.append(t)
+                    elif type(v) is float:
+                        stand_ins.append(recorder.number())
+                    else:
+                        stand_ins.append(v)
+                args, kwargs = tree.call_arguments(structure, stand_ins)
+                result = self.function(*args, **kwargs)
+                trace = self._finish(recorder, describe_signature(values), result, tensors, placeholders)
+        finally:
             recorder.finished = True
         traces += 1
         self._traces.setdefault(key, []).append(trace)
@@ -397,7 +426,7 @@ class StaticFunction(Generic[P, R]):
             cell = v._pending
             if cell is None:
                 if v.symbol is None:
-                    return v
+                    return recorder.sources.get(id(v), v)
                 cell = v.symbol.cell
             elif cell.recorder is not recorder:
                 cell.recorder.realize(v, cell)

@@ -261,13 +261,9 @@ class Module:
             values[name] = value
         if problems:
             raise StateDictError(f"The state does not fit {type(self).__name__}:\n  " + "\n  ".join(problems))
-        enabled = _native.grad_enabled()
-        _native.set_grad_enabled(False)
-        try:
+        with _native.GradScope(False):
             for name, value in values.items():
                 own[name].copy_(value)
-        finally:
-            _native.set_grad_enabled(enabled)
         return IncompatibleKeys(missing, unexpected)
 
     # Printing

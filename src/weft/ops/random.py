@@ -103,11 +103,8 @@ _default: list[Generator] = []
 def default_generator() -> Generator:
     """The generator used where none is given."""
     if not _default:
-        _native.recording_push(None)
-        try:
+        with _native.RecordingScope(None):
             _default.append(Generator())
-        finally:
-            _native.recording_pop()
     return _default[0]
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from weft import _native
 from weft.errors import WeftError
-from weft.record.recorder import host_number
 from weft.nn.module import clear_grad
+from weft.record.recorder import host_number
 
 
 class OptimizerStateError(WeftError, ValueError):
@@ -77,16 +77,11 @@ class Optimizer:
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient. A ``closure`` that computes the loss is called first; gives the loss."""
-        enabled = _native.grad_enabled()
         loss = None
         if closure is not None:
-            _native.set_grad_enabled(True)
-            try:
+            with _native.GradScope(True):
                 loss = closure()
-            finally:
-                _native.set_grad_enabled(enabled)
-        _native.set_grad_enabled(False)
-        try:
+        with _native.GradScope(False):
             for group in self.param_groups:
                 params, grads = [], []
                 for p in group["params"]:
@@ -96,8 +91,6 @@ class Optimizer:
                         grads.append(g)
                 if params:
                     self.update(group, params, grads)
-        finally:
-            _native.set_grad_enabled(enabled)
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -138,13 +131,9 @@ class Optimizer:
                     copies.append((t, value))
         for group, own in zip(groups, self.param_groups, strict=True):
             own.update({name: value for name, value in group.items() if name != "params"})
-        enabled = _native.grad_enabled()
-        _native.set_grad_enabled(False)
-        try:
+        with _native.GradScope(False):
             for t, value in copies:
                 t.copy_(value)
-        finally:
-            _native.set_grad_enabled(enabled)
 
     def __repr__(self) -> str:
         lines = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -49,9 +50,9 @@ class Cell:
         self.storage: Any = None  # gives a tensor over the storage, while that lives
 
     def settle(self, real: Tensor) -> None:
-        """The storage takes over the memory of a tensor that holds its value."""
+        """The storage takes over the memory of a tensor that holds its value, if it has not yet."""
         t = self.storage()
-        if t is not None:
+        if t is not None and t._pending is not None:
             _native.resolve(t, real)
 
     def forget(self) -> None:
@@ -77,23 +78,22 @@ class View:
 
 
 class Recorder:
-    """Base of the recording modes. ``with recorder:`` makes it the active one on this thread."""
+    """Base of the recording modes. ``with recorder.active():`` makes it the active one on this thread."""
 
     #: What to call the mode in messages.
     mode = "recording"
     #: Whether the values of real tensors may be looked at meanwhile.
     values_allowed = False
+    #: Held while an op is recorded.
+    lock: Any = nullcontext()
 
     def __init__(self) -> None:
         self.finished = False
         self.cells: dict[int, Cell] = {}  # real storages, by identity
 
-    def __enter__(self) -> Recorder:
-        _native.recording_push(self)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        _native.recording_pop()
+    def active(self) -> Any:
+        """A context manager in which this thread's ops go to the recorder."""
+        return _native.RecordingScope(self)
 
     # Reading
 
