@@ -42,6 +42,9 @@ int cpus() {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
+// Whether this thread is the caller of the current range: a poll may run any code, this pool's own functions included.
+constinit thread_local bool handing_out = false;
+
 class Pool {
  public:
   explicit Pool(int threads) : threads_(threads) {}
@@ -62,7 +65,9 @@ class Pool {
       std::lock_guard lock(mutex_);
       wake_.notify_all();
     }
+    handing_out = true;
     completed = work(poll);
+    handing_out = false;
     const uint64_t entered = gate_.fetch_and(~open_bit, std::memory_order_acq_rel) & entered_mask;
     wait_for(entered);
     busy_.store(false, std::memory_order_release);
@@ -70,6 +75,7 @@ class Pool {
   }
 
   void resize(int threads) {
+    if (handing_out) throw std::logic_error("The number of threads cannot be changed while this thread runs a program.");
     while (busy_.exchange(true, std::memory_order_acquire)) std::this_thread::yield();
     stop();
     threads_.store(threads);

@@ -21,7 +21,8 @@ bool parallel_for(int64_t total, int64_t grain, ChunkFn run, void* context, cons
 
 // The number of threads that share a range, the caller included. The default is the number of CPUs this process may use.
 int num_threads();
-// Throws std::invalid_argument unless 1 <= n <= 1024. Waits for a range that is running.
+// Throws std::invalid_argument unless 1 <= n <= 1024. Waits for a range that is running; throws std::logic_error if that is
+// the caller's own (from a poll).
 void set_num_threads(int n);
 
 }  // namespace weft

@@ -90,6 +90,24 @@ TEST(a_poll_stops_the_range) {
   }
 }
 
+TEST(a_poll_may_use_the_pool_but_not_resize_it) {
+  set_num_threads(3);
+  static int asked;
+  asked = 0;
+  const Poll busy{[](void*) {
+                    CHECK(covers(5000, 10));
+                    CHECK_THROWS(set_num_threads(2), std::logic_error);
+                    ++asked;
+                    return false;
+                  },
+                  nullptr};
+  std::vector<int> hits(5000);
+  CHECK(parallel_for(5000, 10, mark, hits.data(), &busy));
+  for (int h : hits) CHECK(h == 1);
+  CHECK(asked > 0);
+  set_num_threads(2);
+}
+
 TEST(resizing_while_others_run) {
   std::atomic<bool> stop{false};
   std::atomic<int> failures{0};
