@@ -104,7 +104,7 @@ def in_place(nest: Nest, at: int, memory: dict[Place, Memory]) -> None:
             old = memory[place]
             if old.kind != "temp" or old is mine or old.last != at or old.nbytes != mine.nbytes:
                 continue
-            if nest.form in ("reduce", "outer") and store.strides[nest.dims.index("r")]:
+            if nest.form == "reduce" and store.strides[nest.dims.index("r")]:
                 continue
             same = [s for s in nest.steps if s.place is not None and memory[s.place] is old]
             if any(s.name != "load" or (s.strides, s.offset) != (store.strides, store.offset) for s in same):
