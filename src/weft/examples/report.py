@@ -26,7 +26,7 @@ def write(path: Path, found: list[Measured]) -> None:
 
 def _parts(found: list[Measured]) -> list[str]:
     from weft.cli import information
-    from weft.examples.demo import HEADER, rows, same_bits, verdict
+    from weft.examples.demo import NOTE, rows, same_bits, verdict
 
     static = next(m for m in found if m.mode == "static")
     eager = next(m for m in found if m.mode == "eager")
@@ -36,6 +36,7 @@ def _parts(found: list[Measured]) -> list[str]:
     images, labels = next(digits.batches(train_part, 1))
     static.training.model.train()
     explained = static.training.train_step.explain(images, labels)
+    header, *body = rows(found)
     window = len(eager.losses) // 60 + 1
     numbers = [float(k + 1) for k in range(len(eager.losses))]
     by_step = [Line(m.mode, numbers, smoothed(m.losses, window)) for m in found]
@@ -49,11 +50,8 @@ def _parts(found: list[Measured]) -> list[str]:
         "<p>A classifier of handwritten digits (64-128-64-10, ReLU, dropout, cross-entropy, SGD with momentum), trained "
         "eagerly, lazily and as a static function from the same seed.</p>",
         f'<p class="{"good" if same_bits(found) else "bad"}">{escape(verdict(found))}</p>',
-        table(HEADER, rows(found)),
-        '<p class="note">Time per step: the median, the value of the loss included. First steps are timed in a new process: '
-        "cold with an empty kernel cache, warm with the kernels on disk. Kernels: different generated kernels that a step "
-        "runs. Launches: kernel calls and matrix products. Ahead of eager: the step from which the total time, first step "
-        "included, is below eager's.</p>",
+        table(header, body),
+        f'<p class="note">Time per step is the median, reading the loss included. {escape(NOTE)}</p>',
         "<h2>Loss</h2>",
         f"<p>Over steps the three curves are one: they are drawn wide, narrow and dashed so that all are seen.{mean}</p>",
         line_chart(by_step, "training step", "cross-entropy loss", log_y=True),
