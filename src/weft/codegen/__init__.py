@@ -1,6 +1,6 @@
 """Kernels to machine code: source, compilation, and the caches before it.
 
-Importing this package imports neither numba nor llvmlite; loading a kernel from the disk cache imports llvmlite alone.
+Importing this package imports neither numba nor the LLVM library, and loading a kernel from the disk cache does neither.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _environment() -> str:
     import llvmlite
 
     here = Path(__file__).parent
-    files = [*sorted(here.glob("*.py")), here.parent / "ir" / "kernel.py", here.parent / "dtypes.py"]
+    files = [*sorted(here.glob("*.py")), here.parent / "ir" / "kernel.py", here.parent / "dtypes.py", Path(loader.__file__)]
     numba = find_spec("numba")  # without importing it
     if numba is None or numba.origin is None:
         raise ImportError("Weft needs numba; install it with: pip install numba")
@@ -135,7 +135,7 @@ def _environment() -> str:
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())
-    return f"{digest.hexdigest()} {llvmlite.__version__} {loader.target()}"
+    return f"{digest.hexdigest()} {llvmlite.__version__} {loader.processor()}"
 
 
 def _compile(kernel: Kernel, name: str, bodies: Mapping[str, str]) -> disk.Code:

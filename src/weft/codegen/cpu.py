@@ -152,7 +152,10 @@ def compile_functions(functions: Sequence[Function], symbols: Sequence[str]) -> 
     begin, int64_t end)``."""
     module = lowered(functions, symbols)
     optimise(module)
-    return loader.machine().emit_object(module)
+    code: bytes = loader.machine().emit_object(module)
+    if strange := loader.called(code) - set(loader.CALLED):
+        raise RuntimeError(f"kernel {symbols[0]} calls {', '.join(sorted(strange))}, which kernels must not")
+    return code
 
 
 def lowered(functions: Sequence[Function], symbols: Sequence[str]) -> Any:
@@ -255,7 +258,7 @@ def optimise(module: Any) -> None:
     """Run LLVM's standard passes over a module, in place."""
     options = llvm.create_pipeline_tuning_options(2)
     options.loop_vectorization = True
-    # one vector a turn is as fast as four where memory is the limit, or where arithmetic fills the pipeline, and compiles sooner
+    # one vector a turn is as fast as four where memory or arithmetic is the limit, and compiles sooner
     options.loop_interleaving = options.loop_unrolling = options.slp_vectorization = False
     builder = llvm.create_pass_builder(loader.machine(), options)
     builder.getModulePassManager().run(module, builder)

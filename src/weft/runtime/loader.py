@@ -1,17 +1,34 @@
-"""Object code in memory: loaded with LLVM's linker, never unloaded.
+"""Object code in memory, never unloaded.
 
-`llvmlite` is imported by the first call, numba never.
+Kernels are self-contained: no data that is written, and no calls but to `CALLED`. So linking them takes a page of Python,
+and a process whose kernels are all in the cache imports neither numba nor llvmlite. Object code of another kind (another
+processor's or system's) is left to LLVM's linker.
+
+Formats: System V ABI, AMD64 supplement, version 1.0, chapter 4 (ELF relocatable files).
 """
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from weft import locks
 
+#: What kernels may call, all of the C library: LLVM turns loops that fill and copy into calls.
+CALLED = ("memcpy", "memmove", "memset")
+
 _lock = locks.shared("load")
+_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
+_SECTION = struct.Struct("<IIQQQQIIQQ")
+_SYMBOL = struct.Struct("<IBBHQQ")
+_RELOCATION = struct.Struct("<QQq")
+_JUMP = b"\xff\x25\x00\x00\x00\x00"  # to the address that follows
+_mapped: list[mmap.mmap] = []
 
 
 @cache
@@ -24,6 +41,19 @@ def target() -> tuple[str, str]:
 
 
 @cache
+def processor() -> str:
+    """What the target depends on, without asking LLVM: the first processor's identity and abilities."""
+    names = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")
+    try:
+        with open("/proc/cpuinfo") as file:
+            lines = file.read(8192).split("\n\n")[0].splitlines()
+    except OSError:
+        lines = []
+    known = [line for line in lines if line.partition("\t")[0].partition(":")[0].strip() in names]
+    return "\n".join(known) if len(known) == len(names) else repr(target())
+
+
+@cache
 def machine() -> Any:
     """The LLVM target machine of the host CPU."""
     import llvmlite.binding as llvm
@@ -31,28 +61,151 @@ def machine() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     cpu, features = target()
-    return llvm.Target.from_default_triple().create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
+    triple = llvm.Target.from_default_triple()
+    return triple.create_target_machine(cpu=cpu, features=features, opt=3, reloc="pic", codemodel="small")
+
+
+def load(objects: Sequence[tuple[bytes, Sequence[str]]]) -> list[tuple[int, ...]]:
+    """Load object files; for each, the addresses of the functions named with it."""
+    with _lock:
+        try:
+            linked = _link([_read(code) for code, _ in objects])
+        except _Foreign:
+            linked = _link_with_llvm(objects)
+    try:
+        return [tuple(found[name] for name in names) for found, (_, names) in zip(linked, objects, strict=True)]
+    except KeyError as error:
+        raise RuntimeError(f"object code lacks the entry point {error}") from None
+
+
+def called(code: bytes) -> set[str]:
+    """The functions that object code calls and does not contain; empty too if the format is not known here."""
+    try:
+        return {symbol.name for symbol in _read(code).symbols if symbol.section == 0 and symbol.name}
+    except _Foreign:
+        return set()
+
+
+class _Foreign(Exception):
+    """Object code that this linker does not know."""
+
+
+@dataclass(slots=True)
+class _Symbol:
+    name: str
+    section: int
+    value: int
+
+
+@dataclass(slots=True)
+class _Object:
+    sections: dict[int, tuple[bytes, int]]  # what goes to memory: the bytes and their alignment
+    symbols: list[_Symbol]
+    relocations: list[tuple[int, int, int, int, int]]  # section, offset in it, kind, symbol, addend
+
+
+def _read(code: bytes) -> _Object:
+    """Take an ELF file for AMD64 apart."""
+    if code[:6] != b"\x7fELF\x02\x01":
+        raise _Foreign
+    header = _HEADER.unpack_from(code)
+    if header[1] != 1 or header[2] != 62:  # relocatable, AMD64
+        raise _Foreign
+    start, size, count = header[6], header[11], header[12]
+    heads = [_SECTION.unpack_from(code, start + size * i) for i in range(count)]
+    names = heads[header[13]]
+    result = _Object({}, [], [])
+
+    def text(table: tuple[int, ...], at: int) -> str:
+        begin = table[4] + at
+        return code[begin : code.index(b"\0", begin)].decode()
+
+    for i, (name, kind, flags, _, offset, length, _, _, align, _) in enumerate(heads):
+        if flags & 2 and length and text(names, name) != ".eh_frame":  # goes to memory
+            if kind != 1 or flags & 1:  # not plain content, or written
+                raise _Foreign
+            result.sections[i] = code[offset : offset + length], align
+    for _, kind, _, _, offset, length, link, info, _, _ in heads:
+        if kind == 2:
+            for name, _, _, section, value, _ in _SYMBOL.iter_unpack(code[offset : offset + length]):
+                result.symbols.append(_Symbol(text(heads[link], name), section, value))
+        elif kind == 9 and info in result.sections:
+            raise _Foreign
+        elif kind == 4 and info in result.sections:
+            for at, what, addend in _RELOCATION.iter_unpack(code[offset : offset + length]):
+                result.relocations.append((info, at, what & 0xFFFFFFFF, what >> 32, addend))
+    return result
+
+
+def _link(objects: Sequence[_Object]) -> list[dict[str, int]]:
+    """Bring objects into memory together; their symbols' addresses."""
+    size = 0
+    places: list[dict[int, int]] = []
+    for item in objects:
+        places.append({})
+        for i, (content, align) in item.sections.items():
+            size = -(-size // align) * align
+            places[-1][i] = size
+            size += len(content)
+    jumps: dict[str, int] = {}
+    for item in objects:
+        for _, _, _, number, _ in item.relocations:
+            symbol = item.symbols[number]
+            if symbol.section == 0 and symbol.name not in jumps:
+                if symbol.name not in CALLED:
+                    raise _Foreign
+                size = -(-size // 16) * 16
+                jumps[symbol.name] = size
+                size += len(_JUMP) + 8
+    memory = mmap.mmap(-1, max(size, 1))
+    base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    library = ctypes.CDLL(None, use_errno=True)
+    for name, at in jumps.items():
+        address = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
+        memory[at : at + len(_JUMP) + 8] = _JUMP + struct.pack("<Q", address)
+    found: list[dict[str, int]] = []
+    for item, place in zip(objects, places, strict=True):
+        for i, (content, _) in item.sections.items():
+            memory[place[i] : place[i] + len(content)] = content
+        for section, at, kind, number, addend in item.relocations:
+            symbol = item.symbols[number]
+            at += place[section]
+            value = addend + (place[symbol.section] + symbol.value if symbol.section in place else jumps[symbol.name])
+            if kind in (2, 4):  # relative to here, in 32 bits: R_X86_64_PC32, R_X86_64_PLT32
+                struct.pack_into("<i", memory, at, value - at)
+            elif kind == 1:  # R_X86_64_64
+                struct.pack_into("<Q", memory, at, base + value)
+            elif kind == 24:  # R_X86_64_PC64
+                struct.pack_into("<q", memory, at, value - at)
+            else:
+                raise _Foreign
+        found.append({s.name: base + place[s.section] + s.value for s in item.symbols if s.section in place})
+    protect = library.mprotect
+    protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    if protect(base, len(memory), mmap.PROT_READ | mmap.PROT_EXEC):
+        raise OSError(ctypes.get_errno(), "Memory for kernels cannot be made executable")
+    _mapped.append(memory)
+    return found
 
 
 @cache
 def _engine() -> Any:
     import llvmlite.binding as llvm
 
-    host = machine()
-    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), host)
+    machine()
+    triple = llvm.Target.from_default_triple()
+    cpu, features = target()
+    return llvm.create_mcjit_compiler(
+        llvm.parse_assembly(""), triple.create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
+    )
 
 
-def load(objects: Sequence[tuple[bytes, Sequence[str]]]) -> list[tuple[int, ...]]:
-    """Load object files; for each, the addresses of the functions named with it."""
+def _link_with_llvm(objects: Sequence[tuple[bytes, Sequence[str]]]) -> list[dict[str, int]]:
     import llvmlite.binding as llvm
 
-    with _lock:
-        engine = _engine()
-        for code, _ in objects:
-            engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
-        engine.finalize_object()
-        addresses = [tuple(engine.get_function_address(name) for name in names) for _, names in objects]
-    for (_, names), found in zip(objects, addresses, strict=True):
-        if not all(found):
-            raise RuntimeError(f"object code lacks an entry point of {', '.join(names)}")
-    return addresses
+    engine = _engine()
+    for code, _ in objects:
+        engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    found = [{name: engine.get_function_address(name) for name in names} for _, names in objects]
+    return [{name: address for name, address in names.items() if address} for names in found]
