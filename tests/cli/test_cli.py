@@ -75,12 +75,14 @@ def test_demo(tmp_path: Path) -> None:
 def test_demo_is_interruptible(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "weft.cli", "demo", "--epochs", "10000", "--report", str(tmp_path / "r.html")],
-        env={**os.environ, "WEFT_CACHE_DIR": str(tmp_path / "cache")},
+        env={**os.environ, "WEFT_CACHE_DIR": str(tmp_path / "cache"), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(6)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("Training")
+    time.sleep(2)  # somewhere in a compilation or a step
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130

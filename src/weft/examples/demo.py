@@ -217,7 +217,7 @@ def run(epochs: int = 40, report: Path = Path("weft-report.html"), progress: boo
     """Train in each mode, compare, print, and write the report; gives the exit code (1 if weights differ)."""
     from weft.examples.report import write
 
-    console = Console()
+    console = Console(highlight=False)
     start = time.perf_counter()
     console.print(
         f"Training a 64-128-64-10 network on 1,797 handwritten digits, {epochs} epochs of "
