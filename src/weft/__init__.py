@@ -37,6 +37,7 @@ from weft.dtypes import (
     uint64,
 )
 from weft.errors import AutogradError, CacheWarning, ShapeError, TraceError, WeftError
+from weft.interrupts import put_off as _put_off
 from weft.modes import install as _modes
 from weft.modes.lazy import lazy
 from weft.modes.static import static
@@ -72,7 +73,8 @@ if not TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
-        return importlib.import_module(f"weft.{name}")
+        with _put_off():
+            return importlib.import_module(f"weft.{name}")
     raise AttributeError(f"module 'weft' has no attribute {name!r}")
 
 

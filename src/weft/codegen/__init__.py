@@ -13,6 +13,7 @@ from pathlib import Path
 
 from weft import locks
 from weft.codegen import emit, loops
+from weft.interrupts import put_off
 from weft.ir.kernel import Apply, Kernel
 from weft.runtime import cache as disk
 from weft.runtime import loader
@@ -141,9 +142,10 @@ def _environment() -> str:
 def _compile(kernel: Kernel, name: str, bodies: Mapping[str, str]) -> disk.Code:
     functions = loops.functions(kernel, bodies, name)
     symbols = tuple(f"weft_{function.name}" for function in functions)
-    from weft.codegen.cpu import compile_functions
+    with put_off():
+        from weft.codegen.cpu import compile_functions
 
-    return disk.Code(name, symbols, compile_functions(functions, symbols))
+        return disk.Code(name, symbols, compile_functions(functions, symbols))
 
 
 __all__ = ["Compiled", "compile_kernel", "compile_kernels", "counters", "emit", "source"]
