@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
+from weft import __version__
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; gives the exit code: 0 done, 1 failed, 2 wrong arguments, 130 interrupted."""
     parser = argparse.ArgumentParser(
         prog="weft", description="A tensor engine: eager, lazy and static, with the same bits."
     )
-    parser.add_argument("--version", action="version", version=f"weft {_version('weft')}")
+    parser.add_argument("--version", action="version", version=f"weft {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
     demo = commands.add_parser(
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cache.add_argument("what", choices=("list", "size", "clear"))
     cache.set_defaults(run=_cache)
 
-    info = commands.add_parser("info", help="show versions, CPU features, threads, the cache and the BLAS library")
+    info = commands.add_parser("info", help="show versions, CPU features, threads and the cache")
     info.set_defaults(run=_info)
 
     given = parser.parse_args(arguments)
@@ -105,7 +107,7 @@ def _info(given: argparse.Namespace) -> int:
 def information() -> list[tuple[str, str]]:
     """What ``weft info`` shows: (name, value) pairs."""
     import weft
-    from weft.runtime import blas, cache, loader
+    from weft.runtime import cache, loader
 
     cpu, features = loader.target()
     on = [f[1:] for f in features.split(",") if f.startswith("+")]
@@ -115,14 +117,13 @@ def information() -> list[tuple[str, str]]:
         if f in on
     ]
     return [
-        ("weft", _version("weft")),
+        ("weft", __version__),
         ("python", f"{platform.python_version()} ({platform.system()} {platform.machine()})"),
         ("numpy", _version("numpy")),
         ("numba", _version("numba")),
         ("llvmlite", _version("llvmlite")),
         ("CPU", f"{cpu} ({', '.join(known) or 'no vector extensions known to Weft'})"),
         ("threads", f"{weft.get_num_threads()} of {os.cpu_count()} processors"),
-        ("BLAS", blas.library or "none found: matrix products run in Weft's own loops"),
         ("cache", str(cache.directory())),
         ("cache size", f"{_bytes(cache.size())} of {_bytes(cache.capacity())}, {len(cache.entries())} kernels"),
     ]

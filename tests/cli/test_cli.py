@@ -28,9 +28,7 @@ def test_info(tmp_path: Path) -> None:
     done = weft("info", cache=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in done.stdout.splitlines())
-    assert {"weft", "python", "numpy", "numba", "llvmlite", "CPU", "threads", "BLAS", "cache", "cache size"} == set(
-        rows
-    )
+    assert {"weft", "python", "numpy", "numba", "llvmlite", "CPU", "threads", "cache", "cache size"} <= set(rows)
     assert rows["cache"] == str(tmp_path)
     assert rows["cache size"].startswith("0 bytes of")
 
