@@ -19,8 +19,9 @@ from typing import Any
 
 from weft import locks
 
-#: What kernels may call, all of the C library: LLVM turns loops that fill and copy into calls.
-CALLED = ("memcpy", "memmove", "memset")
+#: What kernels may call: LLVM turns loops that fill and copy into calls of the C library, and leaves float remainders to the
+#: mathematical one, where they are exact.
+CALLED = {"memcpy": None, "memmove": None, "memset": None, "fmod": "libm.so.6", "fmodf": "libm.so.6"}
 
 _lock = locks.shared("load")
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -161,7 +162,7 @@ def _link(objects: Sequence[_Object]) -> list[dict[str, int]]:
     base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     library = ctypes.CDLL(None, use_errno=True)
     for name, at in jumps.items():
-        address = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
+        address = ctypes.cast(getattr(ctypes.CDLL(CALLED[name]), name), ctypes.c_void_p).value
         memory[at : at + len(_JUMP) + 8] = _JUMP + struct.pack("<Q", address)
     found: list[dict[str, int]] = []
     for item, place in zip(objects, places, strict=True):
