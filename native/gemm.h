@@ -1,6 +1,6 @@
-// Matrix products C = A @ B over a batch. float32 and float64 go to the BLAS that Python found (see set_blas), the 16-bit
-// floats too, widened to float32; the integer types, and every type when there is no BLAS, use loops of our own. The
-// result depends on the sizes and layouts only, never on the number of threads of this runtime's pool.
+// Matrix products C = A @ B over a batch. float32 and float64 are made of register tiles (gemm_float.h), the 16-bit floats
+// too, widened to float32; the integer types use plain loops. The result depends on the values and sizes only, never on
+// layouts or the number of threads.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +26,5 @@ struct Gemm {
 // Runs the product. k = 0 gives zeros. False: the poll asked to stop between two matrices of the batch.
 // Throws std::bad_alloc.
 bool run_gemm(const Gemm& gemm, const void* a, const void* b, void* c, const Poll* poll = nullptr);
-
-// The CBLAS routines, with 64-bit integers; null for none.
-void set_blas(void* sgemm, void* dgemm);
 
 }  // namespace weft

@@ -301,9 +301,6 @@ void bind_functions(nb::module_& m) {
   m.def("bump_version", bump_version, nb::arg("tensor"), nb::arg("op"));
   m.def("is_plain", is_plain, nb::arg("object").none());
 
-  m.def("set_blas",
-        [](uintptr_t s, uintptr_t d) { set_blas(reinterpret_cast<void*>(s), reinterpret_cast<void*>(d)); },
-        nb::arg("sgemm"), nb::arg("dgemm"));
   m.def(
       "set_num_threads",
       [](int n) {

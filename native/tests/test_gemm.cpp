@@ -1,4 +1,4 @@
-// Matrix products against a triple loop: types, layouts, batches, empty sizes, with and without a (stand-in) BLAS.
+// Matrix products against a triple loop: types, layouts, batches, empty sizes.
 #include <cmath>
 #include <cstring>
 #include <type_traits>
@@ -8,21 +8,6 @@
 #include "gemm.h"
 
 using namespace weft;
-
-// A BLAS of a few lines, which also checks what it is given.
-template <class T>
-static void tiny_gemm(int order, int ta, int tb, int64_t m, int64_t n, int64_t k, T alpha, const T* a, int64_t lda,
-                      const T* b, int64_t ldb, T beta, T* c, int64_t ldc) {
-  CHECK(order == 101 && alpha == T{1} && beta == T{0});
-  CHECK(lda >= (ta == 111 ? k : m) && ldb >= (tb == 111 ? n : k) && ldc >= n && lda >= 1 && ldb >= 1 && ldc >= 1);
-  for (int64_t i = 0; i < m; ++i)
-    for (int64_t j = 0; j < n; ++j) {
-      T sum{};
-      for (int64_t p = 0; p < k; ++p)
-        sum += (ta == 111 ? a[i * lda + p] : a[p * lda + i]) * (tb == 111 ? b[p * ldb + j] : b[j * ldb + p]);
-      c[i * ldc + j] = sum;
-    }
-}
 
 struct Operand {
   std::vector<int64_t> batch_strides;
@@ -103,15 +88,13 @@ static void every_shape() {
       all_layouts(s.m, s.n, s.k, batch);
 }
 
-TEST(products_by_our_own_loops) {
-  set_blas(nullptr, nullptr);
+TEST(products) {
   every_shape();
-}
-
-TEST(products_by_blas) {
-  set_blas(reinterpret_cast<void*>(tiny_gemm<float>), reinterpret_cast<void*>(tiny_gemm<double>));
-  every_shape();
-  set_blas(nullptr, nullptr);
+  // Around the edges of tiles, groups of rows and blocks of k and columns.
+  for (const Sizes& s : std::vector<Sizes>{{7, 17, 9}, {13, 33, 257}, {97, 20, 30}, {25, 70, 300}, {2, 530, 3}})
+    for (int kind = 0; kind < 6; ++kind) compare<float>(DType::float32, s.m, s.n, s.k, {}, kind, (kind + 1) % 6, kind % 5);
+  compare<float>(DType::float32, 30, 4100, 5, {}, 0, 0, 0);
+  compare<double>(DType::float64, 30, 4100, 5, {}, 1, 1, 1);
 }
 
 TEST(large_products_are_shared_over_the_pool) {
@@ -134,6 +117,20 @@ TEST(float_bits_do_not_depend_on_threads) {
   CHECK(std::memcmp(first.data(), second.data(), n * n * sizeof(float)) == 0);
 }
 
+TEST(float_bits_do_not_depend_on_layouts) {
+  constexpr int64_t m = 50, n = 37, k = 600;
+  std::vector<float> a(m * k), at(m * k), b(k * n), bt(k * n), first(m * n), second(m * n);
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t p = 0; p < k; ++p) a[static_cast<size_t>(i * k + p)] = at[static_cast<size_t>(p * m + i)] = std::sin(static_cast<float>(i * k + p));
+  for (int64_t p = 0; p < k; ++p)
+    for (int64_t j = 0; j < n; ++j) b[static_cast<size_t>(p * n + j)] = bt[static_cast<size_t>(j * k + p)] = std::cos(static_cast<float>(p * n + j));
+  const Gemm plain{DType::float32, {}, m, n, k, {{}, k, 1}, {{}, n, 1}, {{}, n, 1}};
+  const Gemm transposed{DType::float32, {}, m, n, k, {{}, 1, m}, {{}, 1, k}, {{}, n, 1}};
+  run_gemm(plain, a.data(), b.data(), first.data());
+  run_gemm(transposed, at.data(), bt.data(), second.data());
+  CHECK(std::memcmp(first.data(), second.data(), first.size() * sizeof(float)) == 0);
+}
+
 TEST(sixteen_bit_products_round_once) {
   for (DType d : {DType::float16, DType::bfloat16}) {
     const auto narrow = d == DType::float16 ? float_to_half : float_to_bfloat16;
@@ -148,10 +145,8 @@ TEST(sixteen_bit_products_round_once) {
 }
 
 TEST(a_poll_stops_between_matrices) {
-  set_blas(reinterpret_cast<void*>(tiny_gemm<float>), nullptr);
   std::vector<float> a(100 * 100), c(3 * 100 * 100);
   const Gemm g{DType::float32, {3}, 100, 100, 100, {{0}, 100, 1}, {{0}, 100, 1}, {{10000}, 100, 1}};
   const Poll stop{[](void*) { return true; }, nullptr};
   CHECK(!run_gemm(g, a.data(), a.data(), c.data(), &stop));
-  set_blas(nullptr, nullptr);
 }

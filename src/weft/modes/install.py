@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING, Any
 from weft import _native, dtypes
 from weft.errors import TraceError
 from weft.modes import dispatch
-from weft.runtime import blas
 
 if TYPE_CHECKING:
     from weft import Tensor
 
 
 def install() -> None:
-    """Register data types, dispatcher, hooks and the borrowed matrix product with the native runtime."""
+    """Register data types, dispatcher and hooks with the native runtime."""
     _native.set_dtypes(list(dtypes.ALL))
     _native.set_slow_path(dispatch.slow)
     _native.set_realize(realize)
     _native.set_grad_hook(get_grad, set_grad)
-    blas.install()
 
 
 def realize(t: Tensor) -> None:

@@ -11,12 +11,14 @@ from weft.ir.graph import Graph
 from weft.ir.node import Node, toposort
 from weft.passes.expand import expand_late
 from weft.passes.fold import fold
+from weft.passes.products import turn_products
 from weft.passes.simplify import simplify
 
 Pass = Callable[[list[Node]], list[Node]]
 #: name, pass. Common subexpressions vanish as nodes are made, and dead code because only what the roots need is walked.
 PASSES: list[tuple[str, Pass]] = [
     ("simplify", simplify),
+    ("turn_products", turn_products),
     ("expand_late", expand_late),
     ("fold", fold),
 ]

@@ -1,0 +1,14 @@
+// Matrix products of float and double out of register tiles. The value of an element depends on its row of A, its column of
+// B and k alone: k is cut into blocks of fixed length, each block is one chain of multiply-adds (gemm_tile.h), and the
+// blocks' sums are added in order. Layouts, tile shapes and threads change nothing.
+#pragma once
+
+#include "gemm.h"
+
+namespace weft {
+
+// One matrix of the batch, on the calling thread or, where `shared`, over the pool. k may be 0. Throws std::bad_alloc.
+template <class T>
+void float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared);
+
+}  // namespace weft
