@@ -145,7 +145,7 @@ def promote(a: DType, b: DType) -> DType:
         return signed
     if unsigned.itemsize == 8:
         raise TypeError(
-            f"{a.name} and {b.name} have no common integer type; cast one of them first, with x.to(weft.{signed.name})."
+            f"{a.name} and {b.name} have no common integer type; cast one of them first, for example with x.to(weft.int64)."
         )
     return SIGNED[unsigned.itemsize.bit_length()]
 

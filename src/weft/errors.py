@@ -60,7 +60,9 @@ def describe(operand: Any) -> str:
         few = [describe(o) for o in operand[:4]] + ["..."] * (len(operand) > 4)
         text = ", ".join(few)
         return f"[{text}]" if isinstance(operand, list) else f"({text}{',' * (len(operand) == 1)})"
-    return reprlib.repr(operand).replace("\n", " ")
+    if type(operand).__module__ in ("builtins", "weft.dtypes"):
+        return reprlib.repr(operand).replace("\n", " ")
+    return f"<{type(operand).__name__}>"  # a repr of its own may hold an address, or pages
 
 
 def explain(error: Exception, name: str, operands: Sequence[Any], named: Mapping[str, Any] | None = None) -> Exception:

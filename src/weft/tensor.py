@@ -51,11 +51,11 @@ def _method(what: str, function: Callable[..., Any]) -> Callable[..., Any]:
     import functools
 
     @functools.wraps(function)
-    def call(self: Any, *args: Any) -> Any:
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            return function(self, *args)
+            return function(self, *args, **kwargs)
         except EXPLAINED as error:
-            raise explain(error, what, (self, *args)) from None
+            raise explain(error, what, (self, *args), kwargs) from None
 
     return call
 
@@ -138,12 +138,13 @@ def to_numpy(self: Any) -> np.ndarray:
         >>> weft.tensor([1.0, 2.0]).numpy()
         array([1., 2.], dtype=float32)
     """
-    needed(self, "numpy", "Return the tensor from the function and convert the result.")
-    return _numpy(self)
+    return _array(self)
 
 
 def _array(self: Any, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
     needed(self, "numpy", "Return the tensor from the function and convert the result.")
+    if self.requires_grad:
+        raise AutogradError("A NumPy array has no gradient, and this tensor requires one; use x.detach().numpy().")
     array = _numpy(self)
     if dtype is not None and array.dtype != dtype:
         if copy is False:
@@ -376,10 +377,8 @@ def data(self: Any) -> Any:
 
 def _set_data(self: Any, value: Any) -> None:
     if not isinstance(value, Tensor) or tuple(value.shape) != tuple(self.shape) or value.dtype is not self.dtype:
-        raise ShapeError(
-            f"x.data takes a tensor of x's own shape and type, {self.dtype.name}{list(self.shape)}; make a new tensor for "
-            "others."
-        )
+        error = ShapeError(f"x.data takes a tensor of x's own shape and type, {self.dtype.name}{list(self.shape)}.")
+        raise explain(error, "data", (self, value))
     inplace.copy_op(detach(self), detach(value))
 
 
@@ -419,6 +418,12 @@ def _mt(self: Any) -> Any:
 def t(self: Any) -> Any:
     """A matrix transposed; a tensor of fewer axes as it is."""
     return self if self.ndim < 2 else _t(self)
+
+
+def _len(self: Any) -> int:
+    if self.ndim == 0:
+        raise TypeError("A tensor without axes has no length.")
+    return self.shape[0]
 
 
 def _iter(self: Any) -> Iterator[Any]:
@@ -590,13 +595,13 @@ def install() -> None:
     Tensor.cuda = _to_device
     for name, dtype in CASTS.items():
         setattr(Tensor, name, _caster(name, dtype))
-    special = {"bool": _bool, "int": _int, "float": _float, "index": _index, "array": _array, "contains": _contains}
+    special = {"bool": _bool, "int": _int, "float": _float, "index": _index, "array": _array}
+    special |= {"len": _len, "iter": _iter, "format": _format}
     for name, function in special.items():
-        setattr(Tensor, f"__{name}__", function if name == "contains" else _worded_special(name, function))
+        setattr(Tensor, f"__{name}__", _worded_special(name, function))
+    Tensor.__contains__ = _contains
     Tensor.__repr__ = _repr
     Tensor.__str__ = _repr
-    Tensor.__format__ = _format
-    Tensor.__iter__ = _iter
     Tensor.__deepcopy__ = _deepcopy
     Tensor.__reduce__ = _reduce
     Tensor.__array_ufunc__ = None  # a NumPy array on the left leaves the operator to the tensor
@@ -606,7 +611,7 @@ def install() -> None:
     Tensor.mT = property(_mt, doc="The last two axes exchanged: a view.")
 
 
-_WORDED = {item, tolist, detach_, requires_grad_, retain_grad}
+_WORDED = {item, tolist, to, detach_, requires_grad_, retain_grad}
 
 
 def _worded_special(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

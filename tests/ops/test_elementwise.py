@@ -245,4 +245,6 @@ def test_casts() -> None:
     x = weft.ones(2)
     assert x.float() is x
     assert x.type_as(weft.ones(1, dtype=weft.int8)).dtype is weft.int8
-    assert x.to("float64").dtype is x.to(np.float64).dtype is x.to(weft.ones(1, dtype=weft.float64)).dtype is weft.float64
+    assert (
+        x.to("float64").dtype is x.to(np.float64).dtype is x.to(weft.ones(1, dtype=weft.float64)).dtype is weft.float64
+    )

@@ -82,7 +82,7 @@ def test_operators() -> None:
 def test_types_must_fit() -> None:
     x = weft.ones(2, dtype=weft.int32)
     for call in (lambda: x.add_(0.5), lambda: x.div_(2), lambda: x.add_(weft.ones(2)), lambda: x.sqrt_()):
-        with pytest.raises(TypeError, match="would put float32 values into a int32 tensor"):
+        with pytest.raises(TypeError, match="would put float32 values into an int32 tensor"):
             call()
     x.add_(weft.ones(2, dtype=weft.int64))
     assert x.dtype is weft.int32

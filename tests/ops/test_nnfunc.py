@@ -127,7 +127,9 @@ def test_losses(reduction: str) -> None:
     (got,) = in_every_mode(lambda a, b: weft.cross_entropy(a, b, reduction=reduction, label_smoothing=0.1), x, y)
     assert_close(got, reduced(-(smooth * logp).sum(1), reduction), 16, scale=4)
     for name, of in (("mse_loss", np.square), ("l1_loss", np.abs)):
-        (got,) = in_every_mode(lambda a, b, n=name: getattr(weft, n)(a, b, reduction=reduction), x, weft.from_numpy(soft))
+        (got,) = in_every_mode(
+            lambda a, b, n=name: getattr(weft, n)(a, b, reduction=reduction), x, weft.from_numpy(soft)
+        )
         assert_close(got, reduced(of(array.astype(np.float64) - soft), reduction), 8, name, 9)
     (got,) = in_every_mode(
         lambda a, b: weft.binary_cross_entropy_with_logits(a, b, reduction=reduction), x, weft.from_numpy(soft)

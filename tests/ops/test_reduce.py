@@ -35,7 +35,9 @@ def test_axes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("dtype", [weft.bool_, weft.uint8, weft.int32, weft.float16, weft.bfloat16, weft.float64], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [weft.bool_, weft.uint8, weft.int32, weft.float16, weft.bfloat16, weft.float64], ids=str
+)
 def test_types(name: str, dtype: weft.DType) -> None:
     """The result's type, and that 16-bit types are rounded once."""
     array = numbers(dtype, (3, 5), 2, 0, 3)

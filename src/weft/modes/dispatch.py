@@ -17,7 +17,7 @@ from weft.compiler import compile_graph
 from weft.errors import EXPLAINED, AutogradError, describe, explain, where_in_user_code
 from weft.ir.graph import Graph, Input, Write
 from weft.ir.node import Node, const
-from weft.ops.frontend import python_number
+from weft.ops.frontend import python_number, refused
 from weft.ops.registry import OPS, Op, Operand, Weak, cast
 from weft.record.recorder import SCALAR_DTYPES, PlanRecorder, Recorder, scalar_leaf
 
@@ -36,7 +36,9 @@ def slow(handle: Any, attrs: Any, operands: tuple[Any, ...]) -> Any:
         if absent:
             return absent[0]
         plain = [o if isinstance(o, _native.Tensor) else python_number(o) for o in operands]
-        return NotImplemented if any(o is None for o in plain) else handle(attrs, *plain)
+        if any(hasattr(o, "__array__") for o, p in zip(operands, plain, strict=True) if p is None):
+            refused(op.name, operands)
+        return NotImplemented if any(p is None for p in plain) else handle(attrs, *plain)
     try:
         recorder = _native.recording()
         if recorder is not None:

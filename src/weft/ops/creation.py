@@ -23,7 +23,10 @@ from weft.ops.registry import Op, Operand, broadcast, cast, composite, register
 
 def _array(data: Any, dtype: DType | None) -> np.ndarray:
     """Nested lists, or anything NumPy takes, as an array in a type that Weft has."""
-    array = np.asarray(data)
+    try:
+        array = np.asarray(data)
+    except ValueError:
+        raise ValueError("Nested lists of unequal lengths do not make a tensor.") from None
     if array.dtype == object:
         raise TypeError(
             "A tensor is made from numbers, equally nested lists of them, or arrays; this "

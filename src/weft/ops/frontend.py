@@ -93,12 +93,20 @@ def public(family: str, *also: str, method: bool = True, package: bool = True) -
                     kwargs = _respell(kwargs, respelled)
                 return function(*args, **kwargs)
             except EXPLAINED as error:
-                raise explain(error, name, args, kwargs) from None
+                raise explain(_signature_error(error, name, parameters), name, args, kwargs) from None
 
         publish(call, family, also, method, package)
         return call  # type: ignore[return-value]
 
     return wrap
+
+
+def _signature_error(error: Exception, name: str, parameters: Sequence[str]) -> Exception:
+    """Python's own complaint about arguments as a sentence that says which there are."""
+    text = str(error)
+    if not isinstance(error, TypeError) or not text.startswith(f"{name}() "):
+        return error
+    return TypeError(f"{name} {text[len(name) + 3 :]}; its arguments are {', '.join(parameters) or 'none'}.")
 
 
 def _respell(kwargs: dict[str, Any], respelled: dict[str, str]) -> dict[str, Any]:
@@ -118,7 +126,7 @@ def tensor_of(x: Any, name: str = "x") -> Any:
     """The argument, which must be a tensor."""
     if isinstance(x, Tensor):
         return x
-    raise TypeError(f"{name} must be a tensor, not {_kind(x)}; make one with weft.asarray.")
+    raise TypeError(f"{name} must be a tensor, not {kind_of(x)}; make one with weft.asarray.")
 
 
 def refused(name: str, operands: Sequence[Any]) -> NoReturn:
@@ -128,12 +136,13 @@ def refused(name: str, operands: Sequence[Any]) -> NoReturn:
         error = TypeError(f"{name} needs at least one tensor among its operands; for plain numbers use Python's own.")
     else:
         error = TypeError(
-            f"{name} takes tensors and Python numbers, not {_kind(bad)}; make a tensor of it first, with weft.asarray."
+            f"{name} takes tensors and Python numbers, not {kind_of(bad)}; make a tensor of it first, with weft.asarray."
         )
     raise explain(error, name, operands)
 
 
-def _kind(x: Any) -> str:
+def kind_of(x: Any) -> str:
+    """What to call an argument's type in a message."""
     if x is None:
         return "None"
     kind = type(x).__name__
@@ -149,7 +158,7 @@ def axis_of(axis: Any, ndim: int) -> int:
     try:
         d = operator.index(axis)
     except TypeError:
-        raise TypeError(f"An axis must be an integer, not {_kind(axis)}.") from None
+        raise TypeError(f"An axis must be an integer, not {kind_of(axis)}.") from None
     if not -ndim <= d < ndim:
         if ndim == 0:
             raise ShapeError(f"Axis {d} does not exist: the tensor has no axes.")
@@ -174,7 +183,7 @@ def integer(value: Any, name: str) -> int:
     try:
         return operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be an integer, not {_kind(value)}.") from None
+        raise TypeError(f"{name} must be an integer, not {kind_of(value)}.") from None
 
 
 def sizes_of(given: Sequence[Any], name: str = "A size") -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from weft import _native, dtypes
-from weft.errors import ShapeError
+from weft.errors import ShapeError, TraceError
 from weft.ir.node import Node, Where, const, make
 from weft.ops import elementwise as E
 from weft.ops import indexed as X
@@ -84,6 +84,15 @@ def _build_get(rule: Any) -> Any:
     return build
 
 
+def _fitting(value: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    """Refuse to assign a value that does not broadcast to the shape of what the key picks."""
+    lead = len(shape) - len(value)
+    if lead < 0 or any(n not in (1, shape[lead + d]) for d, n in enumerate(value)):
+        raise ShapeError(
+            f"A value of shape {list(value)} does not fit what the key picks, which has shape {list(shape)}."
+        )
+
+
 def _build_put(rule: Any, scatter: str) -> Any:
     def build(operands: Sequence[Operand], attrs: Any, where: Where) -> Node:
         base, value, *index = operands
@@ -92,8 +101,7 @@ def _build_put(rule: Any, scatter: str) -> Any:
         value = cast(value, base.dtype)
         while value.ndim > len(shape) and value.shape[0] == 1:
             value = reshaped(value, value.shape[1:])
-        if broadcast_shape("Indexing", [shape, value.shape]) != shape:
-            raise ShapeError(f"A value of shape {list(value.shape)} does not fit the picked shape {list(shape)}.")
+        _fitting(value.shape, shape)
         return make(scatter, (base, broadcast(value, shape), *nodes), (), base.shape, base.dtype, where)
 
     return build
@@ -294,9 +302,12 @@ def _unravel(flat: Any, attrs: Any) -> Any:
 
 def _true_positions(mask: Any) -> list[Any]:
     """The positions along each axis where a mask holds, row by row."""
-    from weft.record.recorder import forbid_value
-
-    forbid_value(mask)
+    recorder = _native.recording()
+    if recorder is not None and not recorder.values_allowed:
+        raise TraceError(
+            f"How many elements of the mask are true is not known while {recorder.mode}, and the result's shape depends on it. "
+            "Keep the shape: select with weft.where(mask, x, 0), or write with x[mask] = number."
+        )
     flat = reshape(mask, attrs=((mask.size,),))
     count = int(_count(flat, attrs=((0,), False)).item()) if mask.size else 0
     found = X.nonzero(flat, attrs=(count,)) if count else _native.empty((0,), dtypes.int64)
@@ -366,6 +377,7 @@ def setitem(x: Any, key: Any, value: Any) -> None:
             return  # x[i] += v ends by storing the view into itself
         while value.ndim > y.ndim and value.shape[0] == 1:
             value = reshape(value, attrs=(tuple(value.shape[1:]),))
+        _fitting(tuple(value.shape), tuple(y.shape))
     copy_op(y, value)
 
 

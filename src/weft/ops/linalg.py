@@ -72,7 +72,10 @@ def matmul(x: Any, y: Any, /) -> Any:
 
 def _exactly(name: str, x: Any, ndim: int) -> Any:
     if tensor_of(x).ndim != ndim:
-        raise ShapeError(f"{name} takes tensors of {ndim} axes, not {x.ndim}; matmul takes any number.")
+        axes = f"{ndim} axes" if ndim > 1 else "one axis"
+        raise ShapeError(
+            f"{name} takes tensors of {axes}, not of shape {list(x.shape)}; matmul takes any number of axes."
+        )
     return x
 
 

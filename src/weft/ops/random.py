@@ -21,7 +21,7 @@ from weft.ir.node import Node, Where
 from weft.ops import elementwise as E
 from weft.ops import reduction as R
 from weft.ops.creation import filled
-from weft.ops.frontend import Tensor, dtype_of, integer, public, shape_of, tensor_of
+from weft.ops.frontend import Tensor, dtype_of, integer, kind_of, public, shape_of, tensor_of
 from weft.ops.indexed import gather, iota, nonzero
 from weft.ops.inplace import copy_op
 from weft.ops.movement import reshape, slice_
@@ -176,7 +176,7 @@ def _from(generator: Generator | None) -> Generator:
     if generator is None:
         return default_generator()
     if not isinstance(generator, Generator):
-        raise TypeError(f"generator must be a weft.Generator, not {type(generator).__name__}.")
+        raise TypeError(f"generator must be a weft.Generator, not {kind_of(generator)}.")
     return generator
 
 

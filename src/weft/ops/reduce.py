@@ -11,6 +11,7 @@ from typing import Any
 
 from weft import dtypes
 from weft.dtypes import DType
+from weft.errors import ShapeError
 from weft.ops import elementwise as E
 from weft.ops import reduction as R
 from weft.ops.frontend import axes_of, axis_of, dtype_of, public, tensor_of
@@ -311,6 +312,14 @@ def std(
     return _std(x, attrs=(axes_of(axis, x.ndim), bool(keepdims), _correction(correction, unbiased)))
 
 
+def _some(name: str, x: Any, axes: Axes) -> Axes:
+    """Axes along which there is something to choose from."""
+    empty = [d for d in axes if x.shape[d] == 0]
+    if empty and 0 not in (n for d, n in enumerate(x.shape) if d not in axes):
+        raise ShapeError(f"The {name} of no elements is undefined: axis {empty[0]} of shape {list(x.shape)} is empty.")
+    return axes
+
+
 @public("reductions", "amax")
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The largest element over one axis, several, or all; NaN where there is one.
@@ -328,7 +337,7 @@ def max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
         >>> weft.max(weft.tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1)
         tensor([5., 4.], dtype=float32)
     """
-    return _max(tensor_of(x), attrs=(axes_of(axis, x.ndim), bool(keepdims)))
+    return _max(x, attrs=(_some("max", tensor_of(x), axes_of(axis, x.ndim)), bool(keepdims)))
 
 
 @public("reductions", "amin")
@@ -339,7 +348,7 @@ def min(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
         >>> weft.min(weft.tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1)
         tensor([1., 3.], dtype=float32)
     """
-    return _min(tensor_of(x), attrs=(axes_of(axis, x.ndim), bool(keepdims)))
+    return _min(x, attrs=(_some("min", tensor_of(x), axes_of(axis, x.ndim)), bool(keepdims)))
 
 
 @public("reductions")
@@ -375,12 +384,13 @@ def count_nonzero(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return _count_nonzero(tensor_of(x), attrs=(axes_of(axis, x.ndim), bool(keepdims)))
 
 
-def _arg(op: Op, x: Any, axis: Any, keepdims: bool) -> Any:
+def _arg(name: str, op: Op, x: Any, axis: Any, keepdims: bool) -> Any:
     tensor_of(x)
     if x.ndim == 0:
         if axis is not None:
             axis_of(axis, 1)
         return op(reshape(x, attrs=((1,),)), attrs=(0, 1, False))
+    _some(name, x, axes_of(axis, x.ndim))
     lo, hi = (0, x.ndim) if axis is None else (axis_of(axis, x.ndim), axis_of(axis, x.ndim) + 1)
     return op(x, attrs=(lo, hi, bool(keepdims)))
 
@@ -404,7 +414,7 @@ def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
         >>> weft.argmax(weft.tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1)
         tensor([1, 1], dtype=int64)
     """
-    return _arg(_position_of_max, x, axis, keepdims)
+    return _arg("argmax", _position_of_max, x, axis, keepdims)
 
 
 @public("reductions")
@@ -415,7 +425,7 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
         >>> weft.argmin(weft.tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1)
         tensor([0, 0], dtype=int64)
     """
-    return _arg(_position_of_min, x, axis, keepdims)
+    return _arg("argmin", _position_of_min, x, axis, keepdims)
 
 
 @public("reductions")

@@ -220,6 +220,11 @@ def _narrows(value: DType, target: DType) -> bool:
     return _KINDS[value.kind] > _KINDS[target.kind]
 
 
+def article(name: str) -> str:
+    """A word with "a" or "an" before it."""
+    return f"{'an' if name[0] in 'aeio' else 'a'} {name}"
+
+
 def broadcast(node: Node, shape: tuple[int, ...], where: Where = None) -> Node:
     """The node expanded to ``shape``, to which its own shape broadcasts."""
     if node.shape == shape:
@@ -262,7 +267,7 @@ def inplace(
         node = value(operands, attrs, where)
         if _narrows(node.dtype, target.dtype):
             raise TypeError(
-                f"{name} would put {node.dtype.name} values into a {target.dtype.name} tensor; cast them with "
+                f"{name} would put {node.dtype.name} values into {article(target.dtype.name)} tensor; cast them with "
                 f"to(weft.{target.dtype.name}) first, or use the form that makes a new tensor."
             )
         if broadcast_shape(name, [target.shape, node.shape]) != target.shape:
