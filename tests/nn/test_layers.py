@@ -84,6 +84,16 @@ def test_activations(layer: nn.Module, reference) -> None:
     np.testing.assert_allclose(values(layer(tensor(x))), reference(x.astype(np.float64)), rtol=1e-5, atol=1e-6)
 
 
+def test_relu_in_place() -> None:
+    x = weft.tensor([-1.0, 2.0], requires_grad=True)
+    y = x * 3
+    out = nn.ReLU(inplace=True)(y)
+    assert out is y
+    assert values(y).tolist() == [0, 6]
+    out.sum().backward()
+    assert values(x.grad).tolist() == [0, 3]
+
+
 def test_layer_norm() -> None:
     layer = nn.LayerNorm((2, 5))
     with weft.no_grad():
@@ -118,6 +128,10 @@ def test_dropout() -> None:
     assert np.array_equal(values(layer(x)), out)
     assert not np.array_equal(values(layer(x)), out)
     assert layer.eval()(x) is x
+    y = x * 1
+    assert nn.Dropout(0.25, inplace=True)(y) is y
+    assert (values(y) == 0).any()
+    assert repr(layer) == "Dropout(p=0.25, inplace=False)"
     with pytest.raises(ValueError, match="from 0 to 1"):
         nn.Dropout(1.5)
 

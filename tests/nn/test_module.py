@@ -93,6 +93,10 @@ def test_to_changes_the_type_of_floating_parts() -> None:
     assert net.seen.dtype is weft.float64
     assert np.array_equal(values(net.inner.weight), before.astype(np.float64))
     assert all(isinstance(p, nn.Parameter) and p.requires_grad for p in net.parameters())
+    assert net.to("cpu", "float32") is net
+    assert net.scale.dtype is weft.float32
+    with pytest.raises(ValueError, match="no device 'cuda'"):
+        net.to(device="cuda")
     with pytest.raises(TypeError, match="floating-point type only"):
         net.to(weft.int32)
 
@@ -188,6 +192,7 @@ def test_parameter_takes_a_tensor() -> None:
     with pytest.raises(TypeError, match="not list"):
         nn.Parameter([1.0])
     assert not nn.Parameter(weft.ones((1,)), requires_grad=False).requires_grad
+    assert str(nn.Parameter(weft.zeros((2,)))).startswith("Parameter containing:\ntensor([0., 0.]")
 
 
 def test_forward_must_be_defined() -> None:

@@ -9,10 +9,17 @@ from weft.nn.module import Module
 
 
 class ReLU(Module):
-    """``max(x, 0)``."""
+    """``max(x, 0)``; with ``inplace`` written over ``x``."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
 
     def forward(self, x: Any) -> Any:
-        return F.relu(x)
+        return x.relu_() if self.inplace else F.relu(x)
+
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
 
 
 class Sigmoid(Module):

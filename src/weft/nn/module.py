@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 from weft import _native, dtypes
 from weft.errors import WeftError
 from weft.nn.parameter import Parameter
+from weft.ops.creation import check_device
 
 
 class StateDictError(WeftError, RuntimeError):
@@ -167,7 +168,10 @@ class Module:
     # Changing
 
     def train(self, mode: bool = True) -> Self:
-        """Set whether this module and all inside it behave as in training. Gives this module."""
+        """Set whether this module and all inside it behave as in training. Gives this module.
+
+        A static function behaves as the module did when it was traced: use different ones for training and for use.
+        """
         for module in self.modules():
             module.training = bool(mode)
         return self
@@ -187,12 +191,19 @@ class Module:
         for p in self.parameters():
             clear_grad(p, set_to_none)
 
-    def to(self, dtype: Any) -> Self:
+    def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Self:
         """Cast floating-point parameters and buffers to another floating-point type. Gives this module.
 
-        The parameters become new tensors where the type changes, so make optimisers after this call.
+        A dtype or a device ("cpu" is the only one) may be given without its name. The parameters become new tensors where
+        the type changes, so make optimisers and static functions after this call.
         """
-        if dtype == "cpu":
+        for given in args:
+            if isinstance(given, str) and given not in dtypes.BY_NAME:
+                device = given
+            else:
+                dtype = given
+        check_device(device)
+        if dtype is None:
             return self
         wanted = dtypes.as_dtype(dtype)
         if not wanted.is_floating_point:

@@ -37,6 +37,8 @@ class Parameter(_native.Tensor):
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
 
+    __str__ = __repr__
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
         copy = memo[id(self)] = type(self)(self.detach().clone(), self.requires_grad)
         return copy
