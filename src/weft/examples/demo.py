@@ -180,9 +180,9 @@ def rows(found: list[Measured]) -> list[list[str]]:
     """The results as a table: a heading for each mode, then what was measured, a row for each figure."""
     eager = next(m for m in found if m.mode == "eager")
 
-    def ahead(m: Measured, cold: bool) -> str:
+    def paid_off(m: Measured, cold: bool) -> str:
         n = break_even(m, eager, cold)
-        return "" if m is eager else "never" if n is None else f"from step {n:,}"
+        return "" if m is eager else "never" if n is None else "at once" if n == 1 else f"step {n:,}"
 
     return [
         ["", *(m.mode for m in found)],
@@ -192,9 +192,9 @@ def rows(found: list[Measured]) -> list[list[str]]:
         ["launches per step", *(str(m.launches) for m in found)],
         ["first step, cold", *(seconds(m.cold) for m in found)],
         ["kernels it compiles", *(str(m.compiled) for m in found)],
-        ["ahead of eager, cold", *(ahead(m, True) for m in found)],
+        ["break-even, cold", *(paid_off(m, True) for m in found)],
         ["first step, warm", *(seconds(m.warm) for m in found)],
-        ["ahead of eager, warm", *(ahead(m, False) for m in found)],
+        ["break-even, warm", *(paid_off(m, False) for m in found)],
     ]
 
 
@@ -208,8 +208,8 @@ def verdict(found: list[Measured]) -> str:
 
 NOTE = (
     "Kernels per step: different generated kernels; launches: kernel calls and matrix products. A first step is timed in a new "
-    "process, cold with an empty kernel cache, warm with the kernels on disk. Ahead of eager: the step from which the total "
-    "time, first step included, is below eager's."
+    "process, cold with an empty kernel cache, warm with the kernels on disk. Break-even: the step from which the total "
+    "time, first step included, is no more than eager's."
 )
 
 
