@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from numba.core import types
 
-from weft.codegen import intmath
 from weft.codegen.scalar import (
     INF,
     Val,
@@ -207,68 +206,6 @@ def hypot(x: Val, y: Val) -> Val:
         h = h * back
     h = where(is_nan(x), x, where(is_nan(y), y, h))
     return where(infinite, INF, h)
-
-
-def _fmod_wide(x: Val, y: Val) -> Val:
-    """fmod of float32 values held in float64.
-
-    Each step takes off a multiple of y * 2**k. The remainder is exact, as it has no more than 25 bits; the quotient, below
-    2**49, is right or one too large, which leaves a negative remainder.
-    """
-    r = fabs(x)
-    a = fabs(y)
-    inverse = 1.0 / a
-    for k in (240, 192, 144, 96, 48, 0):
-        r = fma(-call("trunc", r * (inverse * 2.0**-k)), a * 2.0**k, r)
-    r = where(r < 0.0, r + a, r)
-    r = where(a == INF, fabs(x), r)
-    return copysign(where(fabs(x) < INF, r, float("nan")), x)
-
-
-@elementwise()
-def fmod(x: Val, y: Val) -> Val:
-    """The remainder with the sign of x, exactly (integers: 0 if y is 0)."""
-    if not x.is_float:
-        return intmath.truncated_remainder(x, y)
-    if x.width == 32:
-        return _fmod_wide(x.as_float(64), y.as_float(64)).as_float(32)
-    return x.new(x.b.frem(x.v, y.v))
-
-
-@elementwise()
-def remainder(x: Val, y: Val) -> Val:
-    """x modulo y with the sign of y, as Python's %; integers: 0 if y is 0."""
-    if not x.is_float:
-        return intmath.remainder(x, y)
-    width = x.width
-    if width == 32:
-        x, y = x.as_float(64), y.as_float(64)
-        r = _fmod_wide(x, y)
-    else:
-        r = x.new(x.b.frem(x.v, y.v))
-    r = where((r != 0.0) & ((r < 0.0) != (y < 0.0)), r + y, r)
-    return where(r == 0.0, copysign(r, y), r).as_float(width)
-
-
-@elementwise()
-def floor_divide(x: Val, y: Val) -> Val:
-    """floor(x / y) of the exact quotient; x / y itself if y is 0, NaN for infinite x; integers: 0 if y is 0."""
-    if not x.is_float:
-        return intmath.floor_divide(x, y)
-    if x.width == 32:
-        a, b = x.as_float(64), y.as_float(64)
-        q = call("floor", a / b)
-        past = (fabs(b) == INF) & (a != 0.0) & ((a < 0.0) != (b < 0.0)) & (fabs(a) < INF)
-        q = where(past, -1.0, q)
-        q = where((fabs(a) == INF) & (b != 0.0), float("nan"), q)
-        return q.as_float(32)
-    r = x.new(x.b.frem(x.v, y.v))
-    q = (x - r) / y
-    q = where((r != 0.0) & ((r < 0.0) != (y < 0.0)), q - 1.0, q)
-    down = call("floor", q)
-    down = where(q - down > 0.5, down + 1.0, down)
-    down = where(q == 0.0, copysign(down * 0.0, x / y), down)
-    return where(y == 0.0, x / y, down)
 
 
 def _selection(condition: types.Type, x: types.Type, y: types.Type) -> tuple[types.Type, tuple[types.Type, ...]] | None:

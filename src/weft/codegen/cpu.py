@@ -172,7 +172,8 @@ def lowered(functions: Sequence[Function], symbols: Sequence[str]) -> Any:
             _entry(module, _lower(function, typing_context, target, library), function, symbol)
     entries = set(symbols)
     for value in module.global_values:
-        if value.name not in entries and not (isinstance(value, ir.Function) and value.is_declaration):
+        declared = isinstance(value, ir.Function) and value.is_declaration
+        if value.name not in entries and not declared and not value.name.startswith("llvm."):
             value.linkage = "internal"
     # signed overflow wraps, in the user's arithmetic too
     return llvm.parse_assembly(str(module).replace(" nsw ", " "))

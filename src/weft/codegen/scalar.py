@@ -31,7 +31,7 @@ NAN = float("nan")
 
 
 class Val:
-    """An LLVM value of a float or integer type (``signed`` for integers; one bit, unsigned, for booleans)."""
+    """An LLVM value of a float or integer type (``signed`` for integers; one bit, unsigned, for booleans), or a vector."""
 
     __slots__ = ("b", "signed", "v")
     __hash__ = None  # type: ignore[assignment]
@@ -40,21 +40,32 @@ class Val:
         self.b, self.v, self.signed = builder, value, signed
 
     @property
+    def element(self) -> ir.Type:
+        """The LLVM type, or that of a vector's elements."""
+        return self.v.type.element if isinstance(self.v.type, ir.VectorType) else self.v.type
+
+    @property
     def is_float(self) -> bool:
-        return isinstance(self.v.type, ir.FloatType | ir.DoubleType)
+        return isinstance(self.element, ir.FloatType | ir.DoubleType)
 
     @property
     def width(self) -> int:
-        """The number of bits."""
+        """The number of bits (of one element)."""
+        element = self.element
         if self.is_float:
-            return 32 if isinstance(self.v.type, ir.FloatType) else 64
-        return self.v.type.width
+            return 32 if isinstance(element, ir.FloatType) else 64
+        return element.width
+
+    def like(self, element: ir.Type) -> ir.Type:
+        """``element`` as a type with as many elements as this value has."""
+        return ir.VectorType(element, self.v.type.count) if isinstance(self.v.type, ir.VectorType) else element
 
     def lit(self, number: Number) -> Val:
         """The constant ``number`` in this value's type (integers wrap)."""
-        if self.is_float:
-            return self.new(ir.Constant(self.v.type, float(number)))
-        return self.new(ir.Constant(self.v.type, int(number) & ((1 << self.width) - 1)))
+        value = float(number) if self.is_float else int(number) & ((1 << self.width) - 1)
+        if isinstance(self.v.type, ir.VectorType):
+            return self.new(ir.Constant(self.v.type, [value] * self.v.type.count))
+        return self.new(ir.Constant(self.v.type, value))
 
     def of(self, other: Operand) -> Val:
         """``other`` as an operand beside this value; a Python number takes this value's type."""
@@ -146,11 +157,11 @@ class Val:
 
     def bits(self) -> Val:
         """A float's bits as an unsigned integer."""
-        return Val(self.b, self.b.bitcast(self.v, ir.IntType(self.width)))
+        return Val(self.b, self.b.bitcast(self.v, self.like(ir.IntType(self.width))))
 
     def floated(self) -> Val:
         """The float that has these bits."""
-        return Val(self.b, self.b.bitcast(self.v, _FLOAT[self.width]))
+        return Val(self.b, self.b.bitcast(self.v, self.like(_FLOAT[self.width])))
 
     def as_int(self, width: int, signed: bool = False) -> Val:
         """An integer resized: extended as its own sign says, or cut."""

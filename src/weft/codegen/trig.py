@@ -1,14 +1,13 @@
 """Trigonometric functions and their inverses.
 
-x = n pi/2 + r with |r| <= pi/4, then a minimax polynomial in r and a choice by n mod 4. The reduction subtracts n times the
-leading parts of pi/2 with fused multiply-adds, which is exact as long as n is (Cody and Waite): it holds for |x| < 2**48.
+x = n pi/2 + r with |r| <= pi/4 (see `weft.codegen.reduction`), then a minimax polynomial in r and a choice by n mod 4.
 """
 
 from __future__ import annotations
 
+from weft.codegen.reduction import PIO2, is_far, reduce_far, reduce_float32, reduce_near
 from weft.codegen.scalar import (
     INF,
-    MAGIC,
     NAN,
     Val,
     copysign,
@@ -21,10 +20,9 @@ from weft.codegen.scalar import (
     sqrt,
     where,
 )
+from weft.codegen.seldom import seldom
 
-PIO2 = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)
 PIO2_BY_WIDTH = {32: (1.5707963705062866, -4.371138828673793e-08), 64: PIO2}
-TWO_OVER_PI = 0.6366197723675814
 
 # (sin(r) - r) / r**3 and (cos(r) - 1 + r**2 / 2) / r**4 in r**2, |r| <= pi/4. Errors 2**-28, 2**-57 (cos 2**-33, 2**-63);
 # MID 2**-37, for float32 computed in float64.
@@ -99,46 +97,6 @@ ATAN_MID = (
 )
 
 
-def reduce_pi(x: Val) -> tuple[Val, Val, Val]:
-    """(q, r, tail) for a float64: x = n pi/2 + r + tail, q = n mod 4 in its low bits."""
-    t = fma(x, TWO_OVER_PI, MAGIC[64])
-    n = -(t - MAGIC[64])
-    first = fma(n, PIO2[0], x)
-    second = n * PIO2[1]
-    second_low = fma(n, PIO2[2], fma(n, PIO2[1], -second))
-    r = first + second
-    back = r - first
-    tail = ((first - (r - back)) + (second - back)) + second_low
-    return t.bits(), r, tail
-
-
-#: (a, k, and 2**k mod 2 pi as a sum of two floats), for |x| >= 2**a.
-FAR = (
-    (50, 27, -0.868565626261989, -9.019323986564577e-18),
-    (77, 54, 2.0278995540254936, -2.337085380988763e-17),
-    (102, 79, -0.5159693243550164, 1.6137747064895307e-17),
-)
-
-
-def reduce_pi_far(x: Val) -> tuple[Val, Val]:
-    """(q, r) for a float64 that was a float32 of any magnitude: x = n pi/2 + r, q = n mod 4 in its low bits.
-
-    A large x is an integer y times 2**k, and 2**k may be replaced by its remainder modulo 2 pi. The k are such that y is
-    whole and the product below 2**50, so that its nearest multiple of pi/2 is found in float64.
-    """
-    a = fabs(x)
-    factor, high, low = x.lit(1.0), x.lit(1.0), x.lit(0.0)
-    for start, k, k_high, k_low in FAR:
-        far = a >= 2.0**start
-        factor, high, low = where(far, 2.0**-k, factor), where(far, k_high, high), where(far, k_low, low)
-    y = x * factor
-    p = y * high
-    p_low = fma(y, low, fma(y, high, -p))
-    t = fma(p, TWO_OVER_PI, MAGIC[64])
-    n = -(t - MAGIC[64])
-    return t.bits(), fma(n, PIO2[0], p) + fma(n, PIO2[1], p_low)
-
-
 def sin_cos(r: Val, tail: Val) -> tuple[Val, Val, Val, Val]:
     """sin and cos of r + tail for |r| <= pi/4, each as a sum of two floats."""
     z = r * r
@@ -149,57 +107,78 @@ def sin_cos(r: Val, tail: Val) -> tuple[Val, Val, Val, Val]:
     return r, sin_low, cos, cos_low
 
 
-def _sin_cos_chosen(x: Val, quarter: int) -> Val:
+def _sin_or_cos(q: Val, r: Val, tail: Val) -> Val:
+    """The sine of q pi/2 + r + tail."""
+    s, s_low, c, c_low = sin_cos(r, tail)
+    return _signed(q, where((q & 1) != 0, c + c_low, s + s_low))
+
+
+def _signed(q: Val, y: Val) -> Val:
+    return (y.bits() ^ ((q & 2) << (y.width - 2))).floated()
+
+
+def _sin_shifted(x: Val, quarter: int) -> Val:
+    """sin(x + quarter * pi/2) for x != 0."""
+
+    def far(x: Val) -> Val:
+        q, r, tail = reduce_far(x.as_float(64))
+        return _sin_or_cos(q + quarter, r, tail).as_float(x.width)
+
     if x.width == 32:
-        bits, r = reduce_pi_far(x.as_float(64))
-        r = r.as_float(32)
-        q = bits.as_int(32) + quarter
+        bits, wide = reduce_float32(x.as_float(64))
+        r, q = wide.as_float(32), bits.as_int(32) + quarter
         z = r * r
         sin = fma(z * r, polynomial(z, SIN[32]), r)
         cos = fma(z, fma(z, polynomial(z, COS[32]), -0.5), 1.0)
+        near = _signed(q, where((q & 1) != 0, cos, sin))
     else:
-        bits, r, tail = reduce_pi(x)
-        q = bits + quarter
-        s, s_low, c, c_low = sin_cos(r, tail)
-        sin, cos = s + s_low, c + c_low
-    y = where((q & 1) != 0, cos, sin)
-    return (y.bits() ^ ((q & 2) << (x.width - 2))).floated()
+        q, r, tail = reduce_near(x)
+        near = _sin_or_cos(q + quarter, r, tail)
+    return seldom("cos" if quarter else "sin", is_far, far, [x], near)
 
 
 @elementwise(floating)
 def sin(x: Val) -> Val:
-    """The sine of x radians, for |x| < 2**48."""
-    return where(x == 0.0, x, _sin_cos_chosen(x, 0))
+    """The sine of x radians."""
+    return where(x == 0.0, x, _sin_shifted(x, 0))
 
 
 @elementwise(floating)
 def cos(x: Val) -> Val:
-    """The cosine of x radians, for |x| < 2**48."""
-    return _sin_cos_chosen(x, 1)
+    """The cosine of x radians."""
+    return _sin_shifted(x, 1)
+
+
+def _tan_reduced(q: Val, r: Val, tail: Val) -> Val:
+    """The tangent of q pi/2 + r + tail."""
+    s, s_low, c, c_low = sin_cos(r, tail)
+    s, s_low = s + s_low, (s - (s + s_low)) + s_low
+    c, c_low = c + c_low, (c - (c + c_low)) + c_low
+    odd = (q & 1) != 0
+    top, top_low = where(odd, -c, s), where(odd, -c_low, s_low)
+    bottom, bottom_low = where(odd, s, c), where(odd, s_low, c_low)
+    inverse = 1.0 / bottom
+    y = top * inverse
+    return fma(fma(-y, bottom, top) + (top_low - y * bottom_low), inverse, y)
 
 
 @elementwise(floating)
 def tan(x: Val) -> Val:
-    """The tangent of x radians, for |x| < 2**48."""
+    """The tangent of x radians."""
+
+    def far(x: Val) -> Val:
+        return _tan_reduced(*reduce_far(x.as_float(64))).as_float(x.width)
+
     if x.width == 32:
-        q, r = reduce_pi_far(x.as_float(64))
+        q, r = reduce_float32(x.as_float(64))
         z = r * r
         s = fma(z * r, polynomial(z, SIN_MID), r)
         c = fma(z * z, polynomial(z, COS_MID), fma(z, -0.5, 1.0))
         odd = (q & 1) != 0
-        y = (where(odd, -c, s) / where(odd, s, c)).as_float(32)
+        near = (where(odd, -c, s) / where(odd, s, c)).as_float(32)
     else:
-        q, r, tail = reduce_pi(x)
-        s, s_low, c, c_low = sin_cos(r, tail)
-        s, s_low = s + s_low, (s - (s + s_low)) + s_low
-        c, c_low = c + c_low, (c - (c + c_low)) + c_low
-        odd = (q & 1) != 0
-        top, top_low = where(odd, -c, s), where(odd, -c_low, s_low)
-        bottom, bottom_low = where(odd, s, c), where(odd, s_low, c_low)
-        inverse = 1.0 / bottom
-        y = top * inverse
-        y = fma(fma(-y, bottom, top) + (top_low - y * bottom_low), inverse, y)
-    return where(x == 0.0, x, y)
+        near = _tan_reduced(*reduce_near(x))
+    return where(x == 0.0, x, seldom("tan", is_far, far, [x], near))
 
 
 def _asin_core(a: Val) -> tuple[Val, Val, Val]:
