@@ -149,6 +149,15 @@ def test_adam_counts_steps_of_each_parameter() -> None:
     np.testing.assert_allclose(b.detach().numpy(), 0.9, rtol=1e-6)
 
 
+def test_momentum_cannot_come_later() -> None:
+    p = weft.ones((2,)).requires_grad_()
+    opt = SGD([p], lr=0.1)
+    opt.param_groups[0]["momentum"] = 0.9
+    p.grad = weft.ones((2,))
+    with pytest.raises(ValueError, match="its momentum was 0 when it was made"):
+        opt.step()
+
+
 def test_groups_have_settings_of_their_own() -> None:
     a, b = weft.ones((2,)).requires_grad_(), weft.ones((2,)).requires_grad_()
     opt = SGD([{"params": [a]}, {"params": b, "lr": 1.0}], lr=0.25)

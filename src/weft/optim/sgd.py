@@ -61,7 +61,7 @@ class SGD(Optimizer):
         for p in group["params"]:
             self.state[p] = {"momentum_buffer": _zeros_like(p)}
             if group["dampening"] != 0:
-                # 1 until the first step, which takes the gradient whole
+                # 0 before the first step, which takes the gradient whole, then 1
                 self.state[p]["dampened"] = OPS["full"](0, attrs=((), p.dtype))
 
     def update(self, group: dict[str, Any], params: list[Any], grads: list[Any]) -> None:
@@ -72,9 +72,13 @@ class SGD(Optimizer):
             if weight_decay is not None:
                 g = OPS["add"](g, OPS["multiply"](p, weight_decay))
             if momentum is not None:
+                if p not in self.state:
+                    raise ValueError(
+                        "SGD has no buffers, for its momentum was 0 when it was made; make a new one to use momentum."
+                    )
                 state = self.state[p]
                 buffer, new = state["momentum_buffer"], g
-                if group["dampening"] != 0:
+                if "dampened" in state:
                     dampening = OPS["multiply"](state["dampened"], host_number(lambda: float(group["dampening"])))
                     new = OPS["multiply"](g, OPS["subtract"](1.0, dampening))
                     OPS["fill_"](state["dampened"], 1.0)
