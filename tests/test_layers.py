@@ -54,7 +54,7 @@ def imports(path: Path) -> list[str]:
                 is_module = (PACKAGE / (name.replace(".", "/") + ".py")).exists() or (
                     PACKAGE / name.replace(".", "/")
                 ).is_dir()
-                found.append(name if is_module or not inner else inner)
+                found.append(name if is_module or name == "_native" else inner)
         elif isinstance(node, ast.Import):
             found += [a.name[len("weft.") :] for a in node.names if a.name.startswith("weft.")]
     return found

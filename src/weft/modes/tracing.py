@@ -1,0 +1,96 @@
+"""Recording one call of a static function: its arguments, the state it reaches, and the gradients it assigns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from weft import _native, dtypes
+from weft.record.recorder import Cell, Recorder, scalar_leaf
+
+if TYPE_CHECKING:
+    from weft import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """An input or output that is tensor argument ``index`` of the call."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GradOf:
+    """An input that is another tensor's ``.grad``."""
+
+    tensor: Any
+
+
+class StaticRecorder(Recorder):
+    """Records one call of a static function."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.mode = f"tracing {name}"
+        self.sources: dict[int, Any] = {}  # id of the tensor behind a leaf -> where replays find it
+        self.kept: list[Any] = []  # so that no id is used twice
+        self.grads: dict[int, tuple[Tensor, Any]] = {}  # .grad assigned so far: id of tensor -> (tensor, gradient)
+        self.grads_read: list[tuple[Tensor, Any]] = []  # .grad found when first looked at
+        self.ops: dict[int, str] = {}
+        self.n_scalars = 0  # Python numbers handed over at each call: float arguments, then host numbers
+        self.host: list[Callable[[], float]] = []
+
+    def number(self) -> Tensor:
+        """A weak scalar for the next Python number handed over at run time."""
+        self.n_scalars += 1
+        return self.weak(scalar_leaf(self.n_scalars - 1, dtypes.float64), float)
+
+    def host_number(self, read: Callable[[], float]) -> Tensor:
+        """A number that Python code outside the graph may change between calls: it is read again at each replay."""
+        self.host.append(read)
+        return self.number()
+
+    def argument(self, k: int, given: Tensor) -> Tensor:
+        """A tensor that stands for argument ``k``."""
+        t = _native.alias(given)  # of its own, because the function may reach the argument in another way too
+        node = self.leaf(t)
+        self.kept += [t, node]
+        self.sources[id(t)] = Argument(k)
+        out = self.fresh(node, tuple(t.strides))
+        cell = out._pending
+        cell.root = t
+        cell.dirty = False
+        if given.requires_grad:
+            out.requires_grad = True
+        return out
+
+    def capture(self, t: Tensor) -> Cell:
+        cell = super().capture(t)
+        self.kept.append(cell.root)
+        if id(cell.root) not in self.sources:
+            self.sources[id(cell.root)] = cell.root
+        return cell
+
+    def written(self, cell: Cell, t: Tensor, op: str) -> None:
+        self.ops[id(cell)] = op
+
+    def get_grad(self, t: Tensor) -> Any:
+        """What ``t.grad`` is at this point of the trace."""
+        if t._pending is not None:
+            return t._grad
+        if id(t) not in self.grads:
+            found = t._grad
+            self.grads[id(t)] = (t, found)
+            self.grads_read.append((t, found))
+            if found is not None:
+                self.kept.append(found)
+                self.sources[id(found)] = GradOf(t)
+        return self.grads[id(t)][1]
+
+    def set_grad(self, t: Tensor, value: Any) -> None:
+        """Note that ``t.grad`` was assigned."""
+        if t._pending is not None:
+            t._grad = value
+        else:
+            self.grads[id(t)] = (t, value)
