@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from weft import dtypes
-from weft.record.recorder import host_number
 from weft.ops.movement import slice_
 from weft.ops.registry import OPS
 from weft.optim.optimizer import Optimizer, number
 from weft.optim.updates import adam_, approach_, approach_square_, descend_
+from weft.record.recorder import host_number
 
 
 class Adam(Optimizer):

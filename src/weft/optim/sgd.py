@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from weft import _native
-from weft.record.recorder import host_number
 from weft.ops.registry import OPS
 from weft.optim.optimizer import Optimizer, number
 from weft.optim.updates import decay_add_, descend_
+from weft.record.recorder import host_number
 
 
 class SGD(Optimizer):
