@@ -225,14 +225,15 @@ def test_reduction_of_strided_and_row_level_values(form: str) -> None:
     k.run(2)
 
 
-def softmax(n: int, dtype: dtypes.DType = float32, op: str = "multiply") -> Nest:
+def softmax(n: int, dtype: dtypes.DType = float32, op: str = "multiply", in_place: bool = False) -> Nest:
     """The shape of a softmax, over five rows of n."""
     k = Nest("row", "or", (5, n))
-    x = k.load(data((5, n), dtype))
+    source = data((5, n), dtype)
+    x = k.load(source)
     shifted = k.apply("subtract", x, k.reduce("max", x, dtype), dtype=dtype)
     power = k.apply(op, *([shifted] if op == "dear" else [shifted, shifted]), dtype=dtype)
     total = k.reduce("sum", power, dtype)
-    k.store(np.empty((5, n), dtype.numpy), k.apply("divide", power, total, dtype=dtype))
+    k.store(source if in_place else np.empty((5, n), dtype.numpy), k.apply("divide", power, total, dtype=dtype))
     return k
 
 
@@ -243,10 +244,26 @@ def test_reductions_that_depend_on_each_other(n: int, dtype: dtypes.DType) -> No
 
 
 @pytest.mark.parametrize("n", [1, 100, 5000])
-def test_an_expensive_value_is_kept_in_the_output(n: int) -> None:
-    nest = softmax(n, op="dear")
-    compiled = nest.run(2)
+@pytest.mark.parametrize("in_place", [False, True])
+def test_an_expensive_value_is_kept_in_the_output(n: int, in_place: bool) -> None:
+    compiled = softmax(n, op="dear", in_place=in_place).run(2)
     assert compiled.source.count("to_float32(to_float32(") == 1
+
+
+@pytest.mark.parametrize("again", ["later", "in memory"])
+def test_an_operand_that_is_needed_again_is_not_overwritten(again: str) -> None:
+    k = Nest("row", "or", (5, 700))
+    source = data((5, 700))
+    x = k.load(source)
+    dear = k.apply("dear", x, dtype=float32)
+    total = k.reduce("sum", dear, float32)
+    if again == "later":
+        dear = k.apply("add", dear, x, dtype=float32)
+    else:
+        total = k.apply("add", total, k.reduce("max", x, float32), dtype=float32)
+    k.store(source, k.apply("divide", dear, total, dtype=float32))
+    compiled = k.run(2)
+    assert compiled.source.count("to_float32(to_float32(") == 2
 
 
 def test_in_place_row_kernel() -> None:

@@ -6,7 +6,7 @@ by chunk: the chunk's values are computed into a small array ``t`` on the stack 
 then reduced from there into lanes (`weft.codegen.lanes`). A value that is already in memory is reduced from where it is.
 
 An expensive value that a later pass needs again waits in an output of the kernel that has the right type and is written
-last. Loading it back gives the same bits as computing it again.
+last, over an operand too if that is not needed any more. Loading it back gives the same bits as computing it again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from weft.codegen.emit import (
 )
 from weft.codegen.loops import begin, unravel
 from weft.dtypes import bool_
-from weft.ir.kernel import BLOCK, LANES, Apply, Load, Reduce, Scalar, Store
+from weft.ir.kernel import BLOCK, LANES, Apply, Load, LoadAt, Reduce, Scalar, Store
 
 #: Elements of a row whose values are computed into stack arrays before they are reduced.
 CHUNK = 512
@@ -91,11 +91,21 @@ class Passes:
             if v in self.kept or (users and all(u in shared for u in users)) or self._cost(v) < EXPENSIVE:
                 continue
             for s in self.stores[self.count]:
-                buffer = body.stores[s].buffer
-                free = buffer not in body.loaded and s not in self.kept.values()
-                if free and body.kernel.buffers[buffer] is body.types[v]:
+                if body.kernel.buffers[body.stores[s].buffer] is body.types[v] and s not in self.kept.values():
                     self.kept[v], self.kept_in[v] = s, p
-                    break
+                    if self._harmless(s, p):
+                        break
+                    del self.kept[v], self.kept_in[v]
+
+    def _harmless(self, s: int, p: int) -> bool:
+        """Whether nothing wants what Store s's buffer holds once pass p begins to write there, but the pass itself before."""
+        body, buffer = self.body, self.body.stores[s].buffer
+        instrs = body.kernel.body
+        if any(isinstance(instr, LoadAt) and instr.buffer == buffer for instr in instrs):
+            return False
+        loads = {i for i, instr in enumerate(instrs) if isinstance(instr, Load) and instr.buffer == buffer}
+        later = {i for q in range(p + 1, self.count + 1) for i in self.values(q)}
+        return not loads & later and not loads & {body.reduces[i].arg for i in self.reduces[p]}
 
     def _cost(self, v: int) -> int:
         """The cost of the dearest op that computing value v again would take."""

@@ -19,9 +19,14 @@ from typing import Any
 
 from weft import locks
 
-#: What kernels may call: LLVM turns loops that fill and copy into calls of the C library, and leaves float remainders to the
-#: mathematical one, where they are exact.
-CALLED = {"memcpy": None, "memmove": None, "memset": None, "fmod": "libm.so.6", "fmodf": "libm.so.6"}
+_MATHS = ("fma", "fmod", "rint", "floor", "ceil", "trunc")
+#: What kernels may call, with the library it is in: LLVM turns loops that fill and copy into calls of the C library, leaves
+#: float remainders to the mathematical one, and on processors without the instruction more of that, all of it exact.
+CALLED: dict[str, str | None] = {
+    **dict.fromkeys(("memcpy", "memmove", "memset")),
+    **dict.fromkeys((*_MATHS, *(f"{name}f" for name in _MATHS)), "libm.so.6"),
+    **dict.fromkeys(("__extendhfsf2", "__truncsfhf2", "__truncdfhf2"), "libgcc_s.so.1"),
+}
 
 _lock = locks.shared("load")
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
