@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from weft.codegen.explog import clamp, exp_parts, exp_sum_parts, power_of_two, scale
+from weft.codegen.explog import clamp, exp_parts, exp_sum_parts, power_of_two, scale_normal
 from weft.codegen.scalar import Val, copysign, elementwise, fabs, floating, fma, is_nan, polynomial, where
 
 # erf(x) / x - 1 in x**2, x <= 1: errors 2**-29, 2**-56.
@@ -147,12 +147,12 @@ def erf(x: Val) -> Val:
     a = fabs(x)
     if x.width == 32:
         b = where(a > 3.95, x.lit(3.95), a)
-        far = 1.0 - scale(*exp_parts(polynomial(b, LOG_ERFC32)))
+        far = 1.0 - scale_normal(*exp_parts(polynomial(b, LOG_ERFC32)))
         far = where(a > 3.92, 1.0, far)
     else:
         b = where(a > 6.0, x.lit(6.0), a)
         q = _far(b, ERF_FAR_K, ERF_FAR)[0]
-        far = fma(-q, scale(*exp_parts(-(b * b))), 1.0)
+        far = fma(-q, scale_normal(*exp_parts(-(b * b))), 1.0)
     y = where(a < 1.0, _erf_near(a), far)
     return copysign(where(is_nan(x), x, y), x)
 

@@ -119,6 +119,15 @@ LOG64 = (
     0.14798614869504167,
 )
 LOG_MID = (0.6666666564441264, 0.4000033565302599, 0.28537267897549523, 0.23583095854447517)
+# The same up to s = 1/3: error 2**-38.
+LOG1P_MID = (
+    0.6666666636338444,
+    0.40000052462390323,
+    0.28568418207266044,
+    0.22301103233745959,
+    0.17151084448023163,
+    0.2178259661959894,
+)
 # (2 atanh(s) - 2 s - 2/3 s**3) / s**5 in s**2: error 2**-73, for pow.
 LOG_DOUBLE = (
     0.3999999999999998,
@@ -150,11 +159,16 @@ def power_of_two(t: Val, n: Val) -> tuple[Val, Val]:
     return (half + one).floated(), (rest + one).floated()
 
 
-def scale(y: Val, t: Val, n: Val, factor: Val | None = None) -> Val:
-    """``(1 + y) * 2**n``, times ``factor`` if given; overflows, and rounds once more if subnormal."""
+def scale(y: Val, t: Val, n: Val) -> Val:
+    """``(1 + y) * 2**n``; overflows, and rounds once more if subnormal."""
     first, second = power_of_two(t, n)
-    p = fma(y, first, first)
-    return (p if factor is None else p * factor) * second
+    return fma(y, first, first) * second
+
+
+def scale_normal(y: Val, t: Val, n: Val) -> Val:
+    """``(1 + y) * 2**n`` for |n| < bias."""
+    power = ((t.bits() << MANTISSA[n.width]) + ONE_BITS[n.width]).floated()
+    return fma(y, power, power)
 
 
 def clamp(x: Val, low: float, high: float) -> Val:
@@ -392,11 +406,17 @@ def pow_(x: Val, y: Val) -> Val:
 def logaddexp(x: Val, y: Val) -> Val:
     """log(exp(x) + exp(y)); the error is relative to the larger of |x|, |y| and 1 (float32: to the result, above 2**-10)."""
     width = x.width
-    mid = width == 32
     x, y = x.as_float(64), y.as_float(64)
     top = where(x > y, x, y)
     top = where(is_nan(x), x, top)
-    e = scale(*exp_parts(clamp(-fabs(x - y), -120.0 if mid else -746.0, 0.0), mid))
-    u = e + 1.0
-    result = top + (log2_mid(u) * LN2[64][0] if mid else log_sum(u, e - (u - 1.0)))
-    return where(x == y, x + LN2[64][0], result).as_float(width)
+    d = -fabs(x - y)
+    if width == 32:
+        e = scale_normal(*exp_parts(clamp(d, -120.0, 0.0), mid=True))
+        s = e / (e + 2.0)
+        z = s * s
+        rest = s * fma(z, polynomial(z, LOG1P_MID), 2.0)
+    else:
+        e = scale(*exp_parts(clamp(d, -746.0, 0.0)))
+        u = e + 1.0
+        rest = log_sum(u, e - (u - 1.0))
+    return where(x == y, x + LN2[64][0], top + rest).as_float(width)

@@ -5,7 +5,7 @@ Near 0 an odd minimax polynomial; elsewhere the exponential. The inverses go thr
 
 from __future__ import annotations
 
-from weft.codegen.explog import clamp, exp_parts, log_sum, scale
+from weft.codegen.explog import clamp, exp_parts, log_sum, scale_normal
 from weft.codegen.scalar import INF, NAN, Val, copysign, elementwise, fabs, floating, fma, polynomial, sqrt, where
 
 # (sinh(x) - x) / x**3 in x**2, x <= 1: errors 2**-34, 2**-63.
@@ -43,8 +43,8 @@ TANH = {
 
 def _half_exp(a: Val) -> Val:
     """exp(a) / 2, which overflows only where cosh does."""
-    p, t, n = exp_parts(clamp(a, 0.0, 90.0 if a.width == 32 else 712.0))
-    return scale(p, t - 1.0, n - 1.0)
+    y, t, n = exp_parts(clamp(a, 0.0, 90.0 if a.width == 32 else 711.0))
+    return scale_normal(y, t - 3.0, n) * 4.0  # exp(a) / 8 does not overflow
 
 
 @elementwise(floating)
@@ -71,7 +71,7 @@ def tanh(x: Val) -> Val:
     z = a * a
     near = fma(a * z, polynomial(z, TANH[x.width]), a)
     b = where(a > (10.0 if x.width == 32 else 20.0), x.lit(10.0 if x.width == 32 else 20.0), a)
-    far = 1.0 - 2.0 / (scale(*exp_parts(b + b)) + 1.0)
+    far = 1.0 - 2.0 / (scale_normal(*exp_parts(b + b)) + 1.0)
     return copysign(where(a < 0.625, near, far), x)
 
 
