@@ -225,18 +225,22 @@ def expm1(x: Val) -> Val:
     return where(x_in == 0.0, x_in, y)
 
 
-def split_exponent(x: Val) -> tuple[Val, Val]:
-    """(k, f) for positive finite x: x = 2**k (1 + f), k a float, f in [sqrt(1/2) - 1, sqrt(2) - 1)."""
+def split_exponent(x: Val, normal: bool = False) -> tuple[Val, Val]:
+    """(k, f) for positive finite x, which may be known to be ``normal``: x = 2**k (1 + f), k a float, f in [sqrt(1/2) - 1,
+    sqrt(2) - 1)."""
     w, mantissa = x.width, MANTISSA[x.width]
-    subnormal = x < 2.0 ** (1 - BIAS[w])
-    x = where(subnormal, x * 2.0**mantissa, x)
+    bias: Val | float = -float(BIAS[w])
+    if not normal:
+        subnormal = x < 2.0 ** (1 - BIAS[w])
+        x = where(subnormal, x * 2.0**mantissa, x)
+        bias = where(subnormal, x.lit(-BIAS[w] - mantissa), -BIAS[w])
     u = x.bits() + (ONE_BITS[w] - SQRT_HALF_BITS[w])
     m = ((u & ((1 << mantissa) - 1)) + SQRT_HALF_BITS[w]).floated()
-    bias = where(subnormal, x.lit(-BIAS[w] - mantissa), -BIAS[w])
     if w == 32:
         k = Val(x.b, (u >> mantissa).v, True).as_float(32) + bias
     else:  # AVX2 converts no 64-bit integers: put the exponent into the low bits of 2**52
-        k = ((u >> mantissa) | 0x4330000000000000).floated() - 2.0**52 + bias
+        k = ((u >> mantissa) | 0x4330000000000000).floated()
+        k = k + (bias - 2.0**52)
     return k, m - 1.0
 
 
@@ -257,20 +261,24 @@ def log_special(x: Val, y: Val) -> Val:
     return where(x == 0.0, -INF, y)
 
 
-def log_sum(u: Val, c: Val | float, more: Val | float = 0.0) -> Val:
-    """``log(u + c) + more * log(2)`` for normal u and |c| <= ulp(u)."""
-    k, f = split_exponent(u)
-    k = k + more
-    high, low = LN2_SHORT[u.width]
+def _log_split(k: Val, f: Val, c: Val | None = None) -> Val:
+    """``k log(2) + log(1 + f) + c`` for a small c."""
+    high, low = LN2_SHORT[f.width]
     half_square, g = log_series(f)
-    correction = fma(k, low, g) if isinstance(c, float) else fma(k, low, g) + c / u
+    correction = fma(k, low, g) if c is None else fma(k, low, g) + c
     return fma(k, high, f - (half_square - correction))
+
+
+def log_sum(u: Val, c: Val, more: Val | float = 0.0) -> Val:
+    """``log(u + c) + more * log(2)`` for normal u and |c| <= ulp(u)."""
+    k, f = split_exponent(u, normal=True)
+    return _log_split(k + more, f, c / u)
 
 
 @elementwise(floating)
 def log(x: Val) -> Val:
     """The natural logarithm."""
-    return log_special(x, log_sum(x, 0.0))
+    return log_special(x, _log_split(*split_exponent(x)))
 
 
 @elementwise(floating)
