@@ -1,0 +1,150 @@
+"""The asv suite: each workload in each of Weft's modes, with its launches, and what starting costs.
+
+``make asv`` runs it against the working tree; CONTRIBUTING.md tells of the rest. asv takes the classes and their ``time_``,
+``track_`` and ``timeraw_`` methods for benchmarks.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+from benchmarks import memory, workloads
+from benchmarks.processes import first_step  # asv takes a module called processes for a setting
+from benchmarks.workloads import MODES, WORKLOADS
+
+THREADS = 2
+
+
+class Steps:
+    """Each workload in each mode."""
+
+    params = (list(WORKLOADS), list(MODES))
+    param_names = ("workload", "mode")
+    timeout = 120
+
+    def setup(self, workload: str, mode: str) -> None:
+        import weft
+
+        weft.set_num_threads(THREADS)
+        case = workloads.weft_case(WORKLOADS[workload], mode)
+        case.check()
+        names = dict(case.candidate.names)
+        exec(f"def run():\n    return {case.candidate.statement}", names)
+        self.run = names["run"]
+        self.run()
+
+    def time_step(self, workload: str, mode: str) -> None:
+        self.run()
+
+    def track_launches(self, workload: str, mode: str) -> int:
+        """Kernels and matrix products that one call launches."""
+        made = self._counted()
+        return made.kernel_launches + made.gemm_launches
+
+    def track_kernel_launches(self, workload: str, mode: str) -> int:
+        """Generated kernels among them."""
+        return self._counted().kernel_launches
+
+    track_launches.unit = track_kernel_launches.unit = "launches"  # type: ignore[attr-defined]
+
+    def _counted(self) -> Any:
+        import weft
+
+        before = weft.stats()
+        self.run()
+        return weft.stats() - before
+
+
+class Demo:
+    """The demo's training step, dropout included."""
+
+    params = MODES
+    param_names = ("mode",)
+    timeout = 300
+
+    def setup(self, mode: str) -> None:
+        import weft
+
+        weft.set_num_threads(THREADS)
+        self.step, self.images, self.labels = memory.prepared(mode)
+        for _ in range(3):
+            self.step(self.images, self.labels)
+
+    def time_step(self, mode: str) -> None:
+        self.step(self.images, self.labels)
+
+    def track_launches(self, mode: str) -> int:
+        """Kernels and matrix products that one step launches."""
+        import weft
+
+        before = weft.stats()
+        self.step(self.images, self.labels)
+        made = weft.stats() - before
+        return made.kernel_launches + made.gemm_launches
+
+    def track_peak_memory(self, mode: str) -> int:
+        """The most bytes that tensors took during a step."""
+        return memory.peak(mode)
+
+    def track_growth(self, mode: str) -> int:
+        """Bytes by which the process grew over a thousand steps."""
+        return memory.growth(mode, 1000)
+
+    def peakmem_step(self, mode: str) -> None:
+        self.step(self.images, self.labels)
+
+    track_launches.unit = "launches"  # type: ignore[attr-defined]
+    track_peak_memory.unit = track_growth.unit = "bytes"  # type: ignore[attr-defined]
+
+
+class FirstCall:
+    """The demo's first training step."""
+
+    params = MODES
+    param_names = ("mode",)
+    timeout = 300
+
+    def track_cold(self, mode: str) -> float:
+        """In a new process with an empty kernel cache."""
+        with tempfile.TemporaryDirectory() as folder:
+            return first_step(mode, folder)
+
+    def track_warm(self, mode: str) -> float:
+        """In a new process that finds its kernels on disk."""
+        with tempfile.TemporaryDirectory() as folder:
+            first_step(mode, folder)
+            return first_step(mode, folder)
+
+    track_cold.unit = track_warm.unit = "s"  # type: ignore[attr-defined]
+
+
+class Tracing:
+    """A static function's first call when all its kernels are in memory: tracing, optimising, scheduling."""
+
+    params = ("regression", "silu_4k", "layer_norm", "perceptron")
+    param_names = ("workload",)
+    number = 1
+    repeat = 10
+    warmup_time = 0
+
+    def setup(self, workload: str) -> None:
+        import weft
+
+        workloads.weft_case(WORKLOADS[workload], "static").check()
+        chosen = WORKLOADS[workload]
+        function, self.arguments = chosen.tensors(weft, chosen.arrays())
+        self.function = weft.static(function)
+
+    def time_first_call(self, workload: str) -> None:
+        self.function(*self.arguments)
+
+
+class Import:
+    """Importing the package, and NumPy alone for comparison, each in a new process."""
+
+    def timeraw_weft(self) -> str:
+        return "import weft"
+
+    def timeraw_numpy(self) -> str:
+        return "import numpy"
