@@ -236,6 +236,29 @@ def test_sixteen_bit_results_are_rounded_float32_results() -> None:
         np.testing.assert_array_equal(narrow[name], wide[name].astype(np.float16))
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_results_do_not_depend_on_the_position(dtype: type) -> None:
+    x, y, _ = binary(dtype)
+    x, y = x[::37][:301].copy(), y[::37][:301].copy()
+    bodies = {name: f"{name}(x)" for name in UNARY} | {name: f"{name}(x, y)" for name in [*BINARY, *EXACT_BINARY]}
+    whole = evaluate(bodies, [x, y])
+    for start in (1, 2, 3, 5, 9):
+        part = evaluate(bodies, [x[start:], y[start:]])
+        for name in bodies:
+            assert same(part[name], whole[name][start:]).all(), name
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("far", [1e25, -np.inf, np.nan])
+def test_one_far_argument_among_near_ones(dtype: type, far: float) -> None:
+    x = np.linspace(-3, 3, 40 * 40).reshape(40, 40).astype(dtype)
+    np.fill_diagonal(x, far)
+    x = x.ravel()
+    for name, got in evaluate({name: f"{name}(x)" for name in ("sin", "cos", "tan")}, [x]).items():
+        with np.errstate(invalid="ignore"):
+            judge(got, FUNCTIONS[name](x.astype(LONG)), 1.6, x)
+
+
 @pytest.mark.parametrize("name", ["exp", "log", "tanh", "erf", "sin", "tan", "pow", "atan2", "remainder", "asinh"])
 def test_loops_vectorise(name: str) -> None:
     import llvmlite.binding as llvm

@@ -85,7 +85,8 @@ def test_integer_functions(dtype: DType) -> None:
     x, y = (a.ravel() for a in np.meshgrid(*[np.array(edges, dtype.name)] * 2))
     wide = rng.integers(info.min, info.max, (2, 1000), dtype.name, endpoint=True)
     small = rng.integers(-20 if signed else 0, 20, 500).astype(dtype.name)
-    x, y = np.concatenate([x, wide[0]]), np.concatenate([y, wide[1, :500], small])
+    middle = (wide >> np.array(14 if bits == 64 else bits // 3, dtype.name)).astype(dtype.name)
+    x, y = np.concatenate([x, wide[0], middle[0]]), np.concatenate([y, wide[1, :500], small, middle[1]])
     got = evaluate(OPS, [x, y])
     want = np.array([expected(int(a), int(b), bits, signed) for a, b in zip(x, y, strict=True)], object).T
     for name, row in zip(OPS, want, strict=True):

@@ -2,42 +2,58 @@
 
 from __future__ import annotations
 
-from weft.codegen.scalar import Val, call, elementwise, where
+from weft.codegen.scalar import MAGIC, Val, call, elementwise, where
+from weft.codegen.seldom import seldom
+
+#: 1.5 * 2**52 and its bits: the sum with a small integer holds that integer in its low bits.
+_MAGIC, _MAGIC_BITS = MAGIC[64], 0x4338000000000000
 
 
 def _quotient(x: Val, y: Val) -> Val:
     """x / y truncated; 0 if y is 0.
 
-    Up to 32 bits the quotient is taken in floating point, which vectorises, and is exact: a quotient of n-bit integers
-    that is no integer differs from one by more than 2**-2n of itself.
+    The quotient is taken in floating point, which vectorises, and is exact: a quotient of n-bit integers that is no integer
+    differs from one by more than 2**-2n of itself. Only 64-bit numbers beyond 2**50 take the processor's slow division.
     """
-    w = x.width
-    if w <= 32:
-        f = 32 if w <= 16 else 64
-        wide = 32 if w <= 16 else 64
-        zero = y == 0
-        a, b = x.as_int(wide, x.signed), where(zero, 1, y).as_int(wide, x.signed)
-        if w == 32 and x.signed:  # AVX2 converts 32-bit integers
-            a, b = x, where(zero, 1, y)
-        q = a.as_float(f) / b.as_float(f)
-        if w == 32:  # |q| <= 2**32: 2**52 + 2**51 brings its integer part into the low bits
-            q = (call("trunc", q) + 1.5 * 2.0**52).bits().as_int(32, x.signed)
-        else:
-            q = Val(x.b, x.b.fptosi(q.v, a.v.type), True).as_int(w, x.signed)
-        return where(zero, 0, q)
-    zero = y == 0
-    if x.signed:
-        y = where(zero | (y == -1), 1, y)
-        q = x.new(x.b.sdiv(x.v, y.v))
+    w, zero = x.width, y == 0
+    y = where(zero, 1, y)
+    if w <= 16:
+        a, b = x.as_int(32, x.signed), y.as_int(32, x.signed)
+        q = a.as_float(32) / b.as_float(32)
+        q = Val(x.b, x.b.fptosi(q.v, a.v.type), True).as_int(w, x.signed)
+    elif w == 32:
+        q = call("trunc", x.as_float(64) / y.as_float(64)) + _MAGIC
+        q = q.bits().as_int(32, x.signed)
     else:
-        q = x.new(x.b.udiv(x.v, where(zero, 1, y).v))
+        a, b = ((v + _MAGIC_BITS).floated() - _MAGIC for v in (x, y))
+        q = x.new(((call("trunc", a / b) + _MAGIC).bits() - _MAGIC_BITS).v)
+        name = "sdiv" if x.signed else "udiv"
+        q = x.new(seldom(name, _is_wide_signed if x.signed else _is_wide, _DIVIDE[x.signed], [x, y], q).v)
     return where(zero, 0, q)
+
+
+def _is_wide(x: Val, y: Val) -> Val:
+    """Whether an unsigned number is beyond 2**50."""
+    return ((x | y) >> 50) != 0
+
+
+def _is_wide_signed(x: Val, y: Val) -> Val:
+    """Whether a signed number is beyond 2**49, either way."""
+    return (((x + (1 << 49)) | (y + (1 << 49))) >> 50) != 0
+
+
+def _divide_signed(x: Val, y: Val) -> Val:
+    """The processor's division, which would trap at the most negative integer by -1."""
+    negation = y == -1
+    return where(negation, 0 - x, x.new(x.b.sdiv(x.v, where(negation, 1, y).v)))
+
+
+_DIVIDE = {True: _divide_signed, False: lambda x, y: x.new(x.b.udiv(x.v, y.v))}
 
 
 def divide(x: Val, y: Val) -> Val:
     """x / y truncated; 0 if y is 0; the most negative integer by -1 wraps to itself."""
-    q = _quotient(x, y)
-    return where(y == -1, -x, q) if x.signed and x.width == 64 else q
+    return _quotient(x, y)
 
 
 def truncated_remainder(x: Val, y: Val) -> Val:
