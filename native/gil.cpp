@@ -15,12 +15,12 @@ pthread_t main_thread;
 
 }  // namespace
 
+void sleep_until_exit() noexcept {
+  for (;;) pause();
+}
+
 void take_gil_back(PyThreadState* state) {
-  try {
-    PyEval_RestoreThread(state);
-  } catch (...) {  // the unwinding; a C function throws nothing else
-    for (;;) pause();
-  }
+  call_python([&] { PyEval_RestoreThread(state); });
 }
 
 ReleasedGil::ReleasedGil() : state_(PyEval_SaveThread()), next_(now_ns() + poll_interval_ns) {

@@ -8,8 +8,7 @@
 
 namespace weft {
 
-// Takes the GIL back. While the interpreter shuts down CPython ends other threads inside this call, by unwinding their
-// stack, which C++ frames do not survive; such a thread sleeps until the process is gone instead.
+// Takes the GIL back; a thread that must not have it any more, because the interpreter shuts down, sleeps.
 void take_gil_back(PyThreadState* state);
 
 // The GIL is released from construction to destruction.

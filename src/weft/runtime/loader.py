@@ -34,7 +34,6 @@ _SECTION = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL = struct.Struct("<IBBHQQ")
 _RELOCATION = struct.Struct("<QQq")
 _JUMP = b"\xff\x25\x00\x00\x00\x00"  # to the address that follows
-_mapped: list[mmap.mmap] = []
 
 
 @cache
@@ -190,7 +189,7 @@ def _link(objects: Sequence[_Object]) -> list[dict[str, int]]:
     protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     if protect(base, len(memory), mmap.PROT_READ | mmap.PROT_EXEC):
         raise OSError(ctypes.get_errno(), "Memory for kernels cannot be made executable")
-    _mapped.append(memory)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))  # threads may run kernels until the very end of the process
     return found
 
 
