@@ -113,6 +113,13 @@ def schedule(graph: Graph) -> Schedule:
     raise AssertionError("the schedule does not settle")
 
 
+def _home(place: Place, updates: Updates) -> Place:
+    """The place whose memory a place is."""
+    while (next_ := updates.memory.get(place, place)) != place:
+        place = next_
+    return place
+
+
 class _Scheduler:
     def __init__(self, graph: Graph, sinks: Sinks, constraints: Constraints) -> None:
         self.graph, self.sinks = graph, sinks
@@ -124,10 +131,18 @@ class _Scheduler:
                 if nest.stores:
                     self.nests[group] = nest
         updates = Updates(graph, sinks, self.fusion, self.nests, constraints)
-        order = ordered(self.fusion.groups, self.nests, updates.rank, bool(graph.writes))
+        order = ordered(self.fusion.groups, self.nests, updates.rank, bool(graph.writes), self._uses(updates))
         self.result = Schedule(graph)
         self._plan(order, updates)
         self._emit(order)
+
+    def _uses(self, updates: Updates) -> list[set[Place]]:
+        """The temporaries that each group reads or writes."""
+        found = []
+        for group in self.fusion.groups:
+            places = [*reads(group, self.nests.get(group)), *self._writes(group)]
+            found.append({home for home in (_home(place, updates) for place in places) if home[0] == "n"})
+        return found
 
     def _plan(self, order: list[Group], updates: Updates) -> None:
         """Give every place its memory, and every memory its buffer."""
@@ -138,10 +153,7 @@ class _Scheduler:
         for at, group in enumerate(order):
             for place in [*reads(group, self.nests.get(group)), *self._writes(group)]:
                 if place not in self.memory:
-                    end = place
-                    while (next_ := updates.memory.get(end, end)) != end:
-                        end = next_
-                    self.memory[place] = self._made(end)
+                    self.memory[place] = self._made(_home(place, updates))
                 self.memory[place].touch(at)
         for at, group in enumerate(order):
             nest = self.nests.get(group)
