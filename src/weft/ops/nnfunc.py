@@ -15,7 +15,7 @@ from weft.ops import contraction as C
 from weft.ops import elementwise as E
 from weft.ops import reduction as R
 from weft.ops.frontend import axes_of, axis_of, one_of, public, sizes_of, tensor_of
-from weft.ops.indexed import iota
+from weft.ops.indexed import full, iota
 from weft.ops.linalg import multiplied
 from weft.ops.movement import expand, reshape
 from weft.ops.reduce import cast_to, count_of, dropped, floating, kept, over, widened
@@ -490,7 +490,8 @@ def _grad_cross_entropy(g: Any, c: Saved) -> Sequence[Any]:
     g = kept(_unreduced(g, shape, reduction), x.shape, (axis,))
     p = E.exp(E.subtract(x, _logsumexp(x, (axis,))))
     even = smoothing / x.shape[axis]
-    wanted = E.where(_class_mask(x, c.y, axis), 1.0 - smoothing + even, even)
+    # The number for the other classes as a tensor, so that both are rounded to x's type and not to the default one.
+    wanted = E.where(_class_mask(x, c.y, axis), 1.0 - smoothing + even, full(even, attrs=((), x.dtype)))
     return E.multiply(g, E.subtract(p, E.cast_(wanted, attrs=x.dtype))), None
 
 
