@@ -48,7 +48,8 @@ class LayerNorm(Module):
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        shape, affine, bias = self.normalized_shape, self.elementwise_affine, self.bias is not None
+        return f"{shape}, eps={self.eps}, elementwise_affine={affine}, bias={bias}"
 
 
 __all__ = ["LayerNorm"]
