@@ -325,7 +325,7 @@ class Size(int):
         return self.shape if axis is None else self.shape[axis_of(axis, len(self.shape))]
 
 
-_size = Tensor.size
+_size: Any = Tensor.size
 
 
 def size(self: Any) -> Size:
@@ -581,34 +581,41 @@ def _to_device(self: Any, device: Any = None, **_: Any) -> Any:
 
 def install() -> None:
     """Give the native type its operators, methods and properties."""
+    kind: Any = Tensor
     for slot, function in _slots().items():
         _native.set_slot(slot, function)
     for name, function in method_table():
-        setattr(Tensor, name, function)
+        setattr(kind, name, function)
     for function in (
         item, tolist, to, type_as, contiguous, detach, detach_, numel, dim, cpu, stride, element_size, is_floating_point,
         expand_as, view_as, reshape_as, t, requires_grad_, backward, retain_grad,
     ):  # fmt: skip
-        setattr(Tensor, function.__name__, _method(function.__name__, function) if function in _WORDED else function)
-    Tensor.numpy = _method("numpy", to_numpy)
-    Tensor.astype = astype
-    Tensor.cuda = _to_device
+        setattr(kind, function.__name__, _method(function.__name__, function) if function in _WORDED else function)
+    kind.numpy = _method("numpy", to_numpy)
+    kind.astype = astype
+    kind.cuda = _to_device
     for name, dtype in CASTS.items():
-        setattr(Tensor, name, _caster(name, dtype))
-    special = {"bool": _bool, "int": _int, "float": _float, "index": _index, "array": _array}
+        setattr(kind, name, _caster(name, dtype))
+    special: dict[str, Callable[..., Any]] = {
+        "bool": _bool,
+        "int": _int,
+        "float": _float,
+        "index": _index,
+        "array": _array,
+    }
     special |= {"len": _len, "iter": _iter, "format": _format}
     for name, function in special.items():
-        setattr(Tensor, f"__{name}__", _worded_special(name, function))
-    Tensor.__contains__ = _contains
-    Tensor.__repr__ = _repr
-    Tensor.__str__ = _repr
-    Tensor.__deepcopy__ = _deepcopy
-    Tensor.__reduce__ = _reduce
-    Tensor.__array_ufunc__ = None  # a NumPy array on the left leaves the operator to the tensor
-    Tensor.size = property(size)
-    Tensor.data = property(data, _set_data, doc=data.__doc__)
-    Tensor.T = property(_t, doc="A matrix transposed: a view.")
-    Tensor.mT = property(_mt, doc="The last two axes exchanged: a view.")
+        setattr(kind, f"__{name}__", _worded_special(name, function))
+    kind.__contains__ = _contains
+    kind.__repr__ = _repr
+    kind.__str__ = _repr
+    kind.__deepcopy__ = _deepcopy
+    kind.__reduce__ = _reduce
+    kind.__array_ufunc__ = None  # a NumPy array on the left leaves the operator to the tensor
+    kind.size = property(size)
+    kind.data = property(data, _set_data, doc=data.__doc__)
+    kind.T = property(_t, doc="A matrix transposed: a view.")
+    kind.mT = property(_mt, doc="The last two axes exchanged: a view.")
 
 
 _WORDED = {item, tolist, to, detach_, requires_grad_, retain_grad}

@@ -21,6 +21,7 @@ KEYS: list[Any] = [
     ([[0], [1]], [1, 2]), (..., [0, 4]), (None, [0, 1]), ([0, 1], None), (slice(None), None, [1, 2], [3, 4]),
     ([0, 1], None, [1, 2]), ROWS, M, (ROWS, slice(None), [True, False, False, True, False]), (ROWS, 1), (0, A[0] > 10),
     (slice(1, 3), [0, 1], slice(None, None, 2)), [], (np.array(1), 2), (slice(None), np.array(1)),
+    True, False, (True, 1), (0, np.array(False)), (slice(None), True, [1, 2]), np.array(True),
 ]  # fmt: skip
 
 
@@ -50,8 +51,9 @@ def test_get_and_set(key: Any) -> None:
 
 
 def masked(key: Any) -> bool:
+    """Whether reading with the key needs the number of true elements."""
     parts = key if isinstance(key, tuple) else (key,)
-    return any(np.asarray(p).dtype == bool for p in parts if isinstance(p, np.ndarray | list) and np.size(p))
+    return any(np.asarray(p).dtype == bool for p in parts if isinstance(p, np.ndarray | list | bool) and np.size(p))
 
 
 @pytest.mark.parametrize("key", [k for k in KEYS if not masked(k)], ids=lambda k: repr(k).replace("\n", "")[:50])

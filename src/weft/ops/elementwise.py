@@ -21,12 +21,12 @@ EXPENSIVE = 20
 
 # Arithmetic
 
-add = elementwise("add", 2, "x + y", grad=lambda g, c: (g, g), reference=np.add)
-subtract = elementwise("subtract", 2, "x - y", grad=lambda g, c: (g, negative(g)), reference=np.subtract)
-multiply = elementwise(
+add: Op = elementwise("add", 2, "x + y", grad=lambda g, c: (g, g), reference=np.add)
+subtract: Op = elementwise("subtract", 2, "x - y", grad=lambda g, c: (g, negative(g)), reference=np.subtract)
+multiply: Op = elementwise(
     "multiply", 2, "x * y", grad=lambda g, c: (multiply(g, c.y), multiply(g, c.x)), reference=np.multiply
 )
-divide = elementwise(
+divide: Op = elementwise(
     "divide",
     2,
     "x / y",
@@ -35,8 +35,8 @@ divide = elementwise(
     reference=np.divide,
     cost=4,
 )
-floor_divide = elementwise("floor_divide", 2, "floor_divide(x, y)", reference=np.floor_divide, cost=6)
-remainder = elementwise(
+floor_divide: Op = elementwise("floor_divide", 2, "floor_divide(x, y)", reference=np.floor_divide, cost=6)
+remainder: Op = elementwise(
     "remainder",
     2,
     "remainder(x, y)",
@@ -44,7 +44,7 @@ remainder = elementwise(
     reference=np.remainder,
     cost=8,
 )
-fmod = elementwise(
+fmod: Op = elementwise(
     "fmod",
     2,
     "fmod(x, y)",
@@ -52,7 +52,7 @@ fmod = elementwise(
     reference=np.fmod,
     cost=8,
 )
-power = elementwise(
+power: Op = elementwise(
     "power",
     2,
     "pow(x, y)",
@@ -63,11 +63,11 @@ power = elementwise(
     reference=np.power,
     cost=2 * EXPENSIVE,
 )
-negative = elementwise("negative", 1, "-x", grad=lambda g, c: (negative(g),), reference=np.negative)
-abs_ = elementwise("abs", 1, "abs(x)", grad=lambda g, c: (multiply(g, sign(c.x)),), reference=np.abs)
-sign = elementwise("sign", 1, "sign(x)", grad=lambda g, c: (multiply(g, 0),), reference=np.sign)
-square = elementwise("square", 1, "x * x", grad=lambda g, c: (multiply(g, add(c.x, c.x)),), reference=np.square)
-reciprocal = elementwise(
+negative: Op = elementwise("negative", 1, "-x", grad=lambda g, c: (negative(g),), reference=np.negative)
+abs_: Op = elementwise("abs", 1, "abs(x)", grad=lambda g, c: (multiply(g, sign(c.x)),), reference=np.abs)
+sign: Op = elementwise("sign", 1, "sign(x)", grad=lambda g, c: (multiply(g, 0),), reference=np.sign)
+square: Op = elementwise("square", 1, "x * x", grad=lambda g, c: (multiply(g, add(c.x, c.x)),), reference=np.square)
+reciprocal: Op = elementwise(
     "reciprocal",
     1,
     "reciprocal(x)",
@@ -76,7 +76,7 @@ reciprocal = elementwise(
     reference=np.reciprocal,
     cost=4,
 )
-sqrt = elementwise(
+sqrt: Op = elementwise(
     "sqrt",
     1,
     "sqrt(x)",
@@ -85,7 +85,7 @@ sqrt = elementwise(
     reference=np.sqrt,
     cost=6,
 )
-maximum = elementwise(
+maximum: Op = elementwise(
     "maximum",
     2,
     "maximum(x, y)",
@@ -93,7 +93,7 @@ maximum = elementwise(
     grad=lambda g, c: (_share(g, greater(c.x, c.y), c), _share(g, less(c.x, c.y), c)),
     reference=np.maximum,
 )
-minimum = elementwise(
+minimum: Op = elementwise(
     "minimum",
     2,
     "minimum(x, y)",
@@ -101,7 +101,7 @@ minimum = elementwise(
     grad=lambda g, c: (_share(g, less(c.x, c.y), c), _share(g, greater(c.x, c.y), c)),
     reference=np.minimum,
 )
-clip = elementwise(
+clip: Op = elementwise(
     "clip",
     3,
     "clip(x, y, z)",
@@ -122,10 +122,10 @@ def _share(g: Any, wins: Any, c: Any) -> Any:
 
 # Exponentials and logarithms
 
-exp = elementwise(
+exp: Op = elementwise(
     "exp", 1, "exp(x)", gives="float", grad=lambda g, c: (multiply(g, c.out),), reference=np.exp, cost=EXPENSIVE
 )
-exp2 = elementwise(
+exp2: Op = elementwise(
     "exp2",
     1,
     "exp2(x)",
@@ -134,7 +134,7 @@ exp2 = elementwise(
     reference=np.exp2,
     cost=EXPENSIVE,
 )
-expm1 = elementwise(
+expm1: Op = elementwise(
     "expm1",
     1,
     "expm1(x)",
@@ -143,10 +143,10 @@ expm1 = elementwise(
     reference=np.expm1,
     cost=EXPENSIVE,
 )
-log = elementwise(
+log: Op = elementwise(
     "log", 1, "log(x)", gives="float", grad=lambda g, c: (divide(g, c.x),), reference=np.log, cost=EXPENSIVE
 )
-log2 = elementwise(
+log2: Op = elementwise(
     "log2",
     1,
     "log2(x)",
@@ -155,7 +155,7 @@ log2 = elementwise(
     reference=np.log2,
     cost=EXPENSIVE,
 )
-log10 = elementwise(
+log10: Op = elementwise(
     "log10",
     1,
     "log10(x)",
@@ -164,7 +164,7 @@ log10 = elementwise(
     reference=np.log10,
     cost=EXPENSIVE,
 )
-log1p = elementwise(
+log1p: Op = elementwise(
     "log1p",
     1,
     "log1p(x)",
@@ -173,7 +173,7 @@ log1p = elementwise(
     reference=np.log1p,
     cost=EXPENSIVE,
 )
-logaddexp = elementwise(
+logaddexp: Op = elementwise(
     "logaddexp",
     2,
     "logaddexp(x, y)",
@@ -191,10 +191,10 @@ def _softmax_weight(g: Any, x: Any, out: Any) -> Any:
 
 # Trigonometric and hyperbolic functions
 
-sin = elementwise(
+sin: Op = elementwise(
     "sin", 1, "sin(x)", gives="float", grad=lambda g, c: (multiply(g, cos(c.x)),), reference=np.sin, cost=EXPENSIVE
 )
-cos = elementwise(
+cos: Op = elementwise(
     "cos",
     1,
     "cos(x)",
@@ -203,7 +203,7 @@ cos = elementwise(
     reference=np.cos,
     cost=EXPENSIVE,
 )
-tan = elementwise(
+tan: Op = elementwise(
     "tan",
     1,
     "tan(x)",
@@ -212,7 +212,7 @@ tan = elementwise(
     reference=np.tan,
     cost=EXPENSIVE,
 )
-asin = elementwise(
+asin: Op = elementwise(
     "asin",
     1,
     "asin(x)",
@@ -221,7 +221,7 @@ asin = elementwise(
     reference=np.arcsin,
     cost=EXPENSIVE,
 )
-acos = elementwise(
+acos: Op = elementwise(
     "acos",
     1,
     "acos(x)",
@@ -230,7 +230,7 @@ acos = elementwise(
     reference=np.arccos,
     cost=EXPENSIVE,
 )
-atan = elementwise(
+atan: Op = elementwise(
     "atan",
     1,
     "atan(x)",
@@ -239,7 +239,7 @@ atan = elementwise(
     reference=np.arctan,
     cost=EXPENSIVE,
 )
-atan2 = elementwise(
+atan2: Op = elementwise(
     "atan2",
     2,
     "atan2(x, y)",
@@ -251,13 +251,13 @@ atan2 = elementwise(
     reference=np.arctan2,
     cost=EXPENSIVE,
 )
-sinh = elementwise(
+sinh: Op = elementwise(
     "sinh", 1, "sinh(x)", gives="float", grad=lambda g, c: (multiply(g, cosh(c.x)),), reference=np.sinh, cost=EXPENSIVE
 )
-cosh = elementwise(
+cosh: Op = elementwise(
     "cosh", 1, "cosh(x)", gives="float", grad=lambda g, c: (multiply(g, sinh(c.x)),), reference=np.cosh, cost=EXPENSIVE
 )
-tanh = elementwise(
+tanh: Op = elementwise(
     "tanh",
     1,
     "tanh(x)",
@@ -266,7 +266,7 @@ tanh = elementwise(
     reference=np.tanh,
     cost=EXPENSIVE,
 )
-asinh = elementwise(
+asinh: Op = elementwise(
     "asinh",
     1,
     "asinh(x)",
@@ -275,7 +275,7 @@ asinh = elementwise(
     reference=np.arcsinh,
     cost=EXPENSIVE,
 )
-acosh = elementwise(
+acosh: Op = elementwise(
     "acosh",
     1,
     "acosh(x)",
@@ -284,7 +284,7 @@ acosh = elementwise(
     reference=np.arccosh,
     cost=EXPENSIVE,
 )
-atanh = elementwise(
+atanh: Op = elementwise(
     "atanh",
     1,
     "atanh(x)",
@@ -293,7 +293,7 @@ atanh = elementwise(
     reference=np.arctanh,
     cost=EXPENSIVE,
 )
-hypot = elementwise(
+hypot: Op = elementwise(
     "hypot",
     2,
     "hypot(x, y)",
@@ -312,7 +312,7 @@ def _reference_erfc(x: np.ndarray) -> np.ndarray:
     return np.vectorize(math.erfc, otypes=[np.float64])(x).astype(x.dtype)
 
 
-erf = elementwise(
+erf: Op = elementwise(
     "erf",
     1,
     "erf(x)",
@@ -321,7 +321,7 @@ erf = elementwise(
     reference=_reference_erf,
     cost=EXPENSIVE,
 )
-erfc = elementwise(
+erfc: Op = elementwise(
     "erfc",
     1,
     "erfc(x)",
@@ -339,11 +339,11 @@ def _no_slope(g: Any, c: Any) -> tuple[Any, ...]:
     return tuple(multiply(g, 0) for _ in c.operands)
 
 
-floor = elementwise("floor", 1, "floor(x)", grad=_no_slope, reference=np.floor)
-ceil = elementwise("ceil", 1, "ceil(x)", grad=_no_slope, reference=np.ceil)
-trunc = elementwise("trunc", 1, "trunc(x)", grad=_no_slope, reference=np.trunc)
-round_ = elementwise("round", 1, "rint(x)", grad=_no_slope, reference=np.round)
-copysign = elementwise(
+floor: Op = elementwise("floor", 1, "floor(x)", grad=_no_slope, reference=np.floor)
+ceil: Op = elementwise("ceil", 1, "ceil(x)", grad=_no_slope, reference=np.ceil)
+trunc: Op = elementwise("trunc", 1, "trunc(x)", grad=_no_slope, reference=np.trunc)
+round_: Op = elementwise("round", 1, "rint(x)", grad=_no_slope, reference=np.round)
+copysign: Op = elementwise(
     "copysign",
     2,
     "copysign(x, y)",
@@ -351,28 +351,28 @@ copysign = elementwise(
     grad=lambda g, c: (multiply(g, multiply(sign(c.x), copysign(1.0, c.y))), multiply(g, 0)),
     reference=np.copysign,
 )
-nextafter = elementwise("nextafter", 2, "nextafter(x, y)", takes="float", reference=np.nextafter, cost=6)
-signbit = elementwise("signbit", 1, "signbit(x)", takes="float", gives="bool", reference=np.signbit)
-isnan = elementwise("isnan", 1, "isnan(x)", takes="all", gives="bool", reference=np.isnan)
-isinf = elementwise("isinf", 1, "isinf(x)", takes="all", gives="bool", reference=np.isinf)
-isfinite = elementwise("isfinite", 1, "isfinite(x)", takes="all", gives="bool", reference=np.isfinite)
+nextafter: Op = elementwise("nextafter", 2, "nextafter(x, y)", takes="float", reference=np.nextafter, cost=6)
+signbit: Op = elementwise("signbit", 1, "signbit(x)", takes="float", gives="bool", reference=np.signbit)
+isnan: Op = elementwise("isnan", 1, "isnan(x)", takes="all", gives="bool", reference=np.isnan)
+isinf: Op = elementwise("isinf", 1, "isinf(x)", takes="all", gives="bool", reference=np.isinf)
+isfinite: Op = elementwise("isfinite", 1, "isfinite(x)", takes="all", gives="bool", reference=np.isfinite)
 
 # Comparisons, logic and bits
 
-equal = elementwise("equal", 2, "x == y", takes="all", gives="bool", reference=np.equal)
-not_equal = elementwise("not_equal", 2, "x != y", takes="all", gives="bool", reference=np.not_equal)
-less = elementwise("less", 2, "x < y", takes="all", gives="bool", reference=np.less)
-less_equal = elementwise("less_equal", 2, "x <= y", takes="all", gives="bool", reference=np.less_equal)
-greater = elementwise("greater", 2, "x > y", takes="all", gives="bool", reference=np.greater)
-greater_equal = elementwise("greater_equal", 2, "x >= y", takes="all", gives="bool", reference=np.greater_equal)
-bitwise_and = elementwise("bitwise_and", 2, "x & y", takes="bits", reference=np.bitwise_and)
-bitwise_or = elementwise("bitwise_or", 2, "x | y", takes="bits", reference=np.bitwise_or)
-bitwise_xor = elementwise("bitwise_xor", 2, "x ^ y", takes="bits", reference=np.bitwise_xor)
-bitwise_invert = elementwise("bitwise_invert", 1, "invert(x)", takes="bits", reference=np.invert)
-bitwise_left_shift = elementwise(
+equal: Op = elementwise("equal", 2, "x == y", takes="all", gives="bool", reference=np.equal)
+not_equal: Op = elementwise("not_equal", 2, "x != y", takes="all", gives="bool", reference=np.not_equal)
+less: Op = elementwise("less", 2, "x < y", takes="all", gives="bool", reference=np.less)
+less_equal: Op = elementwise("less_equal", 2, "x <= y", takes="all", gives="bool", reference=np.less_equal)
+greater: Op = elementwise("greater", 2, "x > y", takes="all", gives="bool", reference=np.greater)
+greater_equal: Op = elementwise("greater_equal", 2, "x >= y", takes="all", gives="bool", reference=np.greater_equal)
+bitwise_and: Op = elementwise("bitwise_and", 2, "x & y", takes="bits", reference=np.bitwise_and)
+bitwise_or: Op = elementwise("bitwise_or", 2, "x | y", takes="bits", reference=np.bitwise_or)
+bitwise_xor: Op = elementwise("bitwise_xor", 2, "x ^ y", takes="bits", reference=np.bitwise_xor)
+bitwise_invert: Op = elementwise("bitwise_invert", 1, "invert(x)", takes="bits", reference=np.invert)
+bitwise_left_shift: Op = elementwise(
     "bitwise_left_shift", 2, "left_shift(x, y)", takes="integer", reference=np.left_shift, cost=2
 )
-bitwise_right_shift = elementwise(
+bitwise_right_shift: Op = elementwise(
     "bitwise_right_shift", 2, "right_shift(x, y)", takes="integer", reference=np.right_shift, cost=2
 )
 
@@ -395,7 +395,7 @@ def _build_where(operands: Sequence[Operand], attrs: Any, where: Where) -> Node:
     return make("where", args, (), shape, dtype, where)
 
 
-where = register(
+where: Op = register(
     Op(
         "where",
         "elementwise",
@@ -424,8 +424,8 @@ def _identity(x: np.ndarray) -> np.ndarray:
     return x
 
 
-cast_ = register(Op("cast", "elementwise", 1, _build_cast, "x", lambda g, c: (g,), takes="all"))
-copy = register(Op("copy", "elementwise", 1, _build_copy, "x", lambda g, c: (g,), _identity, takes="all"))
+cast_: Op = register(Op("cast", "elementwise", 1, _build_cast, "x", lambda g, c: (g,), takes="all"))
+copy: Op = register(Op("copy", "elementwise", 1, _build_copy, "x", lambda g, c: (g,), _identity, takes="all"))
 
 
 def _build_check_index(operands: Sequence[Operand], attrs: Any, where: Where) -> Node:
@@ -442,7 +442,7 @@ def _reference_check_index(i: np.ndarray, n: np.ndarray) -> np.ndarray:
 
 
 #: operands (index, size); attrs (axis or what the index is, size) for the message, or none
-check_index = register(
+check_index: Op = register(
     Op("check_index", "elementwise", 2, _build_check_index, "", None, _reference_check_index, takes="integer")
 )
 
@@ -467,6 +467,6 @@ def _build_philox(operands: Sequence[Operand], attrs: Any, where: Where) -> Node
     return make("philox", (cast(counter, u64), broadcast(cast(key, u64), counter.shape)), (), counter.shape, u64, where)
 
 
-philox = register(
+philox: Op = register(
     Op("philox", "elementwise", 2, _build_philox, "philox(x, y)", None, _reference_philox, 40, takes="integer")
 )

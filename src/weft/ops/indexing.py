@@ -19,8 +19,9 @@ from weft.ir.node import Node, Where, const, make
 from weft.ops import elementwise as E
 from weft.ops import indexed as X
 from weft.ops.frontend import Tensor, axis_of, integer, public, tensor_of
-from weft.ops.movement import expand, reshape, slice_
+from weft.ops.movement import contiguous_strides, expand, reshape, reshape_strides, slice_
 from weft.ops.nodes import positions, reshaped
+from weft.ops.reduce import count_nonzero
 from weft.ops.registry import Op, Operand, Saved, broadcast, broadcast_shape, cast, composite, inplace, register
 
 # The ops: attrs (axes, place, names) pick along some axes, whose index dimensions come at ``place`` among the others;
@@ -143,6 +144,8 @@ def _array(k: Any) -> Any:
     """A key element that picks elements, as a tensor; None for one that gives a view."""
     if isinstance(k, Tensor):
         return k
+    if isinstance(k, bool | np.bool_):
+        return _native.from_numpy(np.array(k))
     if isinstance(k, slice | int) or k is None or k is Ellipsis:
         return None
     if isinstance(k, np.ndarray | list | tuple | range):
@@ -203,7 +206,13 @@ class Key:
             if together and n == picks[0]:
                 self.place = others
             if a is not None:
-                if a.dtype is dtypes.bool_:
+                if a.dtype is dtypes.bool_ and a.ndim == 0:  # keeps or empties a new axis
+                    count = int(k) if isinstance(k, bool) else _true_count(a)
+                    self.axes.append(len(self.shape))
+                    self.names.append(0)
+                    self.shape.append(1)
+                    self.arrays.append(_native.from_numpy(np.zeros(count, np.int64)))
+                elif a.dtype is dtypes.bool_:
                     for i in _mask_positions(a, shape, d):
                         d = self._pick(shape, d, i)
                 else:
@@ -243,8 +252,7 @@ class Key:
         """The view of x that the key begins with; x itself where that is all of it."""
         shape = tuple(self.shape)
         whole = self.sizes == list(x.shape) and not any(self.starts) and all(k == 1 for k in self.steps)
-        taped = x.requires_grad and _native.grad_enabled()
-        if not whole and not taped and x._pending is None and _native.recording() is None:
+        if not whole and _plain(x):
             return self._direct(x, shape)
         if not whole:
             x = slice_(x, attrs=(tuple(self.starts), tuple(self.steps), tuple(self.sizes)))
@@ -257,8 +265,6 @@ class Key:
         for a, k, n, s in zip(self.starts, self.steps, self.sizes, x.strides, strict=True):
             offset += a * s if n else 0
             strides.append(k * s)
-        from weft.ops.movement import reshape_strides
-
         moved = reshape_strides(tuple(self.sizes), tuple(strides), shape)
         assert moved is not None
         out = _native.strided(x, shape, moved, offset)
@@ -271,8 +277,6 @@ def _is_int(k: Any) -> bool:
 
 
 def _position(k: Any, n: int, axis: int) -> int:
-    if isinstance(k, bool):
-        raise IndexError("True and False cannot index a tensor; x[None] adds an axis.")
     i = operator.index(k)
     if not -n <= i < n:
         raise IndexError(f"Index {i} is out of range for axis {axis}, which has size {n}.")
@@ -302,14 +306,8 @@ def _unravel(flat: Any, attrs: Any) -> Any:
 
 def _true_positions(mask: Any) -> list[Any]:
     """The positions along each axis where a mask holds, row by row."""
-    recorder = _native.recording()
-    if recorder is not None and not recorder.values_allowed:
-        raise TraceError(
-            f"How many elements of the mask are true is not known while {recorder.mode}, and the result's shape depends on it. "
-            "Keep the shape: select with weft.where(mask, x, 0), or write with x[mask] = number."
-        )
+    count = _true_count(mask)
     flat = reshape(mask, attrs=((mask.size,),))
-    count = int(_count(flat, attrs=((0,), False)).item()) if mask.size else 0
     found = X.nonzero(flat, attrs=(count,)) if count else _native.empty((0,), dtypes.int64)
     if mask.ndim == 1:
         return [found]
@@ -318,24 +316,68 @@ def _true_positions(mask: Any) -> list[Any]:
     return list(_unravel(found, attrs=(tuple(mask.shape),)))
 
 
-def _count(flat: Any, attrs: Any) -> Any:
-    """The number of true elements."""
-    from weft.ops.reduce import _count_nonzero
-
-    return _count_nonzero(flat, attrs=attrs)
+def _true_count(mask: Any) -> int:
+    """The number of true elements, which Python needs to know."""
+    recorder = _native.recording()
+    if recorder is not None and not recorder.values_allowed:
+        raise TraceError(
+            f"How many elements of the mask are true is not known while {recorder.mode}, and the result's shape depends on it. "
+            "Keep the shape: select with weft.where(mask, x, 0), or write with x[mask] = number."
+        )
+    return int(count_nonzero(mask).item()) if mask.size else 0
 
 
 def _mask_positions(mask: Any, shape: tuple[int, ...], d: int) -> list[Any]:
     part = shape[d : d + mask.ndim]
-    if mask.ndim == 0:
-        raise IndexError("A mask needs at least one axis.")
     if tuple(mask.shape) != part:
         raise IndexError(f"A mask of shape {list(mask.shape)} does not fit axes of shape {list(part)}.")
     return _true_positions(mask)
 
 
+def _plain(x: Any) -> bool:
+    """Whether a view of the tensor can be made without an op: nothing is recorded, on a tape or elsewhere."""
+    return x._pending is None and _native.recording() is None and not (x.requires_grad and _native.grad_enabled())
+
+
+def _simple(x: Any, key: Any) -> Any:
+    """The view for a key of nothing but integers and slices, made at once; None for any other, and for wrong ones."""
+    shape, strides = x.shape, x.strides
+    keys = key if type(key) is tuple else (key,)
+    if len(keys) > len(shape):
+        return None
+    offset = 0
+    sizes: list[int] = []
+    steps: list[int] = []
+    for n, stride, k in zip(shape, strides, keys, strict=False):
+        if type(k) is int:
+            if not -n <= k < n:
+                return None
+            offset += (k + n if k < 0 else k) * stride
+        elif type(k) is slice:
+            try:
+                start, stop, step = k.indices(n)
+            except (TypeError, ValueError):
+                return None
+            size = len(range(start, stop, step))
+            offset += start * stride if size else 0
+            sizes.append(size)
+            steps.append(step * stride)
+        else:
+            return None
+    rest = len(keys)
+    if 0 in sizes:
+        steps, strides = list(contiguous_strides((*sizes, *shape[rest:]))), ()
+    out = _native.strided(x, (*sizes, *shape[rest:]), (*steps, *strides[rest:]), offset)
+    out.base = x.base if x.base is not None else x
+    return out
+
+
 def getitem(x: Any, key: Any) -> Any:
     """``x[key]``."""
+    if _plain(x):
+        simple = _simple(x, key)
+        if simple is not None:
+            return simple
     k = Key(tuple(x.shape), key)
     y = k.view(x)
     if k.arrays:
@@ -358,7 +400,7 @@ def setitem(x: Any, key: Any, value: Any) -> None:
 
         number = python_number(value)
         value = asarray(value, dtype=None if hasattr(value, "dtype") else x.dtype) if number is None else number
-    mask = _single_mask(x, key)
+    mask = None if type(key) in (int, slice) else _single_mask(x, key)
     if mask is not None and (not isinstance(value, Tensor) or value.ndim <= x.ndim - mask.ndim):
         wide = reshape(mask, attrs=((*mask.shape, *(1,) * (x.ndim - mask.ndim)),))
         if isinstance(value, Tensor) and value.dtype is not x.dtype:
@@ -367,11 +409,13 @@ def setitem(x: Any, key: Any, value: Any) -> None:
             value = bool(value) if x.dtype.kind == "b" else int(value)
         masked_fill_op(x, wide, value)
         return
-    k = Key(tuple(x.shape), key)
-    y = k.view(x)
-    if k.arrays:
-        _put(y, value, k)
-        return
+    y = _simple(x, key) if _plain(x) else None
+    if y is None:
+        k = Key(tuple(x.shape), key)
+        y = k.view(x)
+        if k.arrays:
+            _put(y, value, k)
+            return
     if isinstance(value, Tensor):
         if value._storage_id == y._storage_id and (value.offset, value._layout) == (y.offset, y._layout):
             return  # x[i] += v ends by storing the view into itself
@@ -393,12 +437,7 @@ def _single_mask(x: Any, key: Any) -> Any:
         (key,) = key
     if isinstance(key, np.ndarray | list):
         key = _array(key)
-    if (
-        isinstance(key, Tensor)
-        and key.dtype is dtypes.bool_
-        and key.ndim
-        and tuple(key.shape) == tuple(x.shape[: key.ndim])
-    ):
+    if isinstance(key, Tensor) and key.dtype is dtypes.bool_ and tuple(key.shape) == tuple(x.shape[: key.ndim]):
         return key
     return None
 
