@@ -156,6 +156,15 @@ def test_cross_entropy_by_hand() -> None:
     assert values(x.grad).tolist() == [[0.5, -0.5]]
 
 
+def test_cross_entropy_with_smoothing_keeps_float64() -> None:
+    x, labels = RNG.standard_normal((5, 3)), np.array([0, 2, 1, 1, 0])
+    logits = weft.from_numpy(x.copy()).requires_grad_()
+    F.cross_entropy(logits, weft.from_numpy(labels), label_smoothing=0.1).backward()
+    wanted = np.full((5, 3), 0.1 / 3)
+    wanted[np.arange(5), labels] += 0.9
+    np.testing.assert_allclose(values(logits.grad), (_softmax(x) - wanted) / 5, rtol=1e-13, atol=1e-16)
+
+
 def test_losses_refuse_an_unknown_reduction() -> None:
     with pytest.raises(ValueError, match="'mean', 'sum' or 'none', not 'avg'"):
         nn.MSELoss("avg")
