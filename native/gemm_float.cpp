@@ -1,5 +1,6 @@
 // See gemm_float.h. The blocks: k by `block_k`; for each of them B is packed into panels of a tile's width (unless its rows
-// can be read where they are), and the tiles of C are shared out as groups of rows and panels.
+// can be read where they are), and the tiles of C are shared out as groups of rows and panels. Where there is one group of
+// rows, each panel is packed by whoever uses it, just before.
 #include "gemm_float.h"
 
 #include <algorithm>
@@ -12,11 +13,12 @@ namespace weft {
 namespace {
 
 constexpr int64_t block_k = 256;       // part of every result's definition: see gemm_float.h
-constexpr int64_t group_rows = 96;     // rows of A that one unit of work takes: with block_k, about half of an L2 cache
+constexpr int64_t group_rows = 192;     // rows of A that one unit of work takes: with block_k, about half of an L2 cache
 constexpr int64_t group_columns = 512; // columns of C that one unit of work takes
 constexpr int64_t block_columns = 4096;
 constexpr double unit_work = 1 << 16;  // multiply-adds for which waking another thread pays
 constexpr int most_tile = 12 * 32;
+constexpr int64_t resident = 128 << 10;  // bytes that stay in a cache near enough to be read in place again and again
 
 template <class T>
 const TileSet<T>& tile_set_of() {
@@ -37,19 +39,18 @@ struct Product {
   int64_t k0, k, j0, n;
   bool add;
   bool b_in_place;   // whole panels of B are read where they are
-  T* panels;         // B packed: panel after panel from number first_packed on, each k rows of set.nr
-  int64_t first_packed;
+  T* panels;         // B packed ahead: panel after panel, each k rows of set.nr; null to pack on the way
   int64_t row_groups, column_groups;
 
   int64_t panel_count() const { return (n + set.nr - 1) / set.nr; }
   bool reads_in_place(int64_t panel) const { return b_in_place && (panel + 1) * set.nr <= n; }
 
+  void pack_ahead(int64_t panel) { pack(panel, panels + panel * set.nr * k); }
+
   // Packs one panel of B, with zeros beyond the last column.
-  void pack(int64_t panel) {
-    if (reads_in_place(panel)) return;
+  void pack(int64_t panel, T* to) {
     const int64_t nr = set.nr, first = panel * nr, width = std::min<int64_t>(nr, n - first);
     const T* from = b + k0 * g.b.row_stride + (j0 + first) * g.b.col_stride;
-    T* to = panels + (panel - first_packed) * nr * k;
     if (g.b.col_stride == 1) {
       for (int64_t p = 0; p < k; ++p, to += nr, from += g.b.row_stride) {
         std::memcpy(to, from, static_cast<size_t>(width) * sizeof(T));
@@ -73,8 +74,9 @@ struct Product {
     const int64_t first = unit % column_groups * per_group, last = std::min(panel_count(), first + per_group);
     const T* left = a + i0 * g.a.row_stride + k0 * g.a.col_stride;
     int64_t a_row = g.a.row_stride, a_k = g.a.col_stride;
-    // A's own layout serves while its rows are contiguous or few panels read it; else it is packed tile by tile.
-    const bool pack_a = a_k != 1 && last - first > 2;
+    // A's own layout serves while its rows are contiguous, or few panels read it, or it is near anyway; else it is packed
+    // tile by tile.
+    const bool pack_a = a_k != 1 && last - first > 2 && (a_k < 0 || a_k * k * int64_t{sizeof(T)} > resident);
     const Block packed(pack_a ? static_cast<size_t>(group_rows * k) * sizeof(T) : 0);
     if (pack_a) {
       T* to = static_cast<T*>(packed.data());
@@ -85,11 +87,20 @@ struct Product {
       }
       left = to;
     }
+    const Block own_panel(panels ? 0 : static_cast<size_t>(set.nr * k) * sizeof(T));
     T spare[most_tile];
     for (int64_t panel = first; panel < last; ++panel) {
       const bool in_place = reads_in_place(panel);
       const int64_t column = j0 + panel * set.nr, width = std::min<int64_t>(set.nr, n - panel * set.nr);
-      const T* right = in_place ? b + k0 * g.b.row_stride + column : panels + (panel - first_packed) * set.nr * k;
+      const T* right;
+      if (in_place) {
+        right = b + k0 * g.b.row_stride + column;
+      } else if (panels) {
+        right = panels + panel * set.nr * k;
+      } else {
+        pack(panel, static_cast<T*>(own_panel.data()));
+        right = static_cast<T*>(own_panel.data());
+      }
       const int64_t b_k = in_place ? g.b.row_stride : set.nr;
       for (int64_t i = 0; i < rows; i += set.mr) {
         const int64_t height = std::min<int64_t>(set.mr, rows - i);
@@ -140,13 +151,17 @@ void float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared) {
     return;
   }
   const TileSet<T>& set = tile_set_of<T>();
+  // Rows of B that lie a multiple of a page apart would all want the same few places of the cache.
+  const int64_t b_row_bytes = g.b.row_stride * int64_t{sizeof(T)};
+  const bool b_near = b_row_bytes > 0 && b_row_bytes * std::min(g.k, block_k) <= resident && b_row_bytes % 4096 != 0;
   Product<T> product{.g = g, .set = set, .a = a, .b = b, .c = c, .k0 = 0, .k = 0, .j0 = 0, .n = 0, .add = false,
-                     .b_in_place = g.b.col_stride == 1 && g.m <= 4 * set.mr, .panels = nullptr, .first_packed = 0,
+                     .b_in_place = g.b.col_stride == 1 && (g.m <= 4 * set.mr || b_near), .panels = nullptr,
                      .row_groups = (g.m + group_rows - 1) / group_rows, .column_groups = 0};
   const int64_t widest = std::min(g.n, block_columns);
-  const int64_t packed_width = product.b_in_place ? set.nr : (widest + set.nr - 1) / set.nr * set.nr;
+  const bool ahead = !product.b_in_place && product.row_groups > 1;
+  const int64_t packed_width = ahead ? (widest + set.nr - 1) / set.nr * set.nr : 0;
   const Block panels(static_cast<size_t>(packed_width * std::min(g.k, block_k)) * sizeof(T));
-  product.panels = static_cast<T*>(panels.data());
+  if (ahead) product.panels = static_cast<T*>(panels.data());
   for (product.j0 = 0; product.j0 < g.n; product.j0 += block_columns) {
     product.n = std::min(block_columns, g.n - product.j0);
     const int64_t per_group = std::max<int64_t>(1, group_columns / set.nr);
@@ -155,12 +170,7 @@ void float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared) {
       product.k = std::min(block_k, g.k - product.k0);
       product.add = product.k0 > 0;
       const auto kn = static_cast<double>(product.k) * static_cast<double>(product.n);
-      if (product.b_in_place) {  // only the last panel may need packing
-        product.first_packed = product.panel_count() - 1;
-        product.pack(product.first_packed);
-      } else {
-        each<T, &Product<T>::pack>(product, product.panel_count(), kn, shared);
-      }
+      if (ahead) each<T, &Product<T>::pack_ahead>(product, product.panel_count(), kn, shared);
       each<T, &Product<T>::group>(product, product.row_groups * product.column_groups, kn * static_cast<double>(g.m),
                                   shared);
     }
