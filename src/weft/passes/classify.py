@@ -72,7 +72,7 @@ class Costs:
         elif kind == "movement":
             x = node.inputs[0]
             cost, loads = self._seen[x]
-            weight = (cost, 0 if x.size * 4 <= node.size else loads)
+            weight = (cost, 0 if x.size < node.size else loads)
             beneath = self.beneath[x]
         elif kind == "elementwise" or kind == "gather":
             cost, loads = (OPS[node.op].cost, 0) if kind == "elementwise" else (GATHER_COST, 1)
