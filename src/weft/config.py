@@ -50,7 +50,8 @@ def _from_environment() -> Settings:
     return Settings(**found)
 
 
-_settings: ContextVar[Settings] = ContextVar("weft_settings", default=_from_environment())
+_FROM_ENVIRONMENT = _from_environment()
+_settings: ContextVar[Settings] = ContextVar("weft_settings", default=_FROM_ENVIRONMENT)
 
 
 def current() -> Settings:

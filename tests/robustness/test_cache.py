@@ -49,7 +49,7 @@ def warm(tmp_path_factory: Any) -> Path:
     return folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def folder(warm: Path, tmp_path: Path) -> Path:
     """A copy of that cache, to be spoilt."""
     copy = tmp_path / "cache"
@@ -147,7 +147,7 @@ def test_directory_without_permission(folder: Path) -> None:
     folder.chmod(0o700)
 
 
-@pytest.fixture()
+@pytest.fixture
 def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The copy as this process's cache."""
     monkeypatch.setenv("WEFT_CACHE_DIR", str(folder))

@@ -212,11 +212,15 @@ def test_put_off() -> None:
     from weft.interrupts import put_off
 
     done = []
-    with pytest.raises(KeyboardInterrupt):
+
+    def work() -> None:
         with put_off():
             signal.raise_signal(signal.SIGINT)
             done.append(1)
         done.append(2)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert done == [1]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     with pytest.raises(ValueError, match="own"), put_off():
