@@ -54,6 +54,9 @@ class Trace:
     arguments: list[tuple[int, int]] = field(default_factory=list)  # (input slot, argument)
     template: list[Any] = field(default_factory=list)
     grad_slots: list[tuple[int, Tensor]] = field(default_factory=list)
+    steady: list[Any] = field(default_factory=list)  # results that are the same at each call, None for the others:
+    direct: list[tuple[int, int]] = field(default_factory=list)  # (position, output of the program)
+    other: list[tuple[int, Any]] = field(default_factory=list)  # (position, what `give` takes)
     calls: int = 0
 
     def __post_init__(self) -> None:
@@ -66,6 +69,16 @@ class Trace:
                 self.template.append(None)
             else:
                 self.template.append(source)
+        for k, result in enumerate(self.outputs):
+            if isinstance(result, Made) and result.layout is None:
+                self.direct.append((k, result.index))
+            elif isinstance(result, Made | Argument | ViewOf | GradOf):
+                self.other.append((k, result))
+        varying = {k for k, _ in (*self.direct, *self.other)}
+        self.steady = [None if k in varying else result for k, result in enumerate(self.outputs)]
+        # a gradient that is None before and after a call need not be assigned
+        none = {id(t) for t, found in self.grads_read if found is None}
+        self.grads = [(t, result) for t, result in self.grads if result is not None or id(t) not in none]
 
     def holds(self) -> bool:
         """Whether what the trace found outside its arguments is still so."""
@@ -99,8 +112,13 @@ class Trace:
         try:
             self.executable.program.run(inputs, scalars, done)
             (made,) = done
-            outs = [self.give(o, made, tensors) for o in self.outputs]
-            self.give_grads(made, tensors)
+            outs = self.steady.copy()
+            for k, index in self.direct:
+                outs[k] = made[index]
+            for k, result in self.other:
+                outs[k] = self.give(result, made, tensors)
+            if self.grads:
+                self.give_grads(made, tensors)
         except BaseException:
             if done:  # a signal's exception came after the run: what it wrote stays, so its gradients must be there too
                 self.give_grads(done[0], tensors)

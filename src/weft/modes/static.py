@@ -24,6 +24,8 @@ from weft.record.recorder import Cell, layout_of_chain, leaves, where_in_user_co
 if TYPE_CHECKING:
     from weft import Tensor
 
+_grad_enabled = _native.grad_enabled
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -81,13 +83,13 @@ class StaticFunction(Generic[P, R]):
     def _signature(self, values: list[Any], structure: Any) -> tuple[Any, list[Tensor], list[float]]:
         tensors: list[Tensor] = []
         scalars: list[float] = []
-        key: list[Any] = [structure, _native.grad_enabled()]
+        key: list[Any] = [structure, _grad_enabled()]
+        tensor_class = _native.Tensor
         for v in values:
-            if isinstance(v, _native.Tensor):
+            if isinstance(v, tensor_class):
                 if v._pending is not None:
                     v._pending.recorder.realize(v, v._pending)
-                key.append(v._meta_id)
-                key.append(v.requires_grad)
+                key += (v._meta_id, v.requires_grad)
                 tensors.append(v)
             elif type(v) is float:
                 key.append(float)
@@ -98,16 +100,18 @@ class StaticFunction(Generic[P, R]):
             ids = [t._storage_id for t in tensors]
             if len(set(ids)) != len(ids):
                 key.append(tuple((ids.index(i), t.offset) for i, t in zip(ids, tensors, strict=True)))
-        result = tuple(key)
-        try:
-            hash(result)
-        except TypeError:
-            bad = next(v for v in values if not _hashable(v))
+        if len(tensors) + len(scalars) < len(values):
+            self._check_hashable(values)
+        return tuple(key), tensors, scalars
+
+    def _check_hashable(self, values: list[Any]) -> None:
+        """Refuse arguments that cannot be compared with those of earlier calls."""
+        bad = next((v for v in values if not _hashable(v)), None)
+        if bad is not None:
             raise TypeError(
                 f"{self.name} is static, so every argument must be a tensor, a number or hashable; a {type(bad).__name__} is "
                 "not. Pass arrays as tensors, with weft.from_numpy(array)."
-            ) from None
-        return result, tensors, scalars
+            )
 
     def _trace(self, key: Any, values: list[Any], structure: Any) -> Trace:
         global traces

@@ -6,6 +6,7 @@ from typing import Any
 
 #: The structure of a value that is not a container.
 LEAF = None
+_CONTAINERS = (tuple, list, dict)
 
 
 def flatten(value: Any) -> tuple[list[Any], Any]:
@@ -49,7 +50,7 @@ _FLAT: dict[int, Any] = {}
 def flatten_positional(args: tuple[Any, ...]) -> tuple[list[Any], Any]:
     """`flatten` of a call without keyword arguments; quick where no argument is a container."""
     for a in args:
-        if isinstance(a, tuple | list | dict):
+        if isinstance(a, _CONTAINERS):
             return flatten((args, {}))
     structure = _FLAT.get(len(args))
     if structure is None:
