@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from weft import _native
@@ -49,13 +48,12 @@ def walk(
     retain_graph: bool,
 ) -> None:
     """Pass gradients from the outputs down the tape: to ``.grad`` of leaves, or into ``found`` where there are targets."""
-    pending: dict[int, list[Any]] = {}
-    nodes: dict[int, Any] = {}
+    pending: dict[int, tuple[Any, list[Any]]] = {}  # entries by identity, with the gradients of their outputs so far
     heap: list[tuple[int, int]] = []
     wanted = None if targets is None else _leading_to(outputs, targets)
 
     def arrive(edge: Any, g: Any) -> None:
-        if isinstance(edge, _native.Tensor):
+        if type(edge) is not tuple:
             if targets is None:
                 accumulate(edge, g)
             else:
@@ -63,11 +61,13 @@ def walk(
                     found[k] = g if found[k] is None else OPS["add"](found[k], g)
             return
         node, nr = edge
-        slots = pending.get(id(node))
-        if slots is None:
-            slots = pending[id(node)] = [None] * node.n_outputs
-            nodes[id(node)] = node
-            heapq.heappush(heap, (-node.seq, id(node)))
+        key = id(node)
+        if key in pending:
+            slots = pending[key][1]
+        else:
+            slots = [None] * node.n_outputs
+            pending[key] = node, slots
+            heapq.heappush(heap, (-node.seq, key))
         slots[nr] = g if slots[nr] is None else OPS["add"](slots[nr], g)
 
     with _native.GradScope(create_graph):
@@ -77,24 +77,26 @@ def walk(
                 arrive(edge, g)
         while heap:
             _, key = heapq.heappop(heap)
-            node, gouts = nodes.pop(key), pending.pop(key)
+            node, gouts = pending.pop(key)
+            python = isinstance(node, PyNode)
             if targets is not None:
                 for nr, g in enumerate(gouts):
                     for k in targets.get((key, nr), ()):
                         found[k] = g if found[k] is None else OPS["add"](found[k], g)
                 if key not in wanted:  # type: ignore[operator]
                     continue
-            else:
+            elif python or node.extra is not None:
                 for nr, reference in retained(node).items():
                     t = reference()
                     if t is not None and gouts[nr] is not None:
                         t.grad = gouts[nr] if t.grad is None else OPS["add"](t.grad, gouts[nr])
-            check_saved(node)
-            rule = node.apply if isinstance(node, PyNode) else partial(rules.node_vjp, node)
-            made = rule(gouts, create_graph)
+            if python or node.released or node.stale() is not None:
+                check_saved(node)
+            made = node.apply(gouts, create_graph) if python else rules.node_vjp(node, gouts, create_graph)
+            edges = node.edges
             if not retain_graph:
                 node.release()
-            for edge, g in zip(node.edges, made, strict=True):
+            for edge, g in zip(edges, made, strict=True):
                 if edge is not None and g is not None:
                     arrive(edge, g)
 

@@ -28,11 +28,16 @@ def kind_of(t: Any) -> Kind | None:
 
 @dataclass(slots=True)
 class Kinds:
-    """What a plan or a tape entry keeps besides the saved values: the operands' shapes and types, and retained outputs."""
+    """What a plan or a tape entry keeps besides the saved values.
+
+    The operands' shapes and types; the outputs whose gradient is retained; a plan's gradient programs, by which operands need
+    gradients and the layouts of what the program reads.
+    """
 
     op: Op
     operands: tuple[Kind | None, ...]
     retained: dict[int, Any] = field(default_factory=dict)
+    gradients: dict[Any, Any] = field(default_factory=dict)
 
 
 class Named:

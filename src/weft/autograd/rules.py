@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from weft import Tensor
 
 
+_Tensor = _native.Tensor
+
+
 @dataclass(frozen=True, slots=True)
 class Absent:
     """The type and shape of an operand that was not saved, because no gradient that is needed reads its value.
@@ -280,21 +283,44 @@ def sum_to(g: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def node_vjp(node: Any, gouts: list[Any], create_graph: bool) -> list[Any]:
     """Gradients of a native tape entry's operands, given those of its outputs."""
-    op = OPS[node.op.name]
-    needs = node.needs
-    kinds = operand_kinds(node)
-    out_kinds = tuple((m[1], m[0]) for m in node.output_metas)
-    operands, outs = node.operands, node.saved_outputs
-    gouts = [zeros(k) if g is None else g for g, k in zip(gouts, out_kinds, strict=True)]
+    if len(gouts) > 1:
+        gouts = [zeros((m[1], m[0])) if g is None else g for g, m in zip(gouts, node.output_metas, strict=True)]
     if create_graph or _native.recording() is not None:
-        filled = [_fill(o, k) for o, k in zip(operands, kinds, strict=True)]
-        if create_graph:
-            for nr, t in enumerate(outs):
-                if t is not None and t.dtype.kind == "f":
-                    hang(t, node, nr)
-        filled_outs = [_symbolic(_fill(o, k)) for o, k in zip(outs, out_kinds, strict=True)]
-        return vjp(op, node.attrs, filled, filled_outs, gouts, needs)
-    saved = [o for o in (*operands, *outs) if o is not None]
+        return _record_vjp(node, gouts, create_graph)
+    operands = node.operands
+    tensors = [o for o in (*operands, *node.saved_outputs, *gouts) if isinstance(o, _Tensor)]
+    plan = node.plan
+    if plan is None:
+        program = _vjp_program(node, gouts)
+    else:  # what else the program depends on is the plan's own, and which values are saved follows from the needs
+        known = plan.payload.gradients
+        key = (node.needs, *[t._meta_id for t in tensors])
+        program = known.get(key)
+        if program is None:
+            program = known[key] = _vjp_program(node, gouts)
+    made = program.run(tensors, [o for o in operands if o is not None and not isinstance(o, _Tensor)])
+    if len(made) == len(operands):
+        return made
+    found = iter(made)
+    return [next(found) if need else None for need in node.needs]
+
+
+def _record_vjp(node: Any, gouts: list[Any], create_graph: bool) -> list[Any]:
+    """`node_vjp` where its ops are recorded, or go on the tape."""
+    operands, outs = node.operands, node.saved_outputs
+    filled = [_fill(o, k) for o, k in zip(operands, operand_kinds(node), strict=True)]
+    if create_graph:
+        for nr, t in enumerate(outs):
+            if t is not None and t.dtype.kind == "f":
+                hang(t, node, nr)
+    filled_outs = [_symbolic(_fill(o, (m[1], m[0]))) for o, m in zip(outs, node.output_metas, strict=True)]
+    return vjp(OPS[node.op.name], node.attrs, filled, filled_outs, gouts, node.needs)
+
+
+def _vjp_program(node: Any, gouts: list[Any]) -> Any:
+    """The program of an entry's gradient: its inputs are the saved operands and outputs, then the outputs' gradients."""
+    op, operands, outs, needs = OPS[node.op.name], node.operands, node.saved_outputs, node.needs
+    kinds = operand_kinds(node)
     key = (
         op.name,
         node.attrs,
@@ -306,11 +332,9 @@ def node_vjp(node: Any, gouts: list[Any], create_graph: bool) -> list[Any]:
     )
     program = _programs.get(key)
     if program is None:
+        out_kinds = tuple((m[1], m[0]) for m in node.output_metas)
         program = _programs[key] = _compile_vjp(op, node.attrs, operands, kinds, outs, out_kinds, gouts, needs)
-    tensors = [o for o in (*saved, *gouts) if isinstance(o, _native.Tensor)]
-    numbers = [o for o in saved if not isinstance(o, _native.Tensor)]
-    found = iter(program.run(tensors, numbers))
-    return [next(found) if need else None for need in needs]
+    return program
 
 
 def _symbolic(t: Any) -> Any:
