@@ -76,9 +76,10 @@ print(json.dumps({"compiled": stats.kernels_compiled, "loaded": stats.kernels_lo
 """
 
 
-def run(code: str, cache: str | None = None) -> Any:
-    """Run code in a new process; gives what it printed last, read as JSON."""
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+def run(code: str, cache: str | None = None, **more: str) -> Any:
+    """Run code in a new process, with more environment variables; gives what it printed last, read as JSON."""
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **more}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     if cache is not None:
         variables["WEFT_CACHE_DIR"] = cache
     done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=False)
@@ -89,12 +90,13 @@ def run(code: str, cache: str | None = None) -> Any:
 
 def import_times(modules: list[str], rounds: int) -> dict[str, tuple[float, float]]:
     """Seconds, and seconds of CPU, to import each module in a new process, in turn, after one import that is not counted."""
-    for module in modules:
-        run(IMPORT.format(module=module))
     found: dict[str, list[tuple[float, float]]] = {module: [] for module in modules}
-    for _ in range(rounds):
-        for module in modules:
-            found[module].append(run(IMPORT.format(module=module)))
+    with tempfile.TemporaryDirectory(prefix="weft-bench-") as bytecode:
+        for k in range(rounds + 1):
+            for module in modules:
+                took = run(IMPORT.format(module=module), PYTHONPYCACHEPREFIX=bytecode)
+                if k:
+                    found[module].append(took)
     return {
         m: (statistics.median(t for t, _ in each), statistics.median(t for _, t in each)) for m, each in found.items()
     }
