@@ -9,8 +9,10 @@ from weakref import WeakKeyDictionary, WeakSet
 from weft import _native, locks
 from weft.compiler import Executable, compile_graph
 from weft.errors import TraceError
+from weft.ir.node import toposort
 from weft.record.canonical import canonical
 from weft.record.recorder import Cell, Recorder
+from weft.runtime.program import index_error
 
 if TYPE_CHECKING:
     from weft import Tensor
@@ -47,29 +49,43 @@ class LazyRecorder(Recorder):
 
     def adopt(self, t: Tensor, cell: Cell) -> Cell:
         if isinstance(cell.recorder, LazyRecorder):  # another thread's
-            cell.recorder.flush()
+            cell.recorder.realize(t, cell)
             return self.cells.get(t._storage_id) or self.capture(t)
         return super().adopt(t, cell)
 
     def realize(self, t: Tensor, cell: Cell) -> None:
         """Make a storage hold its value, and let it go."""
+        cell.check()
         self.flush()
+        cell.check()
 
     def flush(self) -> None:
-        """Run everything recorded so far that is still wanted."""
+        """Run everything recorded so far that is still wanted.
+
+        Where an index is out of range, everything that does not depend on it is computed all the same. Tensors that do have
+        no value, and say so when one is asked of them; tensors that were to be written keep theirs, and the error is raised.
+        """
         with _lock, _native.RecordingScope(None):
             real = list(self.cells.values())
             fresh = sorted(self.live, key=lambda c: c.order)
             written = [(c, self.ops.get(c, "write")) for c in real if c.dirty]
             done: list[Any] = []  # takes the program's results
+            failed: list[IndexError] = []
             try:
-                if fresh or written:
-                    run(fresh, written, done)
+                try:
+                    if fresh or written:
+                        run(fresh, written, done)
+                except IndexError:
+                    fresh = [c for c in fresh if computable(c)]
+                    failed = [c.error for c, _ in written if not computable(c)]  # type: ignore[misc]
+                    run(fresh, [(c, op) for c, op in written if c.error is None], done)
                 self.end(real, fresh, done)
             except BaseException:
                 if done:  # a signal's exception came after the run, which must not happen again
                     self.end(real, fresh, done)
                 raise
+            if failed:
+                raise IndexError(*failed[0].args)
 
     def end(self, real: list[Cell], fresh: list[Cell], done: list[Any]) -> None:
         """Put results into their storages, and let all storages go."""
@@ -127,3 +143,17 @@ def run(fresh: list[Cell], written: list[tuple[Cell, str]], done: list[Any]) -> 
     if program is None:
         program = _programs[graph] = compile_graph(graph, "lazy")
     program.program.run(tensors, None, done)
+
+
+def computable(cell: Cell) -> bool:
+    """Whether all indices behind a cell's value are in range; else the cell is given the error."""
+    checks = [n for n in toposort([cell.node]) if n.op == "check_index"]
+    if checks:
+        try:
+            run([cell], [], [])
+        except IndexError as error:
+            message = str(error)
+            if len(checks) == 1:  # a program is shared by equal graphs, and knows one line of the user's for all of them
+                message = str(index_error({0: (checks[0].attrs, checks[0].where)}, 1))
+            cell.error = IndexError(message)
+    return cell.error is None

@@ -48,6 +48,7 @@ class Trace:
     structure: Any
     grads: list[tuple[Tensor, Any]]
     grads_read: list[tuple[Tensor, Any]]
+    attributes_read: list[tuple[Any, str, Any]]  # object, attribute, its value when traced
     written: list[int]  # input slots that the program writes
     backward: Backward | None
     host: list[Callable[[], float]]  # numbers read at each call
@@ -82,6 +83,9 @@ class Trace:
 
     def holds(self) -> bool:
         """Whether what the trace found outside its arguments is still so."""
+        for owner, name, value in self.attributes_read:
+            if getattr(owner, name) != value:
+                return False
         for t, found in self.grads_read:
             now = t.grad
             if (now is None) != (found is None):

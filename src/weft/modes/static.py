@@ -76,7 +76,7 @@ class StaticFunction(Generic[P, R]):
 
     def _find(self, key: Any) -> Trace | None:
         for trace in self._traces.get(key, ()):
-            if not trace.grads_read or trace.holds():
+            if not (trace.grads_read or trace.attributes_read) or trace.holds():
                 return trace
         return None
 
@@ -199,6 +199,7 @@ class StaticFunction(Generic[P, R]):
             structure,
             grads,
             recorder.grads_read,
+            list(recorder.attributes_read.values()),
             [w.slot for w in graph.writes],
             self._backward(recorder, values, outputs, inputs, tensors, placeholders),
             recorder.host,

@@ -36,6 +36,7 @@ class StaticRecorder(Recorder):
         self.sources: dict[int, Any] = {}  # id of the tensor behind a leaf -> where replays find it
         self.kept: list[Any] = []  # so that no id is used twice
         self.grads: dict[int, tuple[Tensor, Any]] = {}  # .grad assigned so far: id of tensor -> (tensor, gradient)
+        self.attributes_read: dict[tuple[int, str], tuple[Any, str, Any]] = {}  # see `note_read`
         self.grads_read: list[tuple[Tensor, Any]] = []  # .grad found when first looked at
         self.ops: dict[int, str] = {}
         self.n_scalars = 0  # Python numbers handed over at each call: float arguments, then host numbers

@@ -14,6 +14,7 @@ from weft import _native, dtypes
 from weft.errors import WeftError
 from weft.nn.parameter import Parameter
 from weft.ops.creation import check_device
+from weft.record.recorder import note_read
 
 
 class StateDictError(WeftError, RuntimeError):
@@ -45,10 +46,20 @@ class Module:
         ['inner.weight', 'inner.bias']
     """
 
-    #: Whether layers such as `Dropout` behave as in training.
-    training: bool = True
+    _training: bool = True
     #: Of each buffer, whether it is part of ``state_dict()``. None until there is one.
     _buffers: dict[str, bool] | None = None
+
+    @property
+    def training(self) -> bool:
+        """Whether layers such as `Dropout` behave as in training. A static function notices a change, and is traced again."""
+        if _native.recording() is not None:
+            note_read(self, "_training")
+        return self._training
+
+    @training.setter
+    def training(self, value: bool) -> None:
+        self._training = bool(value)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
@@ -168,12 +179,9 @@ class Module:
     # Changing
 
     def train(self, mode: bool = True) -> Self:
-        """Set whether this module and all inside it behave as in training. Gives this module.
-
-        A static function behaves as the module did when it was traced: use different ones for training and for use.
-        """
+        """Set whether this module and all inside it behave as in training. Gives this module."""
         for module in self.modules():
-            module.training = bool(mode)
+            module.training = mode
         return self
 
     def eval(self) -> Self:

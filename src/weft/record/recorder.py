@@ -37,7 +37,7 @@ _orders = itertools.count()
 class Cell:
     """One storage as a recording sees it."""
 
-    __slots__ = ("__weakref__", "cache", "dirty", "node", "order", "recorder", "root", "storage", "version")
+    __slots__ = ("__weakref__", "cache", "dirty", "error", "node", "order", "recorder", "root", "storage", "version")
 
     def __init__(self, recorder: Recorder, node: Node, root: Tensor | None) -> None:
         self.recorder = recorder
@@ -48,12 +48,18 @@ class Cell:
         self.dirty = root is None  # whether the storage's own memory lacks the value
         self.cache: dict[Chain, tuple[int, Node]] = {}
         self.storage: Any = None  # gives a tensor over the storage, while that lives
+        self.error: IndexError | None = None  # why there is no value
 
     def settle(self, real: Tensor) -> None:
         """The storage takes over the memory of a tensor that holds its value, if it has not yet."""
         t = self.storage()
         if t is not None and t._pending is not None:
             _native.resolve(t, real)
+
+    def check(self) -> None:
+        """Raise if the value could not be computed."""
+        if self.error is not None:
+            raise IndexError(*self.error.args)
 
     def forget(self) -> None:
         """The storage's own memory holds its value: recordings need not be asked any more."""
@@ -114,6 +120,8 @@ class Recorder:
     def locate(self, t: Tensor) -> tuple[Cell, Chain]:
         """The cell that a tensor's memory belongs to, and the way from its root to the tensor."""
         cell = t._pending
+        if cell is not None:
+            cell.check()
         if cell is None:
             cell = self.cells.get(t._storage_id)
             if cell is None:
@@ -277,6 +285,16 @@ def virtual(dtype: DType, shape: tuple[int, ...], strides: tuple[int, ...]) -> T
     return _native.strided(_native.virtual(dtype, (above - below + 1,)), shape, strides, -below)
 
 
+def note_read(owner: Any, name: str) -> None:
+    """A static function that is being traced depends on an attribute of an object outside the graph.
+
+    It is traced again when a call finds that the attribute has another value.
+    """
+    notes = getattr(_native.recording(), "attributes_read", None)
+    if notes is not None:
+        notes[id(owner), name] = (owner, name, getattr(owner, name))
+
+
 def host_number(read: Callable[[], float]) -> Any:
     """A Python number that a static function must not take for a constant, such as a learning rate.
 
@@ -329,6 +347,7 @@ __all__ = [
     "View",
     "forbid_value",
     "host_number",
+    "note_read",
     "layout_of_chain",
     "leaves",
     "scalar_leaf",
