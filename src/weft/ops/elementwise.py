@@ -14,7 +14,7 @@ import numpy as np
 
 from weft import dtypes
 from weft.dtypes import DType
-from weft.ir.node import Node, Where, make
+from weft.ir.node import Node, Where, const, make
 from weft.ops.registry import Op, Operand, Weak, broadcast, broadcast_shape, cast, common_dtype, elementwise, register
 
 EXPENSIVE = 20
@@ -431,8 +431,16 @@ copy: Op = register(Op("copy", "elementwise", 1, _build_copy, "x", lambda g, c: 
 def _build_check_index(operands: Sequence[Operand], attrs: Any, where: Where) -> Node:
     i, n = operands
     assert isinstance(i, Node)
-    checked = (cast(i, dtypes.int64), broadcast(cast(n, dtypes.int64), i.shape))
+    checked = (signed_index(i), broadcast(cast(n, dtypes.int64), i.shape))
     return make("check_index", checked, attrs or (), i.shape, dtypes.int64, where)
+
+
+def signed_index(i: Node) -> Node:
+    """An index as int64; those too large for it stay too large, where a plain cast would make them negative."""
+    if i.dtype is dtypes.uint64:
+        most = broadcast(const((1 << 63) - 1, dtypes.uint64), i.shape)
+        i = make("minimum", (i, most), (), i.shape, dtypes.uint64)
+    return cast(i, dtypes.int64)
 
 
 def _reference_check_index(i: np.ndarray, n: np.ndarray) -> np.ndarray:

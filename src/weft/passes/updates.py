@@ -5,7 +5,8 @@ output), the base is copied first; otherwise update and base are one memory, and
 
 A value that an input receives is stored straight into that input's memory where every other read of the input comes earlier and
 the storing kernel itself reads it only at the element that it writes. Otherwise the value goes to memory of its own
-and is copied when all is done. A kernel that may find an index out of range never writes an input.
+and is copied when all is done. A kernel that may find an index out of range never writes an input, nor does one whose
+result such a kernel needs: a program that fails has changed nothing.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Updates:
         for group in self.groups:
             for place in reads(group, nests.get(group)):
                 self.readers.setdefault(place, []).append(group)
+        self.checks = [group for group in self.groups if group in nests and nests[group].fallible]
+        self.writers: list[Group] = []  # of inputs
         self.originals = list(self.groups)
         for group in self.originals:  # users come before what they use
             if group.update is not None:
@@ -74,7 +77,7 @@ class Updates:
         place: Place = ("in", slot)
         if group.kind == "matmul" and self._write_product(group, node, place):
             return True
-        if nest is None or group.update is not None or nest.fallible:
+        if nest is None or group.update is not None or self._before_checks(group):
             return False
         store = next((s for s in nest.stores if s.place == place), None)
         if store is None or not self._first(group, place):
@@ -91,16 +94,18 @@ class Updates:
             self.memory["n", node] = place
             nest.stores = [s for s in nest.stores if s.place != ("n", node)]
         self._order(group, place)
+        self.writers.append(group)
         return True
 
     def _write_product(self, group: Group, node: Node, place: Place) -> bool:
         given = self.graph.inputs[place[1]]  # type: ignore[index]
         if self.memory["n", node] != ("n", node) or not is_row_major(given.shape, given.strides):
             return False
-        if place in reads(group, None) or not self._first(group, place):
+        if place in reads(group, None) or not self._first(group, place) or self._before_checks(group):
             return False
         self.memory["n", node] = place
         self._order(group, place)
+        self.writers.append(group)
         return True
 
     def _update(self, group: Group) -> None:
@@ -125,6 +130,9 @@ class Updates:
             return False
         if any(step.place == ("n", base) for step in self.nests[group].steps):
             return False
+        readers = [g for g in self.readers.get(("n", base), ()) if g is not group]
+        if self._before_checks(group) and any(self._after_writers(g) for g in readers):
+            return False
         return self._first(group, ("n", base))
 
     def _write_chain(self, group: Group) -> bool:
@@ -148,7 +156,7 @@ class Updates:
         given = self.graph.inputs[slot]
         if base.attrs[0] != slot or base.shape != given.shape or not is_row_major(given.shape, given.strides):
             return False
-        if any(self.nests[g].fallible for g in chain if g in self.nests):
+        if any(self._before_checks(g) for g in chain):
             return False
         for g in chain:
             source = g.ports[0].base
@@ -161,6 +169,7 @@ class Updates:
             self._order(g, place)
         for g in chain:
             self.memory["n", g.node] = ("in", slot)
+        self.writers += chain
         return True
 
     def _apart(self, group: Group) -> None:
@@ -177,6 +186,14 @@ class Updates:
     def _first(self, group: Group, place: Place) -> bool:
         """Whether every other reader of a place can come before the group."""
         return not any(g is not group and depends(self.groups, g, group) for g in self.readers.get(place, ()))
+
+    def _before_checks(self, group: Group) -> bool:
+        """Whether the group may find an index out of range, or one that may needs it."""
+        return any(g is group or depends(self.groups, g, group) for g in self.checks)
+
+    def _after_writers(self, group: Group) -> bool:
+        """Whether the group writes an input, or needs one that does."""
+        return any(g is group or depends(self.groups, group, g) for g in self.writers)
 
     def _order(self, group: Group, place: Place) -> None:
         for g in self.readers.get(place, ()):
