@@ -39,7 +39,8 @@ native:  ## build the native module and put it next to the Python sources
 	cmake --build build/native -j $(JOBS)
 	install -m 755 build/native/_native*.so src/weft/  # a new file: processes that have the old one mapped go on
 
-native-test:  ## test the native core under the address, undefined-behaviour and thread sanitizers
+native-test: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+native-test: $(INSTALLED)  ## test the native core under the address, undefined-behaviour and thread sanitizers
 	cmake -S . -B build/asan -DWEFT_MODULE=OFF -DWEFT_NATIVE_TESTS=ON -DWEFT_WERROR=ON -DWEFT_SANITIZE=address,undefined
 	cmake --build build/asan -j $(JOBS)
 	ctest --test-dir build/asan --output-on-failure
