@@ -41,8 +41,8 @@ from weft.interrupts import put_off as _put_off
 from weft.modes import install as _modes
 from weft.modes.lazy import lazy
 from weft.modes.static import static
+from weft.ops.generator import Generator, fork_rng
 from weft.ops.public import PUBLIC as _PUBLIC
-from weft.ops.random import Generator, fork_rng
 from weft.stats import stats
 from weft.tensor import install as _install
 

@@ -8,7 +8,7 @@ from typing import Any
 from weft import _native
 from weft.ops.creation import arange, tensor
 from weft.ops.random import randperm
-from weft.ops.shape import stack
+from weft.ops.joining import stack
 
 
 class DataLoader:

@@ -5,18 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from weft.ops.elementwise import tanh as _tanh
+from weft.ops.losses import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss, nll_loss
 from weft.ops.nnfunc import (
-    binary_cross_entropy_with_logits,
-    cross_entropy,
     elu,
     gelu,
-    l1_loss,
     layer_norm,
     leaky_relu,
     linear,
     log_softmax,
-    mse_loss,
-    nll_loss,
     relu,
     rms_norm,
     sigmoid,

@@ -52,7 +52,7 @@ def _holds_tensors(data: Any) -> bool:
 
 def _nested(data: Any) -> Any:
     """Nested lists that hold tensors, stacked."""
-    from weft.ops.shape import stack
+    from weft.ops.joining import stack
 
     return stack([d if isinstance(d, Tensor) else _nested(d) if _holds_tensors(d) else tensor(d) for d in data])
 

@@ -7,6 +7,7 @@ an argument (``axis`` and ``dim``), and errors that name the call as the user wr
 from __future__ import annotations
 
 import functools
+import inspect
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -80,8 +81,11 @@ def public(family: str, *also: str, method: bool = True, package: bool = True) -
 
     def wrap(function: F) -> F:
         code = function.__code__
-        parameters = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        respelled = {alias: name for alias, name in SPELLINGS.items() if name in parameters and alias not in parameters}
+        n = code.co_argcount + code.co_kwonlyargcount
+        parameters = code.co_varnames[:n]
+        variadic = code.co_varnames[n] if code.co_flags & inspect.CO_VARARGS else None
+        known = (*parameters, variadic)
+        respelled = {alias: name for alias, name in SPELLINGS.items() if name in known and alias not in known}
         if "axes" not in parameters and "axis" in parameters:
             respelled["dims"] = respelled["axes"] = "axis"
         name = function.__name__
@@ -89,8 +93,11 @@ def public(family: str, *also: str, method: bool = True, package: bool = True) -
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
             try:
-                if kwargs and respelled:
-                    kwargs = _respell(kwargs, respelled)
+                if kwargs:
+                    if respelled:
+                        kwargs = _respell(kwargs, respelled)
+                    if variadic in kwargs:  # shape=(2, 3) for a function of *shape
+                        args = (*args, kwargs.pop(variadic))
                 return function(*args, **kwargs)
             except EXPLAINED as error:
                 raise explain(_signature_error(error, name, parameters), name, args, kwargs) from None

@@ -224,7 +224,8 @@ def divide(x: Any, y: Any, /, *, rounding_mode: str | None = None) -> Any:
 def pow(x: Any, y: Any, /) -> Any:
     """``x ** y``.
 
-    An exponent that is the Python integer 2 is computed as ``square``, and the number 0.5 as ``sqrt``, in every mode.
+    An exponent that is the Python integer 2 is computed as ``square``, and the number 0.5 as ``sqrt``, in every mode. (A
+    float that a static function takes as an argument is a run-time value, for which this cannot be known.)
 
     Args:
         x, y: tensors or Python numbers, at least one a tensor; integer or floating-point. An integer to a negative power
@@ -286,7 +287,7 @@ def where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
         tensor([1., 0.], dtype=float32)
     """
     if x is None and y is None:
-        from weft.ops.indexing import nonzero
+        from weft.ops.picking import nonzero
 
         return nonzero(condition)
     out = E.where.handle(None, tensor_of(condition, "condition"), x, y)

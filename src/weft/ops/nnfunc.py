@@ -1,4 +1,4 @@
-"""Public functions of neural networks: activations, normalisation, losses. Each is one op with, mostly, its own gradient.
+"""Public functions of neural networks: activations, softmax, normalisation. Each is one op with, mostly, its own gradient.
 
 16-bit operands are computed in float32 inside an op and rounded once, at its end.
 """
@@ -15,10 +15,9 @@ from weft.ops import contraction as C
 from weft.ops import elementwise as E
 from weft.ops import reduction as R
 from weft.ops.frontend import axes_of, axis_of, one_of, public, sizes_of, tensor_of
-from weft.ops.indexed import full, iota
 from weft.ops.linalg import multiplied
-from weft.ops.movement import expand, reshape
-from weft.ops.reduce import cast_to, count_of, dropped, floating, kept, over, widened
+from weft.ops.movement import reshape
+from weft.ops.reduce import cast_to, dropped, floating, kept, over, widened
 from weft.ops.registry import Saved, composite
 from weft.ops.shape import transposed
 
@@ -39,11 +38,12 @@ def _grad_sigmoid(g: Any, c: Saved) -> Sequence[Any]:
     return (E.multiply(widened(g), E.multiply(y, E.subtract(1, y))),)
 
 
-def _logistic(x: Any) -> Any:
+def logistic(x: Any) -> Any:
+    """``1 / (1 + exp(-x))``, from primitives."""
     return E.reciprocal(E.add(E.exp(E.negative(x)), 1))
 
 
-sigmoid_op = composite("sigmoid", 1, grad=_grad_sigmoid)(_activation(lambda x, attrs: _logistic(x)))
+sigmoid_op = composite("sigmoid", 1, grad=_grad_sigmoid)(_activation(lambda x, attrs: logistic(x)))
 
 
 def _grad_relu(g: Any, c: Saved) -> Sequence[Any]:
@@ -79,15 +79,15 @@ def _elu(x: Any, attrs: Any) -> Any:
 
 def _grad_silu(g: Any, c: Saved) -> Sequence[Any]:
     x = widened(c.x)
-    s = _logistic(x)
+    s = logistic(x)
     return (E.multiply(widened(g), E.multiply(s, E.add(E.multiply(x, E.subtract(1, s)), 1))),)
 
 
-silu_op = composite("silu", 1, grad=_grad_silu)(_activation(lambda x, attrs: E.multiply(x, _logistic(x))))
+silu_op = composite("silu", 1, grad=_grad_silu)(_activation(lambda x, attrs: E.multiply(x, logistic(x))))
 
 
 def _grad_softplus(g: Any, c: Saved) -> Sequence[Any]:
-    return (E.multiply(widened(g), _logistic(widened(c.x))),)
+    return (E.multiply(widened(g), logistic(widened(c.x))),)
 
 
 @composite("softplus", 1, grad=_grad_softplus)
@@ -134,7 +134,8 @@ def gelu_tanh_op(x: Any, attrs: Any) -> Any:
     return E.multiply(E.multiply(x, E.add(_tanh_inside(x), 1)), 0.5)
 
 
-def _floats(x: Any) -> Any:
+def floats(x: Any) -> Any:
+    """A tensor argument, integers as the default floating type."""
     return cast_to(tensor_of(x), floating(x.dtype))
 
 
@@ -146,7 +147,7 @@ def sigmoid(x: Any, /) -> Any:
         >>> weft.sigmoid(weft.tensor([0.0]))
         tensor([0.5], dtype=float32)
     """
-    return sigmoid_op(_floats(x))
+    return sigmoid_op(floats(x))
 
 
 @public("neural networks")
@@ -168,7 +169,7 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
         >>> weft.leaky_relu(weft.tensor([-1.0, 2.0]), 0.5)
         tensor([-0.5,  2. ], dtype=float32)
     """
-    return _leaky_relu(_floats(x), attrs=(float(negative_slope),))
+    return _leaky_relu(floats(x), attrs=(float(negative_slope),))
 
 
 @public("neural networks", method=False)
@@ -179,7 +180,7 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
         >>> weft.elu(weft.tensor([0.0, 2.0]))
         tensor([0., 2.], dtype=float32)
     """
-    return _elu(_floats(x), attrs=(float(alpha),))
+    return _elu(floats(x), attrs=(float(alpha),))
 
 
 @public("neural networks", "swish", method=False)
@@ -190,7 +191,7 @@ def silu(x: Any, /) -> Any:
         >>> weft.silu(weft.tensor([0.0]))
         tensor([0.], dtype=float32)
     """
-    return silu_op(_floats(x))
+    return silu_op(floats(x))
 
 
 @public("neural networks", method=False)
@@ -201,7 +202,7 @@ def softplus(x: Any, /) -> Any:
         >>> weft.softplus(weft.tensor([0.0]))
         tensor([0.6931472], dtype=float32)
     """
-    return softplus_op(_floats(x))
+    return softplus_op(floats(x))
 
 
 @public("neural networks", method=False)
@@ -220,7 +221,7 @@ def gelu(x: Any, approximate: str = "none") -> Any:
         tensor([  0., 100.], dtype=float32)
     """
     one_of(approximate, "approximate", ("none", "tanh"))
-    return (gelu_op if approximate == "none" else gelu_tanh_op)(_floats(x))
+    return (gelu_op if approximate == "none" else gelu_tanh_op)(floats(x))
 
 
 # Softmax and its logarithm
@@ -262,7 +263,8 @@ def log_softmax_op(x: Any, attrs: Any) -> Any:
     return cast_to(E.subtract(shifted, E.log(over(R.reduce_sum, E.exp(shifted), (axis,)))), x.dtype)
 
 
-def _logsumexp(x: Any, axes: tuple[int, ...]) -> Any:
+def lse(x: Any, axes: tuple[int, ...]) -> Any:
+    """The logarithm of the sum of exponentials, from primitives; reduced axes stay."""
     shifted, top = _shifted(x, axes)
     return E.add(E.log(over(R.reduce_sum, E.exp(shifted), axes)), top)
 
@@ -278,7 +280,7 @@ def _grad_logsumexp(g: Any, c: Saved) -> Sequence[Any]:
 def logsumexp_op(x: Any, attrs: Any) -> Any:
     """attrs (axes, keepdims)"""
     axes, keepdims = attrs
-    return cast_to(dropped(_logsumexp(widened(x), axes), axes, keepdims), x.dtype)
+    return cast_to(dropped(lse(widened(x), axes), axes, keepdims), x.dtype)
 
 
 def _some(x: Any, axis: Any) -> int:
@@ -303,7 +305,7 @@ def softmax(x: Any, axis: int = -1, *, dtype: Any = None) -> Any:
         >>> weft.softmax(weft.tensor([0.0, 0.0]))
         tensor([0.5, 0.5], dtype=float32)
     """
-    x = _floats(x) if dtype is None else cast_to(tensor_of(x), dtypes.as_dtype(dtype))
+    x = floats(x) if dtype is None else cast_to(tensor_of(x), dtypes.as_dtype(dtype))
     return softmax_op(x, attrs=(_some(x, axis),)) if x.size else x.clone()
 
 
@@ -315,7 +317,7 @@ def log_softmax(x: Any, axis: int = -1, *, dtype: Any = None) -> Any:
         >>> weft.log_softmax(weft.tensor([0.0, 0.0]))
         tensor([-0.6931472, -0.6931472], dtype=float32)
     """
-    x = _floats(x) if dtype is None else cast_to(tensor_of(x), dtypes.as_dtype(dtype))
+    x = floats(x) if dtype is None else cast_to(tensor_of(x), dtypes.as_dtype(dtype))
     return log_softmax_op(x, attrs=(_some(x, axis),)) if x.size else x.clone()
 
 
@@ -327,7 +329,7 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
         >>> weft.logsumexp(weft.tensor([0.0, 0.0]))
         tensor(0.6931472, dtype=float32)
     """
-    x = _floats(x)
+    x = floats(x)
     return logsumexp_op(x, attrs=(axes_of(axis, x.ndim), bool(keepdims)))
 
 
@@ -381,7 +383,7 @@ def norm_op(x: Any, *parameters: Any, attrs: Any) -> Any:
 
 
 def _normalise(name: str, x: Any, shape: Any, weight: Any, bias: Any, eps: float, center: bool) -> Any:
-    x = _floats(x)
+    x = floats(x)
     sizes = sizes_of((shape,))
     if not sizes or tuple(x.shape[x.ndim - len(sizes) :]) != sizes or len(sizes) > x.ndim:
         raise ShapeError(
@@ -449,240 +451,3 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     w = transposed(weight, 0, 1)
     y = C.matmul(x, w) if x.ndim >= 2 else multiplied(x, w)
     return y if bias is None else E.add(y, bias)
-
-
-# Losses
-
-_REDUCTIONS = ("mean", "sum", "none")
-
-
-def _reduced(loss: Any, reduction: str) -> Any:
-    if reduction == "none":
-        return loss
-    axes = tuple(range(loss.ndim))
-    total = dropped(over(R.reduce_sum, loss, axes), axes, False)
-    return E.divide(total, float(count_of(loss.shape, axes))) if reduction == "mean" else total
-
-
-def _unreduced(g: Any, shape: Sequence[int], reduction: str) -> Any:
-    """The gradient of each element of a loss, given that of the loss."""
-    g = widened(g)
-    if reduction == "none":
-        return g
-    if reduction == "mean":
-        g = E.divide(g, float(math.prod(shape)))
-    return expand(reshape(g, attrs=((1,) * len(shape),)), attrs=(tuple(shape),)) if shape else g
-
-
-def _class_mask(x: Any, target: Any, axis: int) -> Any:
-    """True at each row's class. Negative labels are refused as well as too large ones."""
-    n = x.shape[axis]
-    label = E.check_index(E.where(E.less(target, 0), n, target), n, attrs=("A class label", n))
-    label = reshape(label, attrs=((*target.shape[:axis], 1, *target.shape[axis:]),))
-    classes = reshape(iota(attrs=(n,)), attrs=((n,) + (1,) * (x.ndim - axis - 1),))
-    return E.equal(classes, label)
-
-
-def _grad_cross_entropy(g: Any, c: Saved) -> Sequence[Any]:
-    axis, reduction, smoothing = c.attrs
-    x = widened(c.x)
-    shape = tuple(n for d, n in enumerate(x.shape) if d != axis)
-    g = kept(_unreduced(g, shape, reduction), x.shape, (axis,))
-    p = E.exp(E.subtract(x, _logsumexp(x, (axis,))))
-    even = smoothing / x.shape[axis]
-    # The number for the other classes as a tensor, so that both are rounded to x's type and not to the default one.
-    wanted = E.where(_class_mask(x, c.y, axis), 1.0 - smoothing + even, full(even, attrs=((), x.dtype)))
-    return E.multiply(g, E.subtract(p, E.cast_(wanted, attrs=x.dtype))), None
-
-
-@composite("cross_entropy", 2, grad=_grad_cross_entropy)
-def cross_entropy_op(x: Any, target: Any, attrs: Any) -> Any:
-    """attrs (axis of the classes, reduction, label smoothing); class labels"""
-    axis, reduction, smoothing = attrs
-    wide = widened(x)
-    chosen = over(R.reduce_sum, E.where(_class_mask(x, target, axis), wide, 0.0), (axis,))
-    if smoothing:
-        even = E.multiply(over(R.reduce_sum, wide, (axis,)), smoothing / x.shape[axis])
-        chosen = E.add(E.multiply(chosen, 1.0 - smoothing), even)
-    loss = dropped(E.subtract(_logsumexp(wide, (axis,)), chosen), (axis,), False)
-    return cast_to(_reduced(loss, reduction), x.dtype)
-
-
-def _grad_soft_cross_entropy(g: Any, c: Saved) -> Sequence[Any]:
-    axis, reduction = c.attrs
-    x, t = widened(c.x), widened(c.y)
-    shape = tuple(n for d, n in enumerate(x.shape) if d != axis)
-    g = kept(_unreduced(g, shape, reduction), x.shape, (axis,))
-    logp = E.subtract(x, _logsumexp(x, (axis,)))
-    gx = E.subtract(E.multiply(E.exp(logp), over(R.reduce_sum, t, (axis,))), t)
-    return E.multiply(g, gx), E.negative(E.multiply(g, logp))
-
-
-@composite("soft_cross_entropy", 2, grad=_grad_soft_cross_entropy)
-def soft_cross_entropy_op(x: Any, target: Any, attrs: Any) -> Any:
-    """attrs (axis of the classes, reduction); class probabilities"""
-    axis, reduction = attrs
-    wide = widened(x)
-    logp = E.subtract(wide, _logsumexp(wide, (axis,)))
-    loss = dropped(E.negative(over(R.reduce_sum, E.multiply(widened(target), logp), (axis,))), (axis,), False)
-    return cast_to(_reduced(loss, reduction), x.dtype)
-
-
-@public("neural networks", method=False)
-def cross_entropy(x: Any, target: Any, *, reduction: str = "mean", label_smoothing: float = 0.0) -> Any:
-    """The cross entropy between unnormalised logits and targets: ``-log_softmax(x)`` at the target.
-
-    Args:
-        x: logits [n, classes], [n, classes, ...] or [classes].
-        target: class labels, an integer tensor of x's shape without the classes; or probabilities, a floating-point
-            tensor of x's shape.
-        reduction: "mean" over all targets, "sum", or "none".
-        label_smoothing: the part of each target that is spread evenly over the classes.
-
-    Raises:
-        IndexError: for a label below 0 or not below the number of classes.
-        ShapeError: where the shapes do not fit.
-
-    Example:
-        >>> weft.cross_entropy(weft.tensor([[0.0, 0.0]]), weft.tensor([1]))
-        tensor(0.6931472, dtype=float32)
-    """
-    x = _floats(x)
-    tensor_of(target, "target")
-    one_of(reduction, "reduction", _REDUCTIONS)
-    if x.ndim == 0:
-        raise ShapeError("cross_entropy takes logits of at least one axis, the classes.")
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing must be at least 0 and below 1, not {label_smoothing}.")
-    axis = 0 if x.ndim == 1 else 1
-    if target.dtype.kind == "f":
-        if tuple(target.shape) != tuple(x.shape):
-            raise ShapeError(
-                f"Target probabilities have the shape of the logits, {list(x.shape)}, not {list(target.shape)}; "
-                "labels are integers."
-            )
-        if label_smoothing:
-            target = E.add(E.multiply(target, 1.0 - label_smoothing), label_smoothing / x.shape[axis])
-        return soft_cross_entropy_op(x, target, attrs=(axis, reduction))
-    wanted = tuple(n for d, n in enumerate(x.shape) if d != axis)
-    if target.dtype.kind == "b" or tuple(target.shape) != wanted:
-        raise ShapeError(
-            f"Labels for logits of shape {list(x.shape)} are integers of shape {list(wanted)}, not "
-            f"{target.dtype.name} of shape {list(target.shape)}."
-        )
-    return cross_entropy_op(x, target, attrs=(axis, reduction, float(label_smoothing)))
-
-
-@public("neural networks", method=False)
-def nll_loss(x: Any, target: Any, *, reduction: str = "mean") -> Any:
-    """The negative log-likelihood of labels, given log-probabilities (what `log_softmax` gives).
-
-    Args are those of `cross_entropy`.
-
-    Example:
-        >>> weft.nll_loss(weft.tensor([[-0.5, -1.0]]), weft.tensor([1]))
-        tensor(1., dtype=float32)
-    """
-    one_of(reduction, "reduction", _REDUCTIONS)
-    axis = 0 if tensor_of(x).ndim == 1 else 1
-    wanted = tuple(n for d, n in enumerate(x.shape) if d != axis)
-    if tensor_of(target, "target").dtype.kind not in "iu" or tuple(target.shape) != wanted:
-        raise ShapeError(
-            f"Labels for shape {list(x.shape)} are integers of shape {list(wanted)}, not {list(target.shape)}."
-        )
-    return nll_op(x, target, attrs=(axis, reduction))
-
-
-@composite("nll_loss", 2)
-def nll_op(x: Any, target: Any, attrs: Any) -> Any:
-    """attrs (axis of the classes, reduction)"""
-    axis, reduction = attrs
-    chosen = over(R.reduce_sum, E.where(_class_mask(x, target, axis), widened(x), 0.0), (axis,))
-    return cast_to(_reduced(E.negative(dropped(chosen, (axis,), False)), reduction), x.dtype)
-
-
-def _grad_mse(g: Any, c: Saved) -> Sequence[Any]:
-    d = E.subtract(widened(c.x), widened(c.y))
-    gx = E.multiply(_unreduced(g, tuple(d.shape), c.attrs[0]), E.add(d, d))
-    return gx, E.negative(gx)
-
-
-@composite("mse_loss", 2, grad=_grad_mse)
-def mse_op(x: Any, y: Any, attrs: Any) -> Any:
-    """attrs (reduction,)"""
-    d = E.subtract(widened(x), widened(y))
-    return cast_to(_reduced(E.square(d), attrs[0]), _together(x, y))
-
-
-@composite("l1_loss", 2)
-def l1_op(x: Any, y: Any, attrs: Any) -> Any:
-    """attrs (reduction,)"""
-    d = E.subtract(widened(x), widened(y))
-    return cast_to(_reduced(E.abs_(d), attrs[0]), _together(x, y))
-
-
-def _together(x: Any, y: Any) -> Any:
-    return floating(dtypes.promote(x.dtype, y.dtype))
-
-
-def _pair(name: str, x: Any, target: Any, reduction: str) -> tuple[Any, Any]:
-    one_of(reduction, "reduction", _REDUCTIONS)
-    if tuple(tensor_of(x).shape) != tuple(tensor_of(target, "target").shape):
-        raise ShapeError(
-            f"{name} takes two tensors of one shape, not {list(x.shape)} and {list(target.shape)}; reshape one of them first."
-        )
-    return _floats(x), _floats(target)
-
-
-@public("neural networks", "mse", method=False)
-def mse_loss(x: Any, target: Any, *, reduction: str = "mean") -> Any:
-    """The squared differences of two tensors of one shape: their mean, their sum, or each.
-
-    Args:
-        x, target: tensors of one shape.
-        reduction: "mean", "sum" or "none".
-
-    Raises:
-        ShapeError: where the shapes differ.
-
-    Example:
-        >>> weft.mse_loss(weft.tensor([1.0, 2.0]), weft.tensor([1.0, 4.0]))
-        tensor(2., dtype=float32)
-    """
-    return mse_op(*_pair("mse_loss", x, target, reduction), attrs=(reduction,))
-
-
-@public("neural networks", method=False)
-def l1_loss(x: Any, target: Any, *, reduction: str = "mean") -> Any:
-    """The absolute differences of two tensors of one shape. As `mse_loss`.
-
-    Example:
-        >>> weft.l1_loss(weft.tensor([1.0, 2.0]), weft.tensor([1.0, 4.0]))
-        tensor(1., dtype=float32)
-    """
-    return l1_op(*_pair("l1_loss", x, target, reduction), attrs=(reduction,))
-
-
-def _grad_bce(g: Any, c: Saved) -> Sequence[Any]:
-    x, t = widened(c.x), widened(c.y)
-    g = _unreduced(g, tuple(x.shape), c.attrs[0])
-    return E.multiply(g, E.subtract(_logistic(x), t)), E.negative(E.multiply(g, x))
-
-
-@composite("binary_cross_entropy_with_logits", 2, grad=_grad_bce)
-def bce_op(x: Any, t: Any, attrs: Any) -> Any:
-    """attrs (reduction,): ``max(x, 0) - x * t + log1p(exp(-|x|))``"""
-    wide, target = widened(x), widened(t)
-    loss = E.add(E.subtract(E.maximum(wide, 0), E.multiply(wide, target)), E.log1p(E.exp(E.negative(E.abs_(wide)))))
-    return cast_to(_reduced(loss, attrs[0]), _together(x, t))
-
-
-@public("neural networks", method=False)
-def binary_cross_entropy_with_logits(x: Any, target: Any, *, reduction: str = "mean") -> Any:
-    """The cross entropy of ``sigmoid(x)`` against targets from 0 to 1. As `mse_loss`.
-
-    Example:
-        >>> weft.binary_cross_entropy_with_logits(weft.tensor([0.0]), weft.tensor([1.0]))
-        tensor(0.6931472, dtype=float32)
-    """
-    return bce_op(*_pair("binary_cross_entropy_with_logits", x, target, reduction), attrs=(reduction,))
