@@ -12,7 +12,7 @@ from weft.errors import TraceError
 from weft.ir.node import toposort
 from weft.record.canonical import canonical
 from weft.record.recorder import Cell, Recorder
-from weft.runtime.program import index_error
+from weft.runtime.program import checks, recorded_at
 
 if TYPE_CHECKING:
     from weft import Tensor
@@ -147,13 +147,10 @@ def run(fresh: list[Cell], written: list[tuple[Cell, str]], done: list[Any]) -> 
 
 def computable(cell: Cell) -> bool:
     """Whether all indices behind a cell's value are in range; else the cell is given the error."""
-    checks = [n for n in toposort([cell.node]) if n.op == "check_index"]
-    if checks:
+    found = checks(toposort([cell.node]))
+    if found:
         try:
             run([cell], [], [])
         except IndexError as error:
-            message = str(error)
-            if len(checks) == 1:  # a program is shared by equal graphs, and knows one line of the user's for all of them
-                message = str(index_error({0: (checks[0].attrs, checks[0].where)}, 1))
-            cell.error = IndexError(message)
+            cell.error = IndexError(*recorded_at(error, found).args)
     return cell.error is None

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from weft import _native
 from weft.compiler import Executable
 from weft.errors import TraceError
+from weft.ir.node import Where
 from weft.modes import tree
 from weft.modes.differentiate import Backward
 from weft.modes.tracing import Argument, GradOf
+from weft.runtime.program import recorded_at
 
 if TYPE_CHECKING:
     from weft import Tensor
@@ -52,6 +54,7 @@ class Trace:
     written: list[int]  # input slots that the program writes
     backward: Backward | None
     host: list[Callable[[], float]]  # numbers read at each call
+    checks: list[tuple[Any, Where]]  # of indices: what, and where recorded
     arguments: list[tuple[int, int]] = field(default_factory=list)  # (input slot, argument)
     template: list[Any] = field(default_factory=list)
     grad_slots: list[tuple[int, Tensor]] = field(default_factory=list)
@@ -123,6 +126,8 @@ class Trace:
                 outs[k] = self.give(result, made, tensors)
             if self.grads:
                 self.give_grads(made, tensors)
+        except IndexError as error:
+            raise recorded_at(error, self.checks) from None
         except BaseException:
             if done:  # a signal's exception came after the run: what it wrote stays, so its gradients must be there too
                 self.give_grads(done[0], tensors)

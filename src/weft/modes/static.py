@@ -12,7 +12,7 @@ from weakref import WeakSet
 from weft import _native
 from weft.autograd import engine
 from weft.compiler import compile_graph
-from weft.ir.node import make
+from weft.ir.node import make, toposort
 from weft.modes import tree
 from weft.modes.differentiate import Backward
 from weft.modes.replay import Made, Trace, ViewOf
@@ -20,6 +20,7 @@ from weft.modes.tracing import Argument, StaticRecorder
 from weft.ops.movement import contiguous_strides
 from weft.record.canonical import canonical
 from weft.record.recorder import Cell, layout_of_chain, leaves, where_in_user_code
+from weft.runtime.program import checks
 
 if TYPE_CHECKING:
     from weft import Tensor
@@ -186,6 +187,7 @@ class StaticFunction(Generic[P, R]):
                 grads.append((t, place(g)))
         real = [*recorder.cells.values(), *(t._pending for t in placeholders)]
         written = [(c, recorder.ops.get(id(c), "write")) for c in real if c.dirty]
+        nodes = toposort([*(c.node for c in cells), *(c.node for c, _ in written)])
         inputs, graph = canonical([c.node for c in cells], written, recorder.n_scalars)
         executable = compile_graph(graph, self.name)
         return Trace(
@@ -203,6 +205,7 @@ class StaticFunction(Generic[P, R]):
             [w.slot for w in graph.writes],
             self._backward(recorder, values, outputs, inputs, tensors, placeholders),
             recorder.host,
+            checks(nodes),
         )
 
     def _backward(

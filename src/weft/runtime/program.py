@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from weft import _native, config
 from weft.codegen import Compiled, compile_kernels
 from weft.ir.kernel import Store, StoreAt
+from weft.ir.node import Node, Where
 
 if TYPE_CHECKING:
     from weft.passes.schedule import Matrix, Schedule
@@ -112,7 +114,23 @@ def index_error(site: Any, status: int) -> IndexError:
         bare = f"{what} is out of range: it must be from 0 to {size - 1}."
     error = IndexError(f"{bare}\n  recorded at {where[0]}:{where[1]}" if where else bare)
     error._weft_bare = bare  # type: ignore[attr-defined]
+    error._weft_check = attrs  # type: ignore[attr-defined]
     return error
+
+
+def checks(nodes: Iterable[Node]) -> list[tuple[Any, Where]]:
+    """What the checks of indices among some nodes check, and where they were recorded."""
+    return [(node.attrs, node.where) for node in nodes if node.op == "check_index"]
+
+
+def recorded_at(error: IndexError, checks: Iterable[tuple[Any, Where]]) -> IndexError:
+    """The error with the lines of those checks that may have raised it, given all checks of the recording.
+
+    Equal graphs share their nodes and programs, which know one line for all of them.
+    """
+    check = getattr(error, "_weft_check", None)
+    found = dict.fromkeys(f"{where[0]}:{where[1]}" for attrs, where in checks if where and attrs == check)
+    return IndexError(f"{error._weft_bare}\n  recorded at {' or '.join(found)}") if found else error  # type: ignore[attr-defined]
 
 
 _native.set_index_error(index_error)
