@@ -5,17 +5,19 @@ from __future__ import annotations
 import doctest
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import weft
-from weft import tensor as methods
-from weft.ops.public import PUBLIC, markdown_table
+from weft import values
+from weft.ops.public import PUBLIC, markdown_table, page
 
 SCOPES = ("no_grad", "enable_grad", "set_grad_enabled", "is_grad_enabled", "Generator", "fork_rng", "lazy", "static")
-OWN = [f for f in vars(methods).values() if callable(f) and getattr(f, "__module__", "") == "weft.tensor"]
+MODULES = (values, sys.modules["weft.tensor"])  # the name weft.tensor is the function's
+OWN = [f for m in MODULES for f in vars(m).values() if getattr(f, "__module__", "") == m.__name__ and callable(f)]
 DOCUMENTED = [(p.name, p.function) for p in PUBLIC.values()]
 DOCUMENTED += [(name, getattr(weft, name)) for name in SCOPES]
 DOCUMENTED += [(f"Tensor.{f.__name__}", f) for f in OWN if ">>>" in (f.__doc__ or "")]
@@ -44,6 +46,12 @@ def test_names() -> None:
     table = markdown_table()
     assert "| `weft.multiply` | `mul` | yes | ``x * y``. |" in table
     assert "| `x.add_` |" in table
+
+
+def test_page() -> None:
+    """The page of functions is the one the table gives."""
+    written = Path(__file__).parents[2] / "docs" / "functions.md"
+    assert written.read_text() == page(), "run python -m weft.ops.public > docs/functions.md"
 
 
 #: What a PyTorch or NumPy user expects to find.

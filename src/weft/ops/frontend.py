@@ -108,6 +108,19 @@ def public(family: str, *also: str, method: bool = True, package: bool = True) -
     return wrap
 
 
+def worded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function whose errors name the call: for methods and operators, which are not in the table."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except EXPLAINED as error:
+            raise explain(error, name, args, kwargs) from None
+
+    return call
+
+
 def _signature_error(error: Exception, name: str, parameters: Sequence[str]) -> Exception:
     """Python's own complaint about arguments as a sentence that says which there are."""
     text = str(error)
