@@ -213,8 +213,8 @@ def rebuild(kind: type, data: bytes, dtype: str, shape: tuple[int, ...], require
 
 
 #: Methods under their names, and what Python calls by itself.
-METHODS = {"item": item, "tolist": tolist, "numpy": to_numpy}
-SPECIAL = {
+METHODS: dict[str, Callable[..., Any]] = {"item": item, "tolist": tolist, "numpy": to_numpy}
+SPECIAL: dict[str, Callable[..., Any]] = {
     "bool": _bool,
     "int": _int,
     "float": _float,
@@ -226,4 +226,4 @@ SPECIAL = {
     "format": _format,
 }
 #: The same, without a user's mistake to word.
-QUIET = {"repr": _repr, "str": _repr, "deepcopy": _deepcopy, "reduce": _reduce}
+QUIET: dict[str, Callable[..., Any]] = {"repr": _repr, "str": _repr, "deepcopy": _deepcopy, "reduce": _reduce}

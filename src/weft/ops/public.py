@@ -20,8 +20,8 @@ from weft.ops.frontend import PUBLIC, Public, markdown_table
 HEAD = """# Functions
 
 Every public function. A name in the second column means the same; "method" says whether tensors have it as a method too.
-``dim``, ``keepdim`` and ``input`` are accepted where the array API says ``axis``, ``keepdims`` and ``x``. `help(weft.sum)` gives
-shapes, types, errors and an example. This page is made by `python -m weft.ops.public`.
+``dim``, ``keepdim`` and ``input`` are accepted where the array API says ``axis``, ``keepdims`` and ``x``. `help(weft.sum)`
+gives shapes, types, errors and an example. This page is made by `python -m weft.ops.public`.
 
 """
 
