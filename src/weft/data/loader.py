@@ -7,8 +7,8 @@ from typing import Any
 
 from weft import _native
 from weft.ops.creation import arange, tensor
-from weft.ops.random import randperm
 from weft.ops.joining import stack
+from weft.ops.random import randperm
 
 
 class DataLoader:
