@@ -41,9 +41,25 @@ def _array(data: Any, dtype: DType | None) -> np.ndarray:
         dtype = dtypes.default_float if kind == "f" or array.size == 0 else dtypes.default_int if kind in "iu" else None
         if array.dtype == np.uint64:
             raise OverflowError("An integer does not fit int64; pass dtype=weft.uint64.")
+    if dtype is not None and dtype.kind in "iu" and array.dtype.kind == "f":
+        return _whole(data, array, dtype)
     if dtype is not None and dtype is not dtypes.bfloat16:
         array = array.astype(dtype.numpy, copy=False)
     return array
+
+
+def _whole(data: Any, array: np.ndarray, dtype: DType) -> np.ndarray:
+    """Floats as integers by the rule of `Tensor.to`; integers that NumPy took for floats, to hold them all, as they are."""
+    if not hasattr(data, "dtype"):
+        given = np.asarray(data, dtype=object)
+        if all(isinstance(v, int) for v in given.flat):
+            return given.astype(dtype.numpy)
+    low, high = np.iinfo(dtype.numpy).min, np.iinfo(dtype.numpy).max
+    with np.errstate(invalid="ignore"):
+        kept = np.where((array > low) & (array < high), array, 0).astype(dtype.numpy)
+    kept[array <= low] = low
+    kept[array >= high] = high
+    return kept
 
 
 def _holds_tensors(data: Any) -> bool:
@@ -359,7 +375,7 @@ def arange(
     if step == 0:
         raise ValueError("arange cannot go on in steps of 0.")
     floats = any(isinstance(v, float) for v in (start, stop, step))
-    n = max(math.ceil((stop - start) / step), 0) if floats else len(range(start, stop, step))
+    n = max(math.ceil((stop - start) / step), 0) if floats else max(-(-(stop - start) // step), 0)
     kind = dtype_of(dtype, dtypes.default_float if floats else dtypes.default_int)
     wide = dtypes.float64 if floats else dtypes.int64
     return _require(arange_op(start, step, attrs=(n, kind, wide)), requires_grad)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from weft.dtypes import DType
-from weft.ir.node import Node, const, const_value, make, rewrite
+from weft.ir.node import Node, const, const_value, make, rewrite, toposort
 from weft.passes.indexmap import row_major_strides
 
 Rule = Callable[[Node], Node | None]
@@ -143,7 +143,7 @@ def _same_operands(node: Node) -> Node | None:
 def _where(node: Node) -> Node | None:
     condition, x, y = node.inputs
     if x is y:
-        return x
+        return None if any(n.op == "check_index" for n in toposort([condition])) else x  # the check stays
     known = same_value(condition)
     if known is None:
         return None
