@@ -85,7 +85,10 @@ def test_demo_is_interruptible(tmp_path: Path) -> None:
     assert process.stdout.readline().startswith("Training")
     time.sleep(2)  # somewhere in a compilation or a step
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert err.rstrip().endswith("Interrupted; nothing was left running.")
     assert "Traceback" not in err
