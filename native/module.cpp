@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "allocator.h"
+#include "call_key.h"
 #include "gil.h"
 #include "grad_node.h"
 #include "interop.h"
@@ -333,4 +334,5 @@ NB_MODULE(_native, m) {
   bind_classes(m);
   bind_functions(m);
   bind_scopes(m);
+  bind_call_key(m);
 }

@@ -61,9 +61,12 @@ class Trace:
     steady: list[Any] = field(default_factory=list)  # results that are the same at each call, None for the others:
     direct: list[tuple[int, int]] = field(default_factory=list)  # (position, output of the program)
     other: list[tuple[int, Any]] = field(default_factory=list)  # (position, what `give` takes)
+    guarded: bool = False  # whether `holds` has anything to look at
+    only: int | None = None  # the program's output that is the whole result, if the result is no more than that
     calls: int = 0
 
     def __post_init__(self) -> None:
+        self.guarded = bool(self.grads_read or self.attributes_read)
         for slot, source in enumerate(self.sources):
             if isinstance(source, Argument):
                 self.arguments.append((slot, source.index))
@@ -80,6 +83,8 @@ class Trace:
                 self.other.append((k, result))
         varying = {k for k, _ in (*self.direct, *self.other)}
         self.steady = [None if k in varying else result for k, result in enumerate(self.outputs)]
+        if self.structure is tree.LEAF and self.direct:
+            self.only = self.direct[0][1]
         # a gradient that is None before and after a call need not be assigned
         none = {id(t) for t, found in self.grads_read if found is None}
         self.grads = [(t, result) for t, result in self.grads if result is not None or id(t) not in none]
@@ -119,11 +124,14 @@ class Trace:
         try:
             self.executable.program.run(inputs, scalars, done)
             (made,) = done
-            outs = self.steady.copy()
-            for k, index in self.direct:
-                outs[k] = made[index]
-            for k, result in self.other:
-                outs[k] = self.give(result, made, tensors)
+            if self.only is not None:
+                outs = [made[self.only]]
+            else:
+                outs = self.steady.copy()
+                for k, index in self.direct:
+                    outs[k] = made[index]
+                for k, result in self.other:
+                    outs[k] = self.give(result, made, tensors)
             if self.grads:
                 self.give_grads(made, tensors)
         except IndexError as error:
@@ -134,7 +142,7 @@ class Trace:
             raise
         if self.backward is not None and _native.grad_enabled():
             self.backward.attach(self.outputs, outs, inputs, versions, scalars, tensors)
-        return tree.unflatten(self.structure, outs)
+        return outs[0] if self.only is not None else tree.unflatten(self.structure, outs)
 
     def give_grads(self, made: list[Any], tensors: Sequence[Tensor]) -> None:
         """Assign the gradients that a call leaves."""
@@ -144,7 +152,7 @@ class Trace:
 
     def check_apart(self, inputs: list[Any]) -> None:
         """Refuse a call in which a tensor that the program writes shares memory with another of its inputs."""
-        if len({t._storage_id for t in inputs}) == len(inputs):
+        if not _native.share_memory(inputs):
             return
         for slot in self.written:
             for other, t in enumerate(inputs):

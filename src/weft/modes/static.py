@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from weft import Tensor
 
 _grad_enabled = _native.grad_enabled
+_call_key = _native.call_key
+
+_NO_SCALARS: list[float] = []
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,6 +55,7 @@ class StaticFunction(Generic[P, R]):
         self.function = function
         self.name = getattr(function, "__qualname__", type(function).__name__)
         self._traces: dict[Any, list[Trace]] = {}
+        self._quick: dict[bytes, Trace] = {}  # by what the native runtime can tell of a call of tensors alone
         self._last: str | None = None
         self._lock = threading.RLock()
         _functions.add(self)
@@ -63,6 +67,11 @@ class StaticFunction(Generic[P, R]):
         return f"<static {self.name}, {sum(map(len, self._traces.values()))} traces>"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        quick = None if kwargs else _call_key(args)
+        if quick is not None:
+            found = self._quick.get(quick)
+            if found is not None and (not found.guarded or found.holds()):
+                return found.run(args, _NO_SCALARS)
         if _native.recording() is not None:
             return self.function(*args, **kwargs)
         values, structure = tree.flatten((args, kwargs)) if kwargs else tree.flatten_positional(args)
@@ -73,11 +82,13 @@ class StaticFunction(Generic[P, R]):
                 trace = self._find(key)
                 if trace is None:
                     trace = self._trace(key, values, structure)
+        if quick is not None:
+            self._quick[quick] = trace
         return trace.run(tensors, scalars)
 
     def _find(self, key: Any) -> Trace | None:
         for trace in self._traces.get(key, ()):
-            if not (trace.grads_read or trace.attributes_read) or trace.holds():
+            if not trace.guarded or trace.holds():
                 return trace
         return None
 
