@@ -53,7 +53,11 @@ def test_read_only_arrays() -> None:
 def test_foreign_layouts() -> None:
     """Arrays that Weft cannot share are copied or refused by name."""
     packed = np.zeros(3, dtype=[("a", "i1"), ("b", "<f4")])["b"]
-    assert weft.from_numpy(packed).tolist() == [0, 0, 0]
+    assert weft.asarray(packed).tolist() == weft.tensor(packed).tolist() == [0, 0, 0]
+    with pytest.raises(ValueError, match="copy it first"):
+        weft.from_numpy(packed)
+    with pytest.raises(ValueError, match="copy it first"):
+        weft.asarray(packed, copy=False)
     for dtype in (np.complex64, "U3", ">f4", object):
         with pytest.raises(TypeError):
             weft.from_numpy(np.zeros(2, dtype=dtype))

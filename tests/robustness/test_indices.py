@@ -299,7 +299,11 @@ def test_python_integers_and_lists() -> None:
 
 def test_masks_that_do_not_fit() -> None:
     x = table()
-    for mask in (weft.ones(3, dtype=weft.bool_), weft.ones(4, 4, dtype=weft.bool_), weft.ones(4, 3, 1, dtype=weft.bool_)):
+    for mask in (
+        weft.ones(3, dtype=weft.bool_),
+        weft.ones(4, 4, dtype=weft.bool_),
+        weft.ones(4, 3, 1, dtype=weft.bool_),
+    ):
         with pytest.raises(IndexError):
             x[mask]
         with pytest.raises((IndexError, ValueError)):

@@ -175,7 +175,9 @@ def test_reductions(dtype: str, mode: str) -> None:
                     with np.errstate(all="ignore"):
                         expected = getattr(np, name)(x.astype(np.float64))
                     got = run(mode, getattr(weft, name), x)
-                    np.testing.assert_array_equal(got, np.asarray(expected).astype(got.dtype), err_msg=f"{name} {n} {at}")
+                    np.testing.assert_array_equal(
+                        got, np.asarray(expected).astype(got.dtype), err_msg=f"{name} {n} {at}"
+                    )
     both = np.array([np.inf, 1, -np.inf] * 11, dtype)
     assert np.isnan(run(mode, weft.sum, both))
     assert run(mode, weft.any, both.astype(bool))
@@ -240,7 +242,8 @@ def test_casts(mode: str) -> None:
     for name in ("int8", "uint8", "int16", "int32", "uint32", "int64", "uint64"):
         info = np.iinfo(name)
         expected = [
-            0 if np.isnan(v) else info.max if v >= info.max else info.min if v <= info.min else int(v) for v in x.tolist()
+            0 if np.isnan(v) else info.max if v >= info.max else info.min if v <= info.min else int(v)
+            for v in x.tolist()
         ]
         got = run(mode, lambda x, name=name: x.to(weft.dtypes.BY_NAME[name]), x)
         assert got.tolist() == expected, name

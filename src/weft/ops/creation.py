@@ -13,7 +13,7 @@ from weft.dtypes import DType, as_dtype
 from weft.errors import ShapeError
 from weft.ir.node import Node, Where
 from weft.ops import elementwise as E
-from weft.ops.frontend import Tensor, dtype_of, integer, public, python_number, shape_of, tensor_of
+from weft.ops.frontend import Tensor, dtype_of, integer, kind_of, public, python_number, shape_of, tensor_of
 from weft.ops.indexed import full as full_op
 from weft.ops.nodes import node, positions, reshaped
 from weft.ops.registry import Op, Operand, broadcast, cast, composite, register
@@ -29,8 +29,8 @@ def _array(data: Any, dtype: DType | None) -> np.ndarray:
         raise ValueError("Nested lists of unequal lengths do not make a tensor.") from None
     if array.dtype == object:
         raise TypeError(
-            "A tensor is made from numbers, equally nested lists of them, or arrays; this "
-            f"{type(data).__name__} holds something else."
+            f"A tensor is made from numbers, equally nested lists of them, or arrays, not from {kind_of(data)} that holds "
+            "something else."
         )
     if array.dtype.name not in dtypes.BY_NAME:
         raise TypeError(f"Weft has no type {array.dtype.name}; the types are {', '.join(dtypes.BY_NAME)}.")
@@ -150,7 +150,12 @@ def asarray(data: Any, dtype: Any = None, *, copy: bool | None = None, device: A
     if isinstance(data, Tensor):
         x = data
     elif isinstance(data, np.ndarray) and data.dtype.name in dtypes.BY_NAME and data.dtype.isnative:
-        x = from_numpy(data)
+        try:
+            x = from_numpy(data)
+        except ValueError:  # elements that are not aligned
+            if copy is False:
+                raise
+            return tensor(data, wanted)
     elif copy is False:
         raise ValueError("asarray cannot share the memory of Python values, and copy=False forbids copying.")
     else:
@@ -171,6 +176,7 @@ def from_numpy(array: Any) -> Any:
 
     Raises:
         TypeError: for anything but an array, or one of another type.
+        ValueError: for elements that are not aligned to their size; copy the array first.
 
     Example:
         >>> import numpy as np
@@ -181,8 +187,6 @@ def from_numpy(array: Any) -> Any:
         raise TypeError(f"from_numpy takes a NumPy array, not {type(array).__name__}; use weft.asarray.")
     if array.dtype.name not in dtypes.BY_NAME or not array.dtype.isnative:
         raise TypeError(f"Weft has no type {array.dtype}; the types are {', '.join(dtypes.BY_NAME)}.")
-    if any(s % array.itemsize for s in array.strides):
-        array = array.copy()
     return _native.from_numpy(array)
 
 
@@ -198,6 +202,8 @@ def from_dlpack(x: Any) -> Any:
         >>> weft.from_dlpack(np.ones(2))
         tensor([1., 1.], dtype=float64)
     """
+    if not hasattr(x, "__dlpack__"):
+        raise TypeError(f"from_dlpack takes an object with __dlpack__, which {kind_of(x)} has not.")
     return _native.from_dlpack(x)
 
 

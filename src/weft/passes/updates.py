@@ -162,8 +162,8 @@ class Updates:
             source = g.ports[0].base
             assert source is not None
             place: Place = ("in", slot) if source.op == "input" else ("n", source)
-            if g in self.nests and any(step.place == place for step in self.nests[g].steps):
-                self._apart(g)
+            if g in self.nests and any(step.place == place for step in self.nests[g].steps) and not self._apart(g, place):
+                return False
             if not self._first(g, place):
                 return False
             self._order(g, place)
@@ -172,16 +172,19 @@ class Updates:
         self.writers += chain
         return True
 
-    def _apart(self, group: Group) -> None:
-        """An update that reads what it overwrites: its operands must be computed before."""
+    def _apart(self, group: Group, place: Place) -> bool:
+        """An update that reads what it overwrites: its operands must be computed before. False if one is the input itself."""
         before = len(self.constraints.stored)
+        apart = True
         for x in group.node.inputs[1:]:
             while x.op == "reshape":
                 x = x.inputs[0]
             if x.op not in ("input", "const", "scalar", "iota"):
                 self.constraints.stored.add(x)
+            apart &= x.op != "input" or ("in", x.attrs[0]) != place
         if len(self.constraints.stored) > before:
             raise Retry
+        return apart
 
     def _first(self, group: Group, place: Place) -> bool:
         """Whether every other reader of a place can come before the group."""
