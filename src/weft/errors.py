@@ -61,8 +61,10 @@ def describe(operand: Any) -> str:
         text = ", ".join(few)
         return f"[{text}]" if isinstance(operand, list) else f"({text}{',' * (len(operand) == 1)})"
     if type(operand).__module__ in ("builtins", "weft.dtypes"):
-        return reprlib.repr(operand).replace("\n", " ")
-    return f"<{type(operand).__name__}>"  # a repr of its own may hold an address, or pages
+        text = reprlib.repr(operand).replace("\n", " ")
+        if not text.startswith("<"):
+            return text
+    return f"<{type(operand).__name__}>"  # a repr may hold an address, or pages
 
 
 def explain(error: Exception, name: str, operands: Sequence[Any], named: Mapping[str, Any] | None = None) -> Exception:

@@ -18,7 +18,7 @@ from weft.errors import AutogradError, ShapeError
 from weft.ops import elementwise as E
 from weft.ops import inplace, linalg
 from weft.ops.creation import check_device
-from weft.ops.frontend import axis_of, method_table, public, worded
+from weft.ops.frontend import axis_of, method_table, public, tensor_of, worded
 from weft.ops.functions import raised
 from weft.ops.indexing import getitem, setitem
 from weft.ops.registry import OPS
@@ -94,7 +94,7 @@ def astype(x: Any, dtype: Any, *, copy: bool = False) -> Any:
         >>> weft.astype(weft.tensor([1, 0]), weft.bool_)
         tensor([ True, False], dtype=bool)
     """
-    return to(x, as_dtype(dtype), copy=copy)
+    return to(tensor_of(x), as_dtype(dtype), copy=copy)
 
 
 def type_as(self: Any, other: Any) -> Any:
@@ -118,7 +118,7 @@ def clone(x: Any) -> Any:
         >>> weft.clone(weft.tensor([1.0]))
         tensor([1.], dtype=float32)
     """
-    return E.copy(x)
+    return E.copy(tensor_of(x))
 
 
 def contiguous(self: Any) -> Any:

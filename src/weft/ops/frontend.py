@@ -100,7 +100,7 @@ def public(family: str, *also: str, method: bool = True, package: bool = True) -
                         args = (*args, kwargs.pop(variadic))
                 return function(*args, **kwargs)
             except EXPLAINED as error:
-                raise explain(_signature_error(error, name, parameters), name, args, kwargs) from None
+                raise explain(_sentence(error, name, parameters), name, args, kwargs) from None
 
         publish(call, family, also, method, package)
         return call  # type: ignore[return-value]
@@ -121,12 +121,14 @@ def worded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _signature_error(error: Exception, name: str, parameters: Sequence[str]) -> Exception:
-    """Python's own complaint about arguments as a sentence that says which there are."""
-    text = str(error)
-    if not isinstance(error, TypeError) or not text.startswith(f"{name}() "):
+def _sentence(error: Exception, name: str, parameters: Sequence[str]) -> Exception:
+    """Python's own complaint about arguments as a sentence; one about their number or names says which there are."""
+    text = getattr(error, "_weft_bare", None) or str(error)
+    if text.endswith((".", "]")):
         return error
-    return TypeError(f"{name} {text[len(name) + 3 :]}; its arguments are {', '.join(parameters) or 'none'}.")
+    if isinstance(error, TypeError) and text.startswith(f"{name}() "):
+        return TypeError(f"{name} {text[len(name) + 3 :]}; its arguments are {', '.join(parameters) or 'none'}.")
+    return type(error)(f"{name} cannot use these arguments: {text}.")
 
 
 def _respell(kwargs: dict[str, Any], respelled: dict[str, str]) -> dict[str, Any]:

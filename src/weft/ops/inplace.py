@@ -262,7 +262,8 @@ def clip_(x: Any, /, min: Any = None, max: Any = None) -> Any:
         return clip_op(x, low, high)
     from weft.ops.functions import clipped
 
-    return copy_op(x, cast_to(clipped(x, min, max), x.dtype))
+    out = clipped(x, min, max)
+    return copy_op(x, cast_to(out, x.dtype)) if isinstance(out, Tensor) else refused("clip_", (x, min, max))
 
 
 @public("in place", package=False)

@@ -102,7 +102,12 @@ class Op:
 
     def __call__(self, *operands: Any, attrs: Any = None) -> Any:
         """Apply the op to tensors and Python scalars, in whatever mode is active."""
-        return self.handle(attrs, *operands)
+        out = self.handle(attrs, *operands)
+        if out is NotImplemented:
+            bad = next(o for o in operands if not isinstance(o, _native.Tensor | bool | int | float))
+            kind = "None" if bad is None else article(type(bad).__name__)
+            raise TypeError(f"{self.name} takes tensors and Python numbers, not {kind}.")
+        return out
 
 
 OPS: dict[str, Op] = {}
