@@ -57,6 +57,18 @@ KERNELS = {
             Store(2, "ssc", 4),
         ),
     ),
+    "relu_in_place": Kernel(
+        "map",
+        "oo",
+        (float32,),
+        body(
+            Load(0, "sc"),
+            Scalar(float32),
+            Apply("less", (0, 1), bool_),
+            Apply("where", (2, 1, 0), float32),
+            Store(0, "sc", 3),  # with the load's stride: otherwise the loop does not vectorise
+        ),
+    ),
     "gather": Kernel(
         "map",
         "oo",

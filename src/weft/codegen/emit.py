@@ -154,6 +154,11 @@ class Body:
             self.level.append(level)
             self.varies.append(varies)
         self.loaded = {i.buffer for i in kernel.body if isinstance(i, Load | LoadAt)}
+        # A store in place goes where the load reads. Saying so with the same variables lets the loop vectorise.
+        loads = {(i.buffer, i.access): k for k, i in reversed(list(enumerate(kernel.body))) if isinstance(i, Load)}
+        self.strides_of = [
+            loads.get((i.buffer, i.access), k) if isinstance(i, Store) else k for k, i in enumerate(kernel.body)
+        ]
 
     def arguments(self) -> dict[str, str]:
         """The arguments of a kernel function, in order, with their types."""
@@ -211,6 +216,7 @@ class Body:
         instr = self.kernel.body[i]
         if not isinstance(instr, Load | Index | Store):
             return []
+        i = self.strides_of[i]
         return [
             f"{name} * s{i}_{d}" if instr.access[d] == "s" else name
             for d, name in counters.items()
