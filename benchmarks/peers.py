@@ -66,7 +66,7 @@ def jax_case(workload: Workload) -> Case | None:
     import jax
 
     function, arguments = workload.jax(jax, workload.arrays())
-    if workload.step:  # a training loop need not wait for each step, and JAX is faster then: at most one step ahead
+    if workload.step:  # it waits now and then
         return case(workload, function, arguments, np.asarray)
     jitted = jax.jit(function)
 
