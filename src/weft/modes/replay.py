@@ -111,7 +111,7 @@ class Trace:
             inputs[slot] = t.grad
         return inputs
 
-    def run(self, tensors: Sequence[Tensor], scalars: list[float]) -> Any:
+    def run(self, tensors: Sequence[Any], scalars: list[float]) -> Any:
         """Replay."""
         inputs = self.inputs(tensors)
         if self.written:
