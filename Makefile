@@ -7,7 +7,7 @@ VENV ?= .venv
 INSTALLED := $(VENV)/installed
 SOURCES := pyproject.toml CMakeLists.txt $(shell find src native -type f -not -name '*.so' -not -name '*.pyc')
 
-.PHONY: help demo test lint bench clean native native-test
+.PHONY: help demo test lint bench asv clean native native-test
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -28,8 +28,13 @@ lint: $(INSTALLED)  ## check style and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: $(INSTALLED)  ## time Weft against NumPy and whatever else is installed
-	$(VENV)/bin/python -m benchmarks
+bench: $(INSTALLED)  ## time Weft against NumPy, and PyTorch and JAX where they are installed in .venv
+	$(VENV)/bin/python -m benchmarks $(BENCH_ARGS)
+
+asv: $(INSTALLED)  ## run the asv suite once against the working tree
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'asv>=0.6.4'
+	$(VENV)/bin/asv machine --yes
+	$(VENV)/bin/asv run --quick --python=same --show-stderr $(ASV_ARGS)
 
 clean:  ## remove what these commands made
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis weft-report.html src/weft/_native*.so
