@@ -14,13 +14,51 @@ from tests.robustness.helpers import MODES
 TINY32, TINY64 = np.float32(1e-45), 5e-324
 SPECIAL = {
     "float32": np.array(
-        [np.nan, np.inf, -np.inf, 0.0, -0.0, TINY32, -TINY32, 1.1754942e-38, 1.1754944e-38, 3.4028235e38, -3.4028235e38]
-        + [1.0, -1.0, 0.5, 1e-30, 1e30, 88.8, -104.0, 3.1415927],
+        [
+            np.nan,
+            np.inf,
+            -np.inf,
+            0.0,
+            -0.0,
+            TINY32,
+            -TINY32,
+            1.1754942e-38,
+            1.1754944e-38,
+            3.4028235e38,
+            -3.4028235e38,
+            1.0,
+            -1.0,
+            0.5,
+            1e-30,
+            1e30,
+            88.8,
+            -104.0,
+            3.1415927,
+        ],
         np.float32,
     ),
     "float64": np.array(
-        [np.nan, np.inf, -np.inf, 0.0, -0.0, TINY64, -TINY64, 2.2250738585072009e-308, 2.2250738585072014e-308]
-        + [1.7976931348623157e308, -1.7976931348623157e308, 1.0, -1.0, 0.5, 1e-300, 1e300, 709.8, -745.2, np.pi],
+        [
+            np.nan,
+            np.inf,
+            -np.inf,
+            0.0,
+            -0.0,
+            TINY64,
+            -TINY64,
+            2.225073858507201e-308,
+            2.2250738585072014e-308,
+            1.7976931348623157e308,
+            -1.7976931348623157e308,
+            1.0,
+            -1.0,
+            0.5,
+            1e-300,
+            1e300,
+            709.8,
+            -745.2,
+            np.pi,
+        ],
         np.float64,
     ),
     "float16": np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 6e-8, -6e-8, 65504, -65504, 1, -1, 0.5], np.float16),
@@ -279,7 +317,7 @@ def test_empty(mode: str) -> None:
             same(run(mode, lambda x, axis=axis: (x > 0).all(axis=axis), x), np.all(x > 0, axis=axis))
             if axis is None or x.shape[axis] == 0:
                 for name in ("max", "min", "argmax", "argmin"):
-                    with pytest.raises(ValueError, match="empty|no elements|zero"):
+                    with pytest.raises(ValueError, match=r"empty|no elements|zero"):
                         run(mode, lambda x, axis=axis, name=name: getattr(x, name)(axis=axis), x)
             else:
                 same(run(mode, lambda x, axis=axis: x.max(axis=axis), x), np.max(x, axis=axis))

@@ -128,7 +128,12 @@ def _environment() -> str:
     import llvmlite
 
     here = Path(__file__).parent
-    files = [*sorted(here.glob("*.py")), here.parent / "ir" / "kernel.py", here.parent / "dtypes.py", Path(loader.__file__)]
+    files = [
+        *sorted(here.glob("*.py")),
+        here.parent / "ir" / "kernel.py",
+        here.parent / "dtypes.py",
+        Path(loader.__file__),
+    ]
     numba = find_spec("numba")  # without importing it
     if numba is None or numba.origin is None:
         raise ImportError("Weft needs numba; install it with: pip install numba")
