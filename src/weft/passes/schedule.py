@@ -125,11 +125,18 @@ class _Scheduler:
         self.graph, self.sinks = graph, sinks
         self.fusion = Fusion(graph, sinks, constraints)
         self.nests: dict[Group, Nest] = {}
+        again = False  # only once all groups have said what they need: a large graph would not settle in time
         for group in self.fusion.groups:
             if group.kind == "loops":
-                nest = lower(graph, sinks, self.fusion, group, constraints)
+                try:
+                    nest = lower(graph, sinks, self.fusion, group, constraints)
+                except Retry:
+                    again = True
+                    continue
                 if nest.stores:
                     self.nests[group] = nest
+        if again:
+            raise Retry
         updates = Updates(graph, sinks, self.fusion, self.nests, constraints)
         order = ordered(self.fusion.groups, self.nests, updates.rank, bool(graph.writes), self._uses(updates))
         self.result = Schedule(graph)

@@ -39,16 +39,25 @@ class Updates:
         self.checks = [group for group in self.groups if group in nests and nests[group].fallible]
         self.writers: list[Group] = []  # of inputs
         self.originals = list(self.groups)
+        again = False
         for group in self.originals:  # users come before what they use
-            if group.update is not None:
-                self._update(group)
-            elif group.kind == "loops":
-                for node, _ in group.stores:
-                    self._stored(group, node)
-            else:
-                self._stored(group, group.node)
+            try:
+                self._decide(group)
+            except Retry:  # only once all have said what they need
+                again = True
+        if again:
+            raise Retry
 
     # Deciding
+
+    def _decide(self, group: Group) -> None:
+        if group.update is not None:
+            self._update(group)
+        elif group.kind == "loops":
+            for node, _ in group.stores:
+                self._stored(group, node)
+        else:
+            self._stored(group, group.node)
 
     def _own(self, node: Node) -> Place:
         """The memory that a node gets if it shares none: that of the first output it is, or temporary."""
@@ -158,12 +167,14 @@ class Updates:
             return False
         if any(self._before_checks(g) for g in chain):
             return False
+        places: list[Place] = []
         for g in chain:
             source = g.ports[0].base
             assert source is not None
-            place: Place = ("in", slot) if source.op == "input" else ("n", source)
-            if g in self.nests and any(step.place == place for step in self.nests[g].steps) and not self._apart(g, place):
-                return False
+            places.append(("in", slot) if source.op == "input" else ("n", source))
+        if not self._apart(chain, places):
+            return False
+        for g, place in zip(chain, places, strict=True):
             if not self._first(g, place):
                 return False
             self._order(g, place)
@@ -172,16 +183,19 @@ class Updates:
         self.writers += chain
         return True
 
-    def _apart(self, group: Group, place: Place) -> bool:
-        """An update that reads what it overwrites: its operands must be computed before. False if one is the input itself."""
+    def _apart(self, chain: list[Group], places: list[Place]) -> bool:
+        """Updates that read what they overwrite: their operands must be computed before. False if one is the input itself."""
         before = len(self.constraints.stored)
         apart = True
-        for x in group.node.inputs[1:]:
-            while x.op == "reshape":
-                x = x.inputs[0]
-            if x.op not in ("input", "const", "scalar", "iota"):
-                self.constraints.stored.add(x)
-            apart &= x.op != "input" or ("in", x.attrs[0]) != place
+        for group, place in zip(chain, places, strict=True):
+            if group not in self.nests or all(step.place != place for step in self.nests[group].steps):
+                continue
+            for x in group.node.inputs[1:]:
+                while x.op == "reshape":
+                    x = x.inputs[0]
+                if x.op not in ("input", "const", "scalar", "iota"):
+                    self.constraints.stored.add(x)
+                apart &= x.op != "input" or ("in", x.attrs[0]) != place
         if len(self.constraints.stored) > before:
             raise Retry
         return apart
