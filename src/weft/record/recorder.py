@@ -347,9 +347,9 @@ __all__ = [
     "View",
     "forbid_value",
     "host_number",
-    "note_read",
     "layout_of_chain",
     "leaves",
+    "note_read",
     "scalar_leaf",
     "where_in_user_code",
 ]
