@@ -147,7 +147,7 @@ class StaticFunction(Generic[P, R]):
                 result = self.function(*args, **kwargs)
                 trace = self._finish(recorder, describe_signature(values), result, tensors, placeholders)
         finally:
-            recorder.finished = True
+            recorder.end()
         traces += 1
         self._traces.setdefault(key, []).append(trace)
         return trace

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weft import _native, dtypes
+from weft.errors import TraceError
 from weft.record.recorder import Cell, Recorder, scalar_leaf
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class StaticRecorder(Recorder):
         self.ops: dict[int, str] = {}
         self.n_scalars = 0  # Python numbers handed over at each call: float arguments, then host numbers
         self.host: list[Callable[[], float]] = []
+        self.untaped: list[Tensor] = []  # tensors from outside that were written, and had no history
 
     def number(self) -> Tensor:
         """A weak scalar for the next Python number handed over at run time."""
@@ -75,6 +77,26 @@ class StaticRecorder(Recorder):
 
     def written(self, cell: Cell, t: Tensor, op: str) -> None:
         self.ops[id(cell)] = op
+        if not _native.grad_enabled():
+            return
+        for outside in (t, t.base):
+            if outside is None or outside._pending is not None or any(outside is u for u in self.untaped):
+                continue
+            if outside.grad_fn is not None:
+                raise TraceError(
+                    f"{op} would modify in place a tensor of shape {list(outside.shape)} that was computed outside the "
+                    f"function and requires grad; replays could not keep its history. Use the form that makes a new tensor, "
+                    "or weft.no_grad()."
+                )
+            if not outside.requires_grad:
+                self.untaped.append(outside)
+
+    def end(self) -> None:
+        """The trace is over. History is for its time only: a replay gives tensors from outside values, and no history."""
+        self.finished = True
+        for t in self.untaped:
+            t.grad_fn = None
+            t.requires_grad = False
 
     def get_grad(self, t: Tensor) -> Any:
         """What ``t.grad`` is at this point of the trace."""
