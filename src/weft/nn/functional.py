@@ -31,7 +31,7 @@ def tanh(x: Any) -> Any:
 def embedding(x: Any, weight: Any) -> Any:
     """The rows of ``weight`` (count, size) that the integers in ``x`` name: shape (*x.shape, size).
 
-    Raises ``IndexError`` for a number below 0 or not below ``count``.
+    A negative number counts from the end. Raises ``IndexError`` for one out of range.
     """
     if x.dtype.kind not in "iu":
         raise TypeError(f"embedding looks integers up, not {x.dtype.name}; cast them with x.to(weft.int64).")
