@@ -119,7 +119,7 @@ class Reader {
 
   void read_arena() {
     if (const Ref arena = optional_entry(spec_, "arena"))
-      p_.arena_bytes = integer_of(arena.get(), "arena is a number of bytes", int64_t{1} << 48);
+      p_.arena_bytes = integer_of(arena.get(), "arena is a number of bytes", INT64_MAX);
   }
 
   // ("input", i) | ("output", o) | ("fresh", k, nbytes) | ("temp", byte offset) | ("const", tensor)
@@ -139,7 +139,7 @@ class Reader {
         if (kind == "output")
           output = index;
         else
-          number = index, bytes = f.integer(0, int64_t{1} << 48);
+          number = index, bytes = f.integer(0, INT64_MAX);
         p_.buffers.push_back({Buffer::fresh, fresh_index(output, number, bytes), nullptr});
       } else if (kind == "const") {
         TensorObject* t = expect_tensor(f.object(), "Program", "constant");
