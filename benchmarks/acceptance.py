@@ -54,6 +54,8 @@ def ratios(rows: dict[str, Row]) -> Iterator[Line]:
             continue
         found = ratio(times[ours], times[theirs])
         figure = f"{found}  ({seconds(times[ours].median)} ÷ {seconds(times[theirs].median)})"
+        if f"{theirs}, ahead" in times:
+            figure += f"; not awaited {ratio(times[ours], times[f'{theirs}, ahead']).value:.2f}"
         yield Line(what, f"≤ {limit:.2f}", figure, found.value <= limit)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ def installed(threads: int) -> dict[str, Prepare]:
         found["torch"] = partial(torch_case, False)
         found["torch.compile"] = partial(torch_case, True)
     if importlib.util.find_spec("jax") is not None:
-        found["jax.jit"] = jax_case
+        found["jax.jit"] = partial(jax_case, False)
+        found["jax.jit, ahead"] = partial(jax_case, True)
     return found
 
 
@@ -60,17 +62,21 @@ def torch_case(compiled: bool, workload: Workload) -> Case | None:
     return case(workload, function, arguments, lambda t: t.detach().numpy(), statement)
 
 
-def jax_case(workload: Workload) -> Case | None:
-    if workload.jax is None:
+def jax_case(ahead: bool, workload: Workload) -> Case | None:
+    """A jitted function, finished when it returns; ``ahead``: a training loop that goes on while steps are computed."""
+    if workload.jax is None or (ahead and not workload.step):
         return None
     import jax
 
     function, arguments = workload.jax(jax, workload.arrays())
-    if workload.step:  # it waits now and then
-        return case(workload, function, arguments, np.asarray)
-    jitted = jax.jit(function)
+    jitted = function if workload.step else jax.jit(function)
+    waiting = 32 if ahead else 1  # now and then all the same: what is timed must not pile up
+    calls = count(1)
 
-    def finished(*arguments: Any) -> Any:
-        return jitted(*arguments).block_until_ready()
+    def run(*arguments: Any) -> Any:
+        made = jitted(*arguments)
+        if not next(calls) % waiting:
+            (made if isinstance(made, jax.Array) else made[-1]).block_until_ready()
+        return made
 
-    return case(workload, finished, arguments, np.asarray)
+    return case(workload, run, arguments, np.asarray)

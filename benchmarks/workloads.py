@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import count, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -170,21 +170,6 @@ def regression_sgd(module: Any, arrays: Arrays) -> tuple[Callable[..., Any], tup
     return step, (x, y)
 
 
-def waiting_now_and_then() -> Callable[[Any, Any], Any]:
-    """Gives its first argument, and at every 32nd call waits for its second.
-
-    A JAX training loop need not wait for each step, and is faster then; but what is timed must not pile up.
-    """
-    calls = count(1)
-
-    def wait(result: Any, array: Any) -> Any:
-        if not next(calls) % 32:
-            array.block_until_ready()
-        return result
-
-    return wait
-
-
 def regression_jax(jax: Any, arrays: Arrays) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     x, y = (jax.device_put(a) for a in arrays)
 
@@ -197,12 +182,11 @@ def regression_jax(jax: Any, arrays: Arrays) -> tuple[Callable[..., Any], tuple[
         return jax.tree.map(lambda p, g: p - RATE * g, params, jax.grad(loss)(params, x, y))
 
     params = (jax.numpy.zeros((8, 1)), jax.numpy.zeros((1,)))
-    wait = waiting_now_and_then()
 
     def step(x: Any, y: Any) -> Any:
         nonlocal params
         params = update(params, x, y)
-        return wait(params, params[1])
+        return params
 
     return step, (x, y)
 
@@ -258,7 +242,6 @@ def perceptron_jax(jax: Any, arrays: Arrays) -> tuple[Callable[..., Any], tuple[
     x, y = (jax.device_put(a) for a in arrays[:2])
     params = [(jax.device_put(w), np_.zeros(len(w))) for w in arrays[2:]]
     momenta = jax.tree.map(np_.zeros_like, params)
-    wait = waiting_now_and_then()
 
     def loss(params: Any, x: Any, y: Any) -> Any:
         for k, (w, b) in enumerate(params):
@@ -274,7 +257,7 @@ def perceptron_jax(jax: Any, arrays: Arrays) -> tuple[Callable[..., Any], tuple[
     def step(x: Any, y: Any) -> Any:
         nonlocal params, momenta
         params, momenta = update(params, momenta, x, y)
-        return wait([w for w, _ in params], params[0][0])
+        return [w for w, _ in params]
 
     return step, (x, y)
 
