@@ -294,7 +294,7 @@ def test_nesting_that_is_too_deep() -> None:
     nest: Any = 1.0
     for _ in range(100):
         nest = [nest]
-    with pytest.raises(ValueError, match="dimensions|unequal"):
+    with pytest.raises(ValueError, match=r"dimensions|unequal"):
         weft.tensor(nest)
     for _ in range(100_000):
         nest = [nest]

@@ -93,6 +93,8 @@ class LazyRecorder(Recorder):
             cell.settle(t)
         for cell in real:
             cell.forget()
+        for cell in (*self.live, *real):
+            cell.drop()
         self.live.clear()
         self.cells.clear()
 

@@ -63,6 +63,7 @@ class Trace:
     other: list[tuple[int, Any]] = field(default_factory=list)  # (position, what `give` takes)
     guarded: bool = False  # whether `holds` has anything to look at
     only: int | None = None  # the program's output that is the whole result, if the result is no more than that
+    replaced: list[Tensor] = field(default_factory=list)  # tensors whose .grad a call replaces without a look at it
     calls: int = 0
 
     def __post_init__(self) -> None:
@@ -88,6 +89,8 @@ class Trace:
         # a gradient that is None before and after a call need not be assigned
         none = {id(t) for t, found in self.grads_read if found is None}
         self.grads = [(t, result) for t, result in self.grads if result is not None or id(t) not in none]
+        kept = {id(s.tensor) for s in (*self.sources, *self.outputs, *(r for _, r in self.grads)) if isinstance(s, GradOf)}
+        self.replaced = [t for t, _ in self.grads if id(t) not in kept]
 
     def holds(self) -> bool:
         """Whether what the trace found outside its arguments is still so."""
@@ -121,6 +124,8 @@ class Trace:
         self.calls += 1
         versions = [t._version for t in inputs] if self.backward is not None else None
         done: list[Any] = []  # takes the program's results
+        for t in self.replaced:  # or old and new gradients would take memory at once
+            t.grad = None
         try:
             self.executable.program.run(inputs, scalars, done)
             (made,) = done

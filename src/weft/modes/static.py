@@ -169,7 +169,7 @@ class StaticFunction(Generic[P, R]):
                 return v
             cell = v._pending
             if cell is None:
-                if v.symbol is None:
+                if v.symbol is None or v.symbol.cell.recorder is not recorder:
                     return recorder.sources.get(id(v), v)
                 cell = v.symbol.cell
             elif cell.recorder is not recorder:

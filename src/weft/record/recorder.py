@@ -56,6 +56,12 @@ class Cell:
         if t is not None and t._pending is not None:
             _native.resolve(t, real)
 
+    def drop(self) -> None:
+        """Let the graph go. Results remember their cell, and would keep the tensors that the graph began with."""
+        self.node = None  # type: ignore[assignment]
+        self.root = None
+        self.cache.clear()
+
     def check(self) -> None:
         """Raise if the value could not be computed."""
         if self.error is not None:
