@@ -1,0 +1,64 @@
+"""The benchmarks: that they run, and that they notice a wrong result. What they measure is not tested."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks.workloads import MODES, WORKLOADS
+
+from benchmarks import compare, peers, timing, workloads
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", [name for name in WORKLOADS if name != "silu_8m"])
+def test_modes_and_numpy_agree(name: str) -> None:
+    workload = WORKLOADS[name]
+    expected = workloads.weft_case(workload, "eager").check()
+    for mode in MODES[1:]:
+        found = workloads.weft_case(workload, mode).check()
+        assert not compare.difference(expected, found, exact=True), mode
+    peer = peers.numpy_case(workload)
+    assert peer is None or not compare.difference(expected, peer.check(), exact=False)
+
+
+def test_differences_are_found() -> None:
+    a = np.ones(3, np.float32)
+    nearly = a + np.float32(1e-6)
+    assert compare.difference([a], [nearly], exact=False) == ""
+    assert "bits" in compare.difference([a], [nearly], exact=True)
+    assert "by up to 1" in compare.difference([a], [a * 2], exact=False)
+    assert "shapes" in compare.difference([a], [a[:2]], exact=False)
+
+
+def test_candidates_take_turns() -> None:
+    said: list[str] = []
+    found = timing.interleave({"a": timing.call(said.append, "a"), "b": timing.call(said.append, "b")}, 3, 1e-6)
+    assert [len(t.rounds) for t in found.values()] == [3, 3]
+    assert "".join(said).replace("aa", "a").count("ab") >= 2
+
+
+def test_ratio_is_of_medians_with_the_spread_of_the_rounds() -> None:
+    found = timing.ratio(timing.Timing([2.0, 4.0, 6.0]), timing.Timing([1.0, 4.0, 2.0]))
+    assert found.value == 2.0
+    assert (found.low, found.high) == (1.5, 2.5)
+
+
+def test_the_command() -> None:
+    path = os.pathsep.join(p for p in sys.path if p)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--no-peers", "add", "regression"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "weft static" in done.stdout
+    assert "linear regression step" in done.stdout
