@@ -133,11 +133,13 @@ class _Dispatcher:
     targetdescr: _Descriptor
 
 
+target_extension.target_registry["weft"] = _WeftCPU
+target_extension.dispatcher_registry[_WeftCPU] = _Dispatcher
+
+
 @cache
 def _contexts() -> tuple[_Typing, _Target]:
     """The typing and target contexts of kernels."""
-    target_extension.target_registry["weft"] = _WeftCPU
-    target_extension.dispatcher_registry[_WeftCPU] = _Dispatcher
     _Dispatcher.targetdescr = _Descriptor()
     target = _Dispatcher.targetdescr.target_context
     target.refresh()
@@ -150,7 +152,13 @@ def _contexts() -> tuple[_Typing, _Target]:
 def compile_functions(functions: Sequence[Function], symbols: Sequence[str]) -> bytes:
     """Object code with one C entry point for each function: ``void symbol(void **buffers, int64_t *params, int64_t
     begin, int64_t end)``."""
-    module = lowered(functions, symbols)
+    try:
+        module = lowered(functions, symbols)
+    except NotImplementedError:
+        # numba hands each registration of an intrinsic out once, and whatever interrupts it then loses the rest: new contexts
+        # type the intrinsics, and register them, again.
+        _contexts.cache_clear()
+        module = lowered(functions, symbols)
     optimise(module)
     code: bytes = loader.machine().emit_object(module)
     if strange := loader.called(code) - set(loader.CALLED):
