@@ -9,18 +9,16 @@ must be the user's own: code is loaded from them.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import time
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from weft.errors import CacheWarning
-
-if TYPE_CHECKING:
-    from pathlib import Path  # like hashlib imported when first used: they take a quarter of Weft's import time
 
 MAGIC = b"WEFTOBJ2"
 SUFFIX = ".weft"
@@ -53,8 +51,6 @@ _checked: dict[str, bool] = {}
 
 def directory() -> Path:
     """Where the cache is: ``WEFT_CACHE_DIR``, else ``weft`` in the user's cache folder."""
-    from pathlib import Path
-
     if given := os.environ.get("WEFT_CACHE_DIR"):
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
@@ -143,8 +139,6 @@ def _pack(code: Code, key: str) -> bytes:
 
 
 def _checksum(rest: bytes, key: str) -> bytes:
-    import hashlib
-
     return hashlib.sha256(key.encode() + rest).digest()
 
 
