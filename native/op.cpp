@@ -27,12 +27,12 @@ struct Call {
 };
 
 // False: an operand is recorded, or is neither a tensor nor a Python number.
-bool read_operands(PyObject* const* operands, size_t count, Call& call) {
+bool read_operands(PyObject* const* operands, size_t count, bool plain_only, Call& call) {
   for (size_t i = 0; i < count; ++i) {
     PyObject* o = operands[i];
     if (is_tensor(o)) {
       const TensorObject* t = as_tensor(o);
-      if (!t->plain() || t->behind()) return false;
+      if (plain_only && (!t->plain() || t->behind())) return false;
       call.key.operands[i] = reinterpret_cast<uintptr_t>(t->meta);
       call.requires_grad |= t->requires_grad;
     } else if (PyFloat_CheckExact(o)) {
@@ -207,7 +207,7 @@ PyObject* call(OpHandleObject* op, PyObject* attrs, PyObject* const* operands, s
     raise(PyExc_TypeError, "%U takes %d operands, not %zu.", op->name, op->n_operands, count);
   const ThreadState& ts = thread_state();
   Call c;
-  if (ts.recording || count == 0 || count > max_operands || !read_operands(operands, count, c))
+  if (ts.recording || count == 0 || count > max_operands || !read_operands(operands, count, true, c))
     return call_slow_path(op, attrs, operands, count);
   c.key.op = op;
   c.key.attrs_id = attrs_id(op, attrs);
@@ -245,8 +245,9 @@ PlanKey key_of(OpHandleObject* op, PyObject* attrs, PyObject* tuple) {
   if (count == 0 || count > max_operands)
     raise(PyExc_ValueError, "%U: a plan is for 1 to 8 operands, not %zu.", op->name, count);
   Call c;
-  if (!read_operands(reinterpret_cast<PyTupleObject*>(tuple)->ob_item, count, c))
-    raise(PyExc_TypeError, "%U: a plan is for computed tensors and Python numbers.", op->name);
+  // Not only plain ones: another thread may have begun to record with a tensor since it was settled, which leaves its data.
+  if (!read_operands(reinterpret_cast<PyTupleObject*>(tuple)->ob_item, count, false, c))
+    raise(PyExc_TypeError, "%U: a plan is for tensors and Python numbers.", op->name);
   c.key.op = op;
   c.key.attrs_id = attrs_id(op, attrs);
   c.key.count = static_cast<uint32_t>(count);

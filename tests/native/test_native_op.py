@@ -89,7 +89,7 @@ def test_wrong_calls_of_a_handle(slow, tensor):
     for operands, message in [
         ((), "1 to 8"),
         ((t,) * 9, "1 to 8"),
-        ((t, "x"), "computed tensors"),
+        ((t, "x"), "is for tensors"),
         ([t], "as a tuple"),
     ]:
         with pytest.raises((TypeError, ValueError), match=message):

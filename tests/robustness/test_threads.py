@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import queue
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,7 @@ def together(work: Callable[[int], None], threads: int = THREADS) -> None:
         except BaseException as error:
             errors.append(error)
 
-    started = [threading.Thread(target=run, args=(k,)) for k in range(threads)]
+    started = [threading.Thread(target=run, args=(k,), daemon=True) for k in range(threads)]
     for t in started:
         t.start()
     for t in started:
@@ -166,6 +168,59 @@ def test_one_thread_reads_what_another_recorded_lazily() -> None:
         np.testing.assert_array_equal(x.numpy(), np.full(5, 3, np.float32))
 
     together(work)
+
+
+@pytest.fixture
+def eager_switching() -> Iterator[None]:
+    """Threads take turns after almost every bytecode."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("eager_switching")
+def test_lazy_values_handed_over_while_recording_goes_on() -> None:
+    """Running the graph from another thread neither loses nor repeats an update that is being recorded."""
+    handed: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    wrong: list[Any] = []
+
+    def read() -> None:
+        while (item := handed.get()) is not None:
+            value = item[1].item()
+            if value != item[0] * 2.0:
+                wrong.append((item[0], value))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    count = weft.zeros(3)
+    with weft.lazy():
+        for i in range(400):
+            y = weft.full((), float(i)) * 2
+            handed.put((i, y))
+            count.add_(1.0)
+            del y
+    handed.put(None)
+    reader.join(timeout=60)
+    assert not reader.is_alive()
+    assert not wrong
+    assert count.tolist() == [400.0] * 3
+
+
+@pytest.mark.usefixtures("eager_switching")
+def test_one_tensor_in_the_lazy_graphs_of_all_threads() -> None:
+    x = weft.ones(100)
+
+    def work(k: int) -> None:
+        for i in range(10):
+            with weft.lazy():
+                y = (x * k).sum() + i
+            assert y.item() == 100 * k + i
+            assert (x + k).sum().item() == 100 + 100 * k  # eagerly in between
+            assert x.numpy().sum() == 100
+
+    together(work)
+    assert x.sum().item() == 100
 
 
 def test_grad_mode_and_recording_belong_to_a_thread() -> None:

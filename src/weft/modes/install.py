@@ -27,7 +27,10 @@ def realize(t: Tensor) -> None:
         if not cell.recorder.finished and cell.recorder is _native.recording() and not cell.recorder.values_allowed:
             cell.recorder.realize(t, cell)
     dispatch.settle(t)
-    if t._pending is not None:
+    cell = t._pending
+    if (
+        cell is not None and cell.dirty
+    ):  # a clean one is of another thread that has begun to record with the tensor since
         raise TraceError(f"The value of a tensor of shape {list(t.shape)} is needed, but it has none yet.")
 
 
