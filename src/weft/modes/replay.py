@@ -89,7 +89,9 @@ class Trace:
         # a gradient that is None before and after a call need not be assigned
         none = {id(t) for t, found in self.grads_read if found is None}
         self.grads = [(t, result) for t, result in self.grads if result is not None or id(t) not in none]
-        kept = {id(s.tensor) for s in (*self.sources, *self.outputs, *(r for _, r in self.grads)) if isinstance(s, GradOf)}
+        kept = {
+            id(s.tensor) for s in (*self.sources, *self.outputs, *(r for _, r in self.grads)) if isinstance(s, GradOf)
+        }
         self.replaced = [t for t, _ in self.grads if id(t) not in kept]
 
     def holds(self) -> bool:
