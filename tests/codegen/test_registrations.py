@@ -1,20 +1,71 @@
-"""Compiling goes on where numba has lost what it knew of an intrinsic."""
+"""Compiling goes on after it was interrupted while numba learned an intrinsic."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
 import numpy as np
+import pytest
+from numba.core.typing.templates import _IntrinsicTemplate
 
 import weft
 from weft.codegen import cpu
 
+FUNCTIONS = [
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "asinh",
+    "acosh",
+    "atanh",
+    "log1p",
+    "expm1",
+]
 
-def test_lost_registrations_are_made_again() -> None:
-    x = np.linspace(0.5, 2, 5, dtype=np.float32)
-    weft.exp(weft.from_numpy(x)).numpy()
-    _, target = cpu._contexts()
-    target._defns.clear()
-    made = weft.expm1(weft.exp(weft.from_numpy(x).reshape((5, 1))) * 0.37)
-    with weft.lazy():
-        fused = weft.exp(weft.from_numpy(x) * 0.251) - weft.exp(weft.from_numpy(x))
-    np.testing.assert_allclose(fused.numpy(), np.exp(x * np.float32(0.251)) - np.exp(x), rtol=1e-5)
-    np.testing.assert_allclose(made.numpy()[:, 0], np.expm1(np.exp(x) * np.float32(0.37)), rtol=1e-5)
+
+def _interrupt_after(lines: int) -> Callable[..., Any]:
+    """A trace function that raises KeyboardInterrupt at the given line that is run while an intrinsic is typed."""
+    left = lines
+
+    def line(frame: FrameType, event: str, arg: Any) -> Any:
+        nonlocal left
+        if event == "line":
+            left -= 1
+            if left == 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return line
+
+    return lambda frame, event, arg: line if frame.f_code is _IntrinsicTemplate.generic.__code__ else None
+
+
+@pytest.mark.parametrize(("lines", "name"), list(enumerate(FUNCTIONS, 4)))
+def test_an_interrupted_compilation_loses_no_intrinsic(
+    lines: int, name: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = np.linspace(0.125, 0.75, 5, dtype=np.float32) + np.float32(name == "acosh")
+
+    def compute() -> np.ndarray[Any, Any]:
+        with weft.lazy():
+            y = weft.sqrt(getattr(weft, name)(weft.from_numpy(x)) + 2.0) * 3.0 - weft.from_numpy(x)
+        return y.numpy()
+
+    monkeypatch.setenv("WEFT_CACHE_DIR", str(tmp_path))
+    cpu._contexts.cache_clear()
+    tracing = sys.gettrace()
+    sys.settrace(_interrupt_after(lines))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            compute()
+    finally:
+        sys.settrace(tracing)
+    np.testing.assert_allclose(compute(), np.sqrt(getattr(np, name)(x) + 2) * 3 - x, rtol=1e-5)

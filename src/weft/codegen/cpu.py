@@ -154,11 +154,11 @@ def compile_functions(functions: Sequence[Function], symbols: Sequence[str]) -> 
     begin, int64_t end)``."""
     try:
         module = lowered(functions, symbols)
-    except NotImplementedError:
-        # numba hands each registration of an intrinsic out once, and whatever interrupts it then loses the rest: new contexts
-        # type the intrinsics, and register them, again.
+    except BaseException:
+        # Interrupted between typing an intrinsic and registering what lowers it, numba takes the second for done ever after;
+        # its caches are kept by context.
         _contexts.cache_clear()
-        module = lowered(functions, symbols)
+        raise
     optimise(module)
     code: bytes = loader.machine().emit_object(module)
     if strange := loader.called(code) - set(loader.CALLED):
