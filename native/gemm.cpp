@@ -40,24 +40,28 @@ void loop_rows(const Gemm& g, const T* a, const T* b, T* c, int64_t begin, int64
 
 // One product, over the pool where `shared`.
 template <class T>
-void product(const Gemm& g, const T* a, const T* b, T* c, bool shared) {
-  if constexpr (std::is_floating_point_v<T>)
-    float_product<T>(g, a, b, c, shared);
-  else
+void product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Epilogue& epilogue) {
+  if constexpr (std::is_floating_point_v<T>) {
+    float_product<T>(g, a, b, c, shared, epilogue);
+  } else {
     loop_rows(g, a, b, c, 0, g.m);
+    epilogue.all(shared);
+  }
 }
 
 // A 16-bit product: widen both operands, multiply in float32, round the result once.
 template <float (*widen)(uint16_t), uint16_t (*narrow)(float)>
-void half_product(const Gemm& g, const uint16_t* a, const uint16_t* b, uint16_t* c, bool shared) {
+void half_product(const Gemm& g, const uint16_t* a, const uint16_t* b, uint16_t* c, bool shared,
+                  const Epilogue& epilogue) {
   const Block wide_a(bytes_for(g.m, g.k, 4)), wide_b(bytes_for(g.k, g.n, 4)), wide_c(bytes_for(g.m, g.n, 4));
   auto *fa = static_cast<float*>(wide_a.data()), *fb = static_cast<float*>(wide_b.data()),
        *fc = static_cast<float*>(wide_c.data());
   copy_matrix<uint16_t, float>(a, g.m, g.k, g.a.row_stride, g.a.col_stride, fa, g.k, 1, widen);
   copy_matrix<uint16_t, float>(b, g.k, g.n, g.b.row_stride, g.b.col_stride, fb, g.n, 1, widen);
   const Gemm wide{DType::float32, {}, g.m, g.n, g.k, {{}, g.k, 1}, {{}, g.n, 1}, {{}, g.n, 1}};
-  product<float>(wide, fa, fb, fc, shared);
+  product<float>(wide, fa, fb, fc, shared, Epilogue(nullptr, 0, g.m, g.n));
   copy_matrix<float, uint16_t>(fc, g.m, g.n, g.n, 1, c, g.c.row_stride, g.c.col_stride, narrow);
+  epilogue.all(shared);
 }
 
 // Element offset of matrix number `index` of the batch.
@@ -70,6 +74,9 @@ int64_t batch_offset(const Gemm& g, const GemmOperand& operand, int64_t index) {
   return offset;
 }
 
+template <class T>
+using Matrices = void (*)(const Gemm&, const T*, const T*, T*, bool, const Epilogue&);
+
 // What the workers share: the job, and the first exception.
 template <class T>
 struct Job {
@@ -77,7 +84,8 @@ struct Job {
   const T* a;
   const T* b;
   T* c;
-  void (*one)(const Gemm&, const T*, const T*, T*, bool);
+  Matrices<T> one;
+  const GemmHooks* hooks;
   std::mutex mutex{};
   std::exception_ptr failure{};
 
@@ -91,25 +99,32 @@ struct Job {
     }
   }
 
+  Epilogue epilogue(int64_t matrix) const { return {hooks, matrix, g.m, g.n}; }
+
   void matrix(int64_t i, bool shared) {
-    one(g, a + batch_offset(g, g.a, i), b + batch_offset(g, g.b, i), c + batch_offset(g, g.c, i), shared);
+    one(g, a + batch_offset(g, g.a, i), b + batch_offset(g, g.b, i), c + batch_offset(g, g.c, i), shared, epilogue(i));
   }
 };
 
 template <class T>
-bool run_batch(const Gemm& g, const void* a, const void* b, void* c, void (*one)(const Gemm&, const T*, const T*, T*, bool),
-               bool own_loops, const Poll* poll) {
+bool run_batch(const Gemm& g, const void* a, const void* b, void* c, Matrices<T> one, bool own_loops, const Poll* poll,
+               const GemmHooks* hooks) {
   int64_t count = 1;
   for (int64_t size : g.batch) count *= size;
   if (count == 0 || g.m == 0 || g.n == 0) return true;
-  Job<T> job{.g = g, .a = static_cast<const T*>(a), .b = static_cast<const T*>(b), .c = static_cast<T*>(c), .one = one};
-  const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
+  Job<T> job{.g = g, .a = static_cast<const T*>(a), .b = static_cast<const T*>(b), .c = static_cast<T*>(c), .one = one,
+             .hooks = hooks};
+  const double work =
+      static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) + job.epilogue(0).work();
   bool completed = true;
   if (count == 1 && own_loops && work > small_product) {
     // A chunk of rows packs all of B, so it should have enough rows to pay for that.
     const auto rows = [](void* context, int64_t begin, int64_t end) {
       auto& j = *static_cast<Job<T>*>(context);
-      j.guarded([&] { loop_rows(j.g, j.a, j.b, j.c, begin, end); });
+      j.guarded([&] {
+        loop_rows(j.g, j.a, j.b, j.c, begin, end);
+        j.epilogue(0).rows(begin, end);
+      });
     };
     completed = parallel_for(g.m, 32, rows, &job, poll);
   } else if (count > 1 && (own_loops || work <= small_product)) {
@@ -132,29 +147,43 @@ bool run_batch(const Gemm& g, const void* a, const void* b, void* c, void (*one)
 }
 
 template <class T>
-bool run_typed(const Gemm& g, const void* a, const void* b, void* c, const Poll* poll) {
-  return run_batch<T>(g, a, b, c, product<T>, std::is_integral_v<T>, poll);
+bool run_typed(const Gemm& g, const void* a, const void* b, void* c, const Poll* poll, const GemmHooks* hooks) {
+  return run_batch<T>(g, a, b, c, product<T>, std::is_integral_v<T>, poll, hooks);
 }
 
 }  // namespace
 
-bool run_gemm(const Gemm& g, const void* a, const void* b, void* c, const Poll* poll) {
+void Epilogue::all(bool shared) const {
+  if (!hooks_) return;
+  constexpr double chunk_work = 1 << 16;
+  if (!shared || work() < 2 * chunk_work) {
+    rows(0, m_);
+    return;
+  }
+  const auto grain = static_cast<int64_t>(chunk_work / work() * static_cast<double>(m_)) + 1;
+  const auto some = [](void* context, int64_t begin, int64_t end) {
+    static_cast<const Epilogue*>(context)->rows(begin, end);
+  };
+  parallel_for(m_, grain, some, const_cast<Epilogue*>(this));
+}
+
+bool run_gemm(const Gemm& g, const void* a, const void* b, void* c, const Poll* poll, const GemmHooks* hooks) {
   switch (g.dtype) {
-    case DType::float32: return run_typed<float>(g, a, b, c, poll);
-    case DType::float64: return run_typed<double>(g, a, b, c, poll);
+    case DType::float32: return run_typed<float>(g, a, b, c, poll, hooks);
+    case DType::float64: return run_typed<double>(g, a, b, c, poll, hooks);
     case DType::float16:
-      return run_batch<uint16_t>(g, a, b, c, half_product<half_to_float, float_to_half>, false, poll);
+      return run_batch<uint16_t>(g, a, b, c, half_product<half_to_float, float_to_half>, false, poll, hooks);
     case DType::bfloat16:
-      return run_batch<uint16_t>(g, a, b, c, half_product<bfloat16_to_float, float_to_bfloat16>, false, poll);
+      return run_batch<uint16_t>(g, a, b, c, half_product<bfloat16_to_float, float_to_bfloat16>, false, poll, hooks);
     // Wrapping arithmetic has the same bits signed and unsigned.
     case DType::int8:
-    case DType::uint8: return run_typed<uint8_t>(g, a, b, c, poll);
+    case DType::uint8: return run_typed<uint8_t>(g, a, b, c, poll, hooks);
     case DType::int16:
-    case DType::uint16: return run_typed<uint16_t>(g, a, b, c, poll);
+    case DType::uint16: return run_typed<uint16_t>(g, a, b, c, poll, hooks);
     case DType::int32:
-    case DType::uint32: return run_typed<uint32_t>(g, a, b, c, poll);
+    case DType::uint32: return run_typed<uint32_t>(g, a, b, c, poll, hooks);
     case DType::int64:
-    case DType::uint64: return run_typed<uint64_t>(g, a, b, c, poll);
+    case DType::uint64: return run_typed<uint64_t>(g, a, b, c, poll, hooks);
     case DType::bool_: break;
   }
   return true;

@@ -23,8 +23,41 @@ struct Gemm {
   GemmOperand a, b, c;
 };
 
+// What runs along with a product, while what it works on is in a cache. Both functions are called by whichever thread is
+// there, several at once, and must not throw. A product that is interrupted leaves calls out.
+struct GemmHooks {
+  void* context = nullptr;
+  // An epilogue: the elements [i0, i1) x [j0, j1) of C's matrix number `matrix` are final. Every element is reported
+  // once, and nothing of the product reads it any more, nor the rows [i0, i1) of A where these are whole rows.
+  void (*done)(void* context, int64_t matrix, int64_t i0, int64_t i1, int64_t j0, int64_t j1) = nullptr;
+  bool whole_rows = false;  // `done` wants whole rows: j0 = 0 and j1 = n
+  double work = 0;          // what `done` costs for one matrix, in multiply-adds: counts where threads are shared out
+};
+
+// The epilogue of one matrix of the batch. What a path of the product calls when elements are final: `rows` fits always,
+// `block` only where the epilogue does not want whole rows.
+class Epilogue {
+ public:
+  Epilogue(const GemmHooks* given, int64_t matrix, int64_t m, int64_t n)
+      : hooks_(given && given->done ? given : nullptr), matrix_(matrix), m_(m), n_(n) {}
+  explicit operator bool() const { return hooks_ != nullptr; }
+  bool whole_rows() const { return hooks_ && hooks_->whole_rows; }
+  double work() const { return hooks_ ? hooks_->work : 0; }  // of this matrix
+  void rows(int64_t i0, int64_t i1) const { block(i0, i1, 0, n_); }
+  void block(int64_t i0, int64_t i1, int64_t j0, int64_t j1) const {
+    if (hooks_ && i0 < i1) hooks_->done(hooks_->context, matrix_, i0, i1, j0, j1);
+  }
+  // All rows at once, for paths that know no better: over the pool where `shared`.
+  void all(bool shared) const;
+
+ private:
+  const GemmHooks* hooks_;
+  int64_t matrix_, m_, n_;
+};
+
 // Runs the product. k = 0 gives zeros. False: the poll asked to stop between two matrices of the batch.
 // Throws std::bad_alloc.
-bool run_gemm(const Gemm& gemm, const void* a, const void* b, void* c, const Poll* poll = nullptr);
+bool run_gemm(const Gemm& gemm, const void* a, const void* b, void* c, const Poll* poll = nullptr,
+              const GemmHooks* hooks = nullptr);
 
 }  // namespace weft

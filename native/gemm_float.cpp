@@ -4,7 +4,9 @@
 #include "gemm_float.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <memory>
 
 #include "allocator.h"
 #include "gemm_tile.h"
@@ -41,6 +43,9 @@ struct Product {
   bool b_in_place;   // whole panels of B are read where they are
   T* panels;         // B packed ahead: panel after panel, each k rows of set.nr; null to pack on the way
   int64_t row_groups, column_groups;
+  const Epilogue& epilogue;
+  bool last_k, last_columns;
+  std::unique_ptr<std::atomic<int64_t>[]> unfinished;  // of each group of rows, the units left in the last blocks
 
   int64_t panel_count() const { return (n + set.nr - 1) / set.nr; }
   bool reads_in_place(int64_t panel) const { return b_in_place && (panel + 1) * set.nr <= n; }
@@ -121,6 +126,11 @@ struct Product {
           }
       }
     }
+    if (!epilogue || !last_k) return;
+    if (!epilogue.whole_rows())
+      epilogue.block(i0, i0 + rows, j0 + first * set.nr, j0 + std::min(n, last * set.nr));
+    else if (last_columns && unfinished[static_cast<size_t>(i0 / group_rows)].fetch_sub(1, std::memory_order_acq_rel) == 1)
+      epilogue.rows(i0, i0 + rows);
   }
 };
 
@@ -143,11 +153,12 @@ void each(Product<T>& product, int64_t count, double work, bool shared) {
 }  // namespace
 
 template <class T>
-void float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared) {
+void float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Epilogue& epilogue) {
   if (g.m == 0 || g.n == 0) return;
   if (g.k == 0) {
     for (int64_t i = 0; i < g.m; ++i)
       for (int64_t j = 0; j < g.n; ++j) c[i * g.c.row_stride + j * g.c.col_stride] = T{};
+    epilogue.all(shared);
     return;
   }
   const TileSet<T>& set = tile_set_of<T>();
@@ -156,7 +167,8 @@ void float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared) {
   const bool b_near = b_row_bytes > 0 && b_row_bytes * std::min(g.k, block_k) <= resident && b_row_bytes % 4096 != 0;
   Product<T> product{.g = g, .set = set, .a = a, .b = b, .c = c, .k0 = 0, .k = 0, .j0 = 0, .n = 0, .add = false,
                      .b_in_place = g.b.col_stride == 1 && (g.m <= 4 * set.mr || b_near), .panels = nullptr,
-                     .row_groups = (g.m + group_rows - 1) / group_rows, .column_groups = 0};
+                     .row_groups = (g.m + group_rows - 1) / group_rows, .column_groups = 0, .epilogue = epilogue,
+                     .last_k = false, .last_columns = false, .unfinished = nullptr};
   const int64_t widest = std::min(g.n, block_columns);
   const bool ahead = !product.b_in_place && product.row_groups > 1;
   const int64_t packed_width = ahead ? (widest + set.nr - 1) / set.nr * set.nr : 0;
@@ -166,18 +178,24 @@ void float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared) {
     product.n = std::min(block_columns, g.n - product.j0);
     const int64_t per_group = std::max<int64_t>(1, group_columns / set.nr);
     product.column_groups = (product.panel_count() + per_group - 1) / per_group;
+    product.last_columns = product.j0 + block_columns >= g.n;
+    if (product.last_columns && epilogue.whole_rows()) {
+      product.unfinished = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(product.row_groups));
+      for (int64_t i = 0; i < product.row_groups; ++i) product.unfinished[static_cast<size_t>(i)] = product.column_groups;
+    }
     for (product.k0 = 0; product.k0 < g.k; product.k0 += block_k) {
       product.k = std::min(block_k, g.k - product.k0);
       product.add = product.k0 > 0;
+      product.last_k = product.k0 + block_k >= g.k;
       const auto kn = static_cast<double>(product.k) * static_cast<double>(product.n);
       if (ahead) each<T, &Product<T>::pack_ahead>(product, product.panel_count(), kn, shared);
-      each<T, &Product<T>::group>(product, product.row_groups * product.column_groups, kn * static_cast<double>(g.m),
-                                  shared);
+      each<T, &Product<T>::group>(product, product.row_groups * product.column_groups,
+                                  kn * static_cast<double>(g.m) + (product.last_k ? epilogue.work() : 0), shared);
     }
   }
 }
 
-template void float_product<float>(const Gemm&, const float*, const float*, float*, bool);
-template void float_product<double>(const Gemm&, const double*, const double*, double*, bool);
+template void float_product<float>(const Gemm&, const float*, const float*, float*, bool, const Epilogue&);
+template void float_product<double>(const Gemm&, const double*, const double*, double*, bool, const Epilogue&);
 
 }  // namespace weft

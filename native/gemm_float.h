@@ -7,8 +7,9 @@
 
 namespace weft {
 
-// One matrix of the batch, on the calling thread or, where `shared`, over the pool. k may be 0. Throws std::bad_alloc.
+// One matrix of the batch, on the calling thread or, where `shared`, over the pool. k may be 0. Calls the epilogue for all
+// elements. Throws std::bad_alloc.
 template <class T>
-void float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared);
+void float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Epilogue& epilogue);
 
 }  // namespace weft

@@ -1,4 +1,5 @@
 // Matrix products against a triple loop: types, layouts, batches, empty sizes.
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <type_traits>
@@ -33,6 +34,31 @@ static Operand operand(int kind, int64_t rows, int64_t cols, const std::vector<i
   return o;
 }
 
+// What an epilogue is told, checked as it happens: each element once, with its final value.
+template <class T>
+struct Watch {
+  const Gemm& g;
+  const T* c;
+  const T* expected;
+  bool whole_rows;
+  std::vector<uint8_t> seen;  // of each element
+  std::atomic<bool> wrong{false};
+
+  static void done(void* context, int64_t matrix, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+    auto& w = *static_cast<Watch*>(context);
+    if (w.whole_rows && (j0 != 0 || j1 != w.g.n)) w.wrong = true;
+    int64_t at = 0, rest = matrix;
+    for (size_t d = w.g.batch.size(); d-- > 0; rest /= w.g.batch[d])
+      at += rest % w.g.batch[d] * w.g.c.batch_strides[d];
+    for (int64_t i = i0; i < i1; ++i)
+      for (int64_t j = j0; j < j1; ++j) {
+        const int64_t element = at + i * w.g.c.row_stride + j * w.g.c.col_stride;
+        if (w.c[element] != w.expected[element]) w.wrong = true;
+        ++w.seen[static_cast<size_t>((matrix * w.g.m + i) * w.g.n + j)];
+      }
+  }
+};
+
 template <class T>
 static void compare(DType dtype, int64_t m, int64_t n, int64_t k, const std::vector<int64_t>& batch, int ka, int kb,
                     int kc) {
@@ -65,6 +91,15 @@ static void compare(DType dtype, int64_t m, int64_t n, int64_t k, const std::vec
                {oc.batch_strides, oc.rs, oc.cs}};
   CHECK(run_gemm(g, a.data() + oa.origin, b.data() + ob.origin, c.data() + oc.origin));
   CHECK(c == expected);  // small whole numbers: exact in any order
+  for (bool whole_rows : {false, true}) {
+    Watch<T> watch{g, c.data() + oc.origin, expected.data() + oc.origin, whole_rows,
+                   std::vector<uint8_t>(static_cast<size_t>(count * m * n))};
+    const GemmHooks hooks{&watch, Watch<T>::done, whole_rows, 1e6};
+    for (auto& x : c) x = static_cast<T>(77);
+    CHECK(run_gemm(g, a.data() + oa.origin, b.data() + ob.origin, c.data() + oc.origin, nullptr, &hooks));
+    CHECK(!watch.wrong);
+    CHECK(watch.seen == std::vector<uint8_t>(watch.seen.size(), 1));
+  }
 }
 
 static void all_layouts(int64_t m, int64_t n, int64_t k, const std::vector<int64_t>& batch) {
@@ -103,6 +138,7 @@ TEST(large_products_are_shared_over_the_pool) {
   compare<int32_t>(DType::int32, 150, 140, 130, {}, 1, 1, 1);
   compare<uint16_t>(DType::uint16, 90, 300, 20, {2}, 0, 0, 0);
   compare<double>(DType::float64, 20, 20, 20, {300}, 0, 1, 0);
+  compare<float>(DType::float32, 400, 1200, 300, {}, 0, 0, 0);
 }
 
 TEST(float_bits_do_not_depend_on_threads) {
