@@ -1,4 +1,5 @@
-"""``python -m benchmarks``: the table of times, and the lines of promised performance.
+"""``python -m benchmarks``: the table of times, and the lines of promised performance. ``python -m benchmarks limits``:
+the kernels against the hardware's limits (`benchmarks.limits`).
 
 The exit status is 1 if results disagree; with ``--strict`` also if a promise is missed.
 """
@@ -14,6 +15,8 @@ THREADS = 2
 
 def main() -> int:
     """Read the command line, fix the number of threads of every library, and measure."""
+    if sys.argv[1:2] == ["limits"]:
+        return limits(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Time Weft against other libraries.")
     parser.add_argument(
         "workloads", nargs="*", help="only these (default: all, and the lines that are not about a workload)"
@@ -50,6 +53,16 @@ def main() -> int:
         print(f"DISAGREEMENT: {d}", file=sys.stderr)
     missed = given.strict and any(x.met is False for x in found)
     return 1 if disagreements or missed else 0
+
+
+def limits(arguments: list[str]) -> int:
+    """``python -m benchmarks limits``."""
+    before = argparse.ArgumentParser(add_help=False)
+    before.add_argument("--threads", type=int, default=THREADS)
+    limit_threads(before.parse_known_args(arguments)[0].threads)  # libraries read it when they are imported
+    from benchmarks.limits import command
+
+    return command.main(arguments)
 
 
 def limit_threads(n: int) -> None:

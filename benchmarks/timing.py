@@ -46,6 +46,10 @@ class Timing:
         return statistics.median(self.rounds)
 
     @property
+    def minimum(self) -> float:
+        return min(self.rounds)
+
+    @property
     def spread(self) -> tuple[float, float]:
         """The lower and upper quartile."""
         return quartiles(self.rounds)
@@ -77,22 +81,29 @@ def ratio(ours: Timing, theirs: Timing) -> Ratio:
     return Ratio(ours.median / theirs.median, *quartiles(each))
 
 
-def interleave(candidates: Mapping[str, Candidate], rounds: int = 15, block: float = BLOCK) -> dict[str, Timing]:
-    """Time candidates in turn, each at least once a round, after a warm-up.
+def interleave(
+    candidates: Mapping[str, Candidate],
+    rounds: int = 15,
+    block: float = BLOCK,
+    rest: float = REST,
+    settle: float = 0.0,
+) -> dict[str, Timing]:
+    """Time candidates in turn, a block of calls each per round, after a warm-up.
 
-    The order is turned round by one in each round, so that no candidate always follows the same other.
+    Before its block a candidate rests, and then makes calls that do not count, one at least and for ``settle`` seconds.
+    The order is turned round by one in each round and runs forwards and backwards in turn, so that no candidate always
+    follows the same other.
     """
     timers = {name: c.timer() for name, c in candidates.items()}
     numbers = {name: _calls_for(timer, block) for name, timer in timers.items()}
     found = {name: Timing() for name in candidates}
     order = list(candidates)
-    for _ in range(rounds):
-        for name in order:
-            timers[name].timeit(1)  # refill the caches that the others emptied
-            time.sleep(REST)
-            timers[name].timeit(1)
-            number = numbers[name]
-            found[name].rounds.append(timers[name].timeit(number) / number)
+    for k in range(rounds):
+        for name in reversed(order) if k % 2 else order:
+            timer, number = timers[name], numbers[name]
+            time.sleep(rest)
+            timer.timeit(max(1, round(number * settle / block)))
+            found[name].rounds.append(timer.timeit(number) / number)
         order.append(order.pop(0))
     return found
 

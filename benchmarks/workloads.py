@@ -123,6 +123,7 @@ def layer_norm_numpy(x: Any, w: Any, b: Any) -> Any:
 # Training steps
 
 RATE = 0.01
+BATCH = 64
 
 
 def regression_arrays() -> Arrays:
@@ -203,8 +204,72 @@ def regression_numpy(arrays: Arrays) -> tuple[Callable[..., Any], tuple[Any, ...
     return step, arrays
 
 
+TWO_LAYERS = (1000, 100, 10)
+TWO_LAYERS_RATE = 1e-6
+
+
+def two_layers_arrays() -> Arrays:
+    rng = np.random.default_rng(1)
+    inputs, hidden, outputs = TWO_LAYERS
+    shapes = ((BATCH, inputs), (BATCH, outputs), (inputs, hidden), (hidden, outputs))
+    return tuple(rng.standard_normal(shape, dtype=np.float32) for shape in shapes)
+
+
+def two_layers(module: Any, arrays: Arrays) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """A network of two layers without biases, squared error, gradient descent by hand: the example of PyTorch's tutorial."""
+    x, y, w1, w2 = from_numpy(module, arrays)
+    w1.requires_grad = w2.requires_grad = True
+
+    def step(x: Any, y: Any) -> Any:
+        loss = ((module.relu(x @ w1) @ w2 - y) ** 2).sum()
+        loss.backward()
+        with module.no_grad():
+            w1.sub_(w1.grad * TWO_LAYERS_RATE)
+            w2.sub_(w2.grad * TWO_LAYERS_RATE)
+        w1.grad = None
+        w2.grad = None
+        return w1, w2
+
+    return step, (x, y)
+
+
+def two_layers_jax(jax: Any, arrays: Arrays) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    x, y, *params = (jax.device_put(a) for a in arrays)
+
+    def loss(params: Any, x: Any, y: Any) -> Any:
+        w1, w2 = params
+        return ((jax.numpy.maximum(x @ w1, 0) @ w2 - y) ** 2).sum()
+
+    @jax.jit
+    def update(params: Any, x: Any, y: Any) -> Any:
+        return jax.tree.map(lambda p, g: p - TWO_LAYERS_RATE * g, params, jax.grad(loss)(params, x, y))
+
+    def step(x: Any, y: Any) -> Any:
+        nonlocal params
+        params = update(params, x, y)
+        return params
+
+    return step, (x, y)
+
+
+def two_layers_numpy(arrays: Arrays) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    x, y = arrays[:2]
+    w1, w2 = (w.copy() for w in arrays[2:])
+    rate = np.float32(TWO_LAYERS_RATE)
+
+    def step(x: Any, y: Any) -> Any:
+        hidden = np.maximum(x @ w1, 0)
+        g = 2 * (hidden @ w2 - y)
+        g1 = g @ w2.T
+        g1[hidden == 0] = 0
+        np.subtract(w2, rate * (hidden.T @ g), out=w2)
+        np.subtract(w1, rate * (x.T @ g1), out=w1)
+        return w1, w2
+
+    return step, (x, y)
+
+
 SIZES = (64, 128, 64, 10)
-BATCH = 64
 
 
 def perceptron_arrays() -> Arrays:
@@ -331,6 +396,15 @@ WORKLOADS = {
             perceptron_arrays,
             perceptron,
             perceptron_jax,
+            step=True,
+        ),
+        Workload(
+            "two_layers",
+            "training step of two layers, 64 × 1000 → 100 → 10",
+            two_layers_arrays,
+            two_layers,
+            two_layers_jax,
+            two_layers_numpy,
             step=True,
         ),
     )

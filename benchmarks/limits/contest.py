@@ -1,0 +1,134 @@
+"""A contest: the same computation by Weft and by its peers, checked to agree, then timed in turn.
+
+The peers' threads go on spinning for up to 25 ms after a call and slow down whoever comes next. So each contender rests
+(`REST`), then makes calls that do not count (`SETTLE`), then is timed over a burst of calls (`BURST`); after that it is the
+next one's turn. A figure is the median over the rounds.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from benchmarks import compare
+from benchmarks.acceptance import Line
+from benchmarks.peers import Prepare
+from benchmarks.timing import Candidate, Timing, interleave
+from benchmarks.workloads import Case
+
+REST, SETTLE, BURST = 0.020, 0.008, 0.030  # seconds
+ROUNDS = 7
+
+#: Contenders that are not Weft: names of `peers.installed`.
+PEERS = ("numpy", "torch", "torch.compile", "jax.jit")
+
+
+@dataclass(frozen=True, slots=True)
+class Limit(Line):
+    """A line of the table, and the cells that miss it, each with its figure."""
+
+    missed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """One row of the details: what was computed, each contender's times, and whose results were wrong."""
+
+    line: int
+    name: str
+    times: dict[str, Timing]
+    problems: list[str] = field(default_factory=list)
+
+    def speed(self, ours: str, theirs: Iterable[str] = PEERS) -> float | None:
+        """The fastest of the others' times over ours: above 1, ours is faster. None where one is missing."""
+        others = [self.times[name].median for name in theirs if name in self.times]
+        return min(others) / self.times[ours].median if others and ours in self.times else None
+
+
+@dataclass(slots=True)
+class Bench:
+    """What the user asked for, and all that was measured so far."""
+
+    threads: int
+    quick: bool
+    rounds: int
+    peers: Mapping[str, Prepare]
+    cells: Sequence[str] = ()
+    done: list[Contest] = field(default_factory=list)
+
+    def wanted(self, name: str) -> bool:
+        """Whether a cell's name has all the words that the user gave."""
+        words = name.split()
+        return all(word in words for word in self.cells)
+
+    def run(
+        self, line: int, name: str, cases: Mapping[str, Case], extra: Mapping[str, Candidate] | None = None
+    ) -> Contest:
+        """Compare the results of all cases with the first one's, and time those that agree, and ``extra``, in turn."""
+        results = {key: case.check() for key, case in cases.items()}
+        first = next(iter(results))
+        problems = {
+            key: compare.difference(results[first], found, exact=key.startswith("weft ") and first.startswith("weft "))
+            for key, found in results.items()
+        }
+        del results
+        candidates = {key: case.candidate for key, case in cases.items() if not problems[key]}
+        wrong = [f"line {line}, {name}: {key} {problem}" for key, problem in problems.items() if problem]
+        return self.time(line, name, {**candidates, **(extra or {})}, wrong)
+
+    def time(self, line: int, name: str, candidates: Mapping[str, Candidate], problems: Sequence[str] = ()) -> Contest:
+        """Time candidates in turn."""
+        burst = BURST / 3 if self.quick else BURST
+        times = interleave(candidates, self.rounds, burst, REST, SETTLE * burst / BURST)
+        made = Contest(line, name, times, list(problems))
+        self.done.append(made)
+        gc.collect()
+        return made
+
+    def watched(self, line: int, names: Iterable[str]) -> Iterator[str]:
+        """The names that are wanted, while a bar on a terminal shows how far the line is."""
+        chosen = [name for name in names if self.wanted(name)]
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            yield from chosen
+            return
+        bar = tqdm(chosen, desc=f"line {line}", leave=False, disable=not sys.stderr.isatty(), unit="")
+        for name in bar:
+            bar.set_postfix_str(name)
+            yield name
+
+
+def case(function: Callable[..., Any], arguments: Sequence[Any], to_numpy: Callable[[Any], np.ndarray]) -> Case:
+    """A case of a function of arrays that gives an array or several."""
+
+    def check() -> list[np.ndarray]:
+        made = function(*arguments)
+        return [np.array(to_numpy(t)) for t in (made if isinstance(made, tuple | list) else (made,))]
+
+    names = {f"a{k}": a for k, a in enumerate(arguments)}
+    return Case(Candidate(f"f({', '.join(names)})", {"f": function, **names}), check)
+
+
+def worst(values: Mapping[str, float]) -> str:
+    """The smallest of some figures and whose it is."""
+    name = min(values, key=lambda key: values[key])
+    return f"{values[name]:.2f} ({name})"
+
+
+def at_least(what: str, limit: float, values: Mapping[str, float], note: str = "") -> Limit:
+    """A line that is met if all values reach a limit."""
+    text = f"≥ {limit:.2f}"
+    if not values:
+        return Limit(what, text, "nothing to compare with is installed", None)
+    missed = sorted((name for name, value in values.items() if value < limit), key=lambda name: values[name])
+    figure = f"{next(iter(values.values())):.2f}"
+    if len(values) > 1:
+        figure = f"worst {worst(values)}; median {float(np.median(list(values.values()))):.2f}"
+        figure += f"; {len(missed)} of {len(values)} missed" if missed else f"; all {len(values)}"
+    return Limit(what, text, figure + note, not missed, tuple(f"{name} {values[name]:.2f}" for name in missed))

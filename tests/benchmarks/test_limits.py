@@ -1,0 +1,140 @@
+"""The table of limits: that its lines are measured, that a wrong result is noticed, and what counts as missed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks.limits import contest, products, reductions, training, yardsticks
+
+from benchmarks import timing, workloads
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> contest.Bench:
+    """Against NumPy alone, one short round of everything."""
+    from benchmarks.peers import numpy_case
+
+    for name in ("REST", "SETTLE", "BURST"):
+        monkeypatch.setattr(contest, name, 1e-4)
+    return contest.Bench(threads=2, quick=True, rounds=1, peers={"numpy": numpy_case})
+
+
+def sound(bench: contest.Bench, lines: list[contest.Limit]) -> None:
+    assert lines
+    assert not [problem for made in bench.done for problem in made.problems]
+    assert all(t.rounds and min(t.rounds) > 0 for made in bench.done for t in made.times.values())
+
+
+def test_squares(bench: contest.Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "SQUARES", (24, 32))
+    monkeypatch.setattr(yardsticks, "ITERATIONS", 1000)
+    lines = list(products.squares(bench))
+    sound(bench, lines)
+    assert "peak" in bench.done[0].times
+    assert lines[1].met is None  # there is no PyTorch here
+
+
+def test_shapes(bench: contest.Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "SHAPES", ((3, 5, 2), (1, 7, 1), (4, 2, 3, 5)))
+    lines = list(products.shapes(bench))
+    sound(bench, lines)
+    assert len(bench.done) == 3 * 2 * 4
+
+
+def test_cells_are_chosen_by_words(bench: contest.Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "SHAPES", ((3, 5, 2), (33, 5, 2)))
+    bench.cells = ("3×5×2", "TN")
+    assert list(products.shapes(bench))
+    assert [made.name for made in bench.done] == ["3×5×2 float32 TN", "3×5×2 float64 TN"]
+    bench.cells = ("4×4×4",)
+    assert not list(products.shapes(bench))
+
+
+def test_a_product_s_operands_lie_as_its_layout_says() -> None:
+    shape = (2, 3, 4, 5)
+    for layout in products.LAYOUTS:
+        chosen = products.product(shape, "float64", layout)
+        _, (a, b) = chosen.numpy(chosen.arrays())
+        assert (a.shape, b.shape) == ((2, 3, 4), (2, 4, 5))
+        assert [x.flags.c_contiguous for x in (a, b)] == [side == "N" for side in layout]
+
+
+def test_layer(bench: contest.Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "LAYER", 24)
+    lines = list(products.layer(bench))
+    sound(bench, lines)
+    assert len(lines) == 2
+
+
+def test_two_layers(bench: contest.Bench) -> None:
+    (line,) = training.two_layers(bench)
+    sound(bench, [line])
+    assert "numpy" in line.figure
+
+
+def test_reductions(bench: contest.Bench) -> None:
+    lines = list(reductions.reductions(bench, 300))
+    sound(bench, lines)
+    assert len(bench.done) == 15
+
+
+def test_wrong_results_are_not_timed(bench: contest.Bench) -> None:
+    a = np.ones(3, np.float32)
+    cases = {name: contest.case(lambda x, k=k: x * k, [a], np.asarray) for name, k in (("weft eager", 1), ("numpy", 2))}
+    made = bench.run(9, "doubled", cases)
+    assert list(made.times) == ["weft eager"]
+    assert made.problems == ["line 9, doubled: numpy differs from weft eager by up to 1"]
+
+
+def test_speed_is_that_of_the_fastest_peer() -> None:
+    times = {"weft eager": timing.Timing([2.0]), "numpy": timing.Timing([6.0]), "torch": timing.Timing([3.0])}
+    made = contest.Contest(2, "x", times)
+    assert made.speed("weft eager") == 1.5
+    assert made.speed("weft eager", ("numpy",)) == 3.0
+    assert made.speed("weft eager", ("jax.jit",)) is None
+    assert made.speed("weft static") is None
+
+
+def test_a_line_is_met_if_every_cell_is() -> None:
+    missed = contest.at_least("what", 1.0, {"a": 1.5, "b": 0.5, "c": 0.25})
+    assert missed.met is False
+    assert missed.missed == ("c 0.25", "b 0.50")
+    assert missed.figure == "worst 0.25 (c); median 0.50; 2 of 3 missed"
+    assert contest.at_least("what", 1.0, {"a": 1.0}).met is True
+    assert contest.at_least("what", 1.0, {}).met is None
+
+
+def test_the_yardsticks_do_what_they_are_counted_for() -> None:
+    out = np.zeros(32, np.float32)
+    width = yardsticks.vector_width()
+    yardsticks.compiled("multiply_adds", width)(100, out.ctypes.data)
+    np.testing.assert_allclose(out[:width], 2.0)  # of x -> x / 2 + 1
+    values = np.ones(yardsticks.CHAINS * width * 5, np.float32)
+    yardsticks.compiled("reading", width)(values.size, values.ctypes.data, 2, out.ctypes.data)
+    np.testing.assert_array_equal(out[:width], 5.0)
+
+
+def test_the_command(tmp_path: Path) -> None:
+    path = os.pathsep.join(p for p in sys.path if p)
+    options = ["--only", "2", "--cells", "8×8×8", "NN", "--quick", "--no-peers", "--json", str(tmp_path / "found")]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "limits", *options],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "8×8×8 float64 NN" in done.stdout
+    found = json.loads((tmp_path / "found").read_text())
+    assert [made["name"] for made in found["cells"]] == ["8×8×8 float32 NN", "8×8×8 float64 NN"]
+    assert workloads.MODES[0] in next(iter(found["cells"][0]["seconds"]))
