@@ -5,11 +5,9 @@ Importing this package imports neither numba nor the LLVM library, and loading a
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 
 from weft import locks
 from weft.codegen import emit, loops
@@ -117,6 +115,8 @@ def kernel_name(kernel: Kernel, key: str) -> str:
 
 def kernel_key(kernel: Kernel, bodies: Mapping[str, str]) -> str:
     """The name of a kernel's code in the disk cache: a hash of all that the code depends on."""
+    import hashlib
+
     used = sorted({i.op for i in kernel.body if isinstance(i, Apply)})
     text = f"{kernel!r}\n{[(op, bodies.get(op)) for op in used]}\n{_environment()}"
     return hashlib.sha256(text.encode()).hexdigest()
@@ -125,6 +125,9 @@ def kernel_key(kernel: Kernel, bodies: Mapping[str, str]) -> str:
 @cache
 def _environment() -> str:
     """What the code of every kernel depends on: this package's source, the compilers' versions, and the CPU."""
+    import hashlib
+    from pathlib import Path
+
     import llvmlite
 
     here = Path(__file__).parent

@@ -9,16 +9,18 @@ must be the user's own: code is loaded from them.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import time
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from weft.errors import CacheWarning
+
+if TYPE_CHECKING:
+    from pathlib import Path  # like hashlib imported when first used: they take a quarter of Weft's import time
 
 MAGIC = b"WEFTOBJ2"
 SUFFIX = ".weft"
@@ -51,6 +53,8 @@ _checked: dict[str, bool] = {}
 
 def directory() -> Path:
     """Where the cache is: ``WEFT_CACHE_DIR``, else ``weft`` in the user's cache folder."""
+    from pathlib import Path
+
     if given := os.environ.get("WEFT_CACHE_DIR"):
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
@@ -139,6 +143,8 @@ def _pack(code: Code, key: str) -> bytes:
 
 
 def _checksum(rest: bytes, key: str) -> bytes:
+    import hashlib
+
     return hashlib.sha256(key.encode() + rest).digest()
 
 
@@ -161,7 +167,7 @@ def _files(folder: Path) -> list[tuple[Path, int, float]]:
                         status = item.stat()
                     except OSError:
                         continue
-                    result.append((Path(item.path), status.st_size, status.st_mtime))
+                    result.append((folder / item.name, status.st_size, status.st_mtime))
     except OSError:
         return []
     return result
