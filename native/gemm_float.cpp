@@ -23,14 +23,6 @@ constexpr int most_tile = 12 * 32;
 constexpr int64_t resident = 128 << 10;  // bytes that stay in a cache near enough to be read in place again and again
 
 template <class T>
-const TileSet<T>& tile_set_of() {
-  if constexpr (sizeof(T) == 4)
-    return tiles().f32;
-  else
-    return tiles().f64;
-}
-
-template <class T>
 struct Product {
   const Gemm& g;
   const TileSet<T>& set;
@@ -161,7 +153,7 @@ void float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, con
     epilogue.all(shared);
     return;
   }
-  const TileSet<T>& set = tile_set_of<T>();
+  const TileSet<T>& set = *tile_set<T>();
   // Rows of B that lie a multiple of a page apart would all want the same few places of the cache.
   const int64_t b_row_bytes = g.b.row_stride * int64_t{sizeof(T)};
   const bool b_near = b_row_bytes > 0 && b_row_bytes * std::min(g.k, block_k) <= resident && b_row_bytes % 4096 != 0;

@@ -7,6 +7,7 @@
 
 #include "allocator.h"
 #include "call_key.h"
+#include "gemm_tile.h"
 #include "gil.h"
 #include "grad_node.h"
 #include "interop.h"
@@ -163,6 +164,32 @@ void bump_version(nb::handle tensor, const std::string& op) {
 
 bool is_plain(nb::handle o) { return is_tensor(o.ptr()) && as_tensor(o.ptr())->plain() && as_tensor(o.ptr())->storage->data; }
 
+// ---- matrix products ----
+
+template <class T>
+void take_tiles(int rows, int columns, int packed_rows, const std::vector<uintptr_t>& addresses) {
+  if (rows < 1 || rows > most_tile_rows || columns < 1 || packed_rows < rows ||
+      addresses.size() != static_cast<size_t>(2 * rows + 2))
+    raise(PyExc_ValueError, "set_tiles: tiles of %d rows need two functions for each height and two that pack, not %zu.",
+          rows, addresses.size());
+  TileSet<T> set{rows, columns, packed_rows, {}, {}, nullptr, nullptr};
+  const auto* next = addresses.data();
+  for (int i = 0; i < rows; ++i) set.of_rows[i] = reinterpret_cast<Tile<T>>(*next++);
+  for (int i = 0; i < rows; ++i) set.edges[i] = reinterpret_cast<Edge<T>>(*next++);
+  set.pack_a = reinterpret_cast<Pack<T>>(*next++);
+  set.pack_b = reinterpret_cast<Pack<T>>(*next);
+  set_tiles(set);
+}
+
+void set_tiles_of(int code, int rows, int columns, int packed_rows, const std::vector<uintptr_t>& addresses) {
+  if (code == static_cast<int>(DType::float32))
+    take_tiles<float>(rows, columns, packed_rows, addresses);
+  else if (code == static_cast<int>(DType::float64))
+    take_tiles<double>(rows, columns, packed_rows, addresses);
+  else
+    raise(PyExc_ValueError, "set_tiles: there are tiles of float32 and float64 only, not of the type with code %d.", code);
+}
+
 // ---- counters, memory, profile ----
 
 nb::dict counters() {
@@ -274,6 +301,8 @@ void bind_functions(nb::module_& m) {
         nb::arg("callable").none());
   m.def("set_slow_path", [](nb::handle f) { return set_hook(hooks.slow_path, f, "set_slow_path"); }, nb::arg("callable").none());
   m.def("set_realize", [](nb::handle f) { return set_hook(hooks.realize, f, "set_realize"); }, nb::arg("callable").none());
+  m.def("set_tiles", set_tiles_of, nb::arg("dtype_code"), nb::arg("rows"), nb::arg("columns"), nb::arg("packed_rows"),
+        nb::arg("addresses"));
   m.def("set_index_error", [](nb::handle f) { return set_hook(hooks.index_error, f, "set_index_error"); },
         nb::arg("callable").none());
   m.def(

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "gemm_tile.h"
 #include "names.h"
 #include "program_object.h"
 
@@ -275,6 +276,8 @@ class Reader {
     Instruction instr{.name = name_of(name_id("gemm")), .is_gemm = true};
     Gemm& g = instr.gemm;
     g.dtype = static_cast<DType>(f.integer(1, dtype_count));
+    if (is_floating(g.dtype) && !(g.dtype == DType::float64 ? tile_set<double>() != nullptr : tile_set<float>() != nullptr))
+      raise(PyExc_ValueError, "Program: there are no tiles for matrix products of %s yet (set_tiles).", dtype_name(g.dtype));
     for (Fields batch(f.object(), "a batch shape"); batch.more();) g.batch.push_back(batch.integer(0, any_size));
     g.m = f.integer(0, any_size), g.n = f.integer(0, any_size), g.k = f.integer(0, any_size);
     for (GemmOperand* operand : {&g.a, &g.b, &g.c}) {

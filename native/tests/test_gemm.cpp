@@ -7,6 +7,7 @@
 
 #include "check.h"
 #include "gemm.h"
+#include "portable_tiles.h"
 
 using namespace weft;
 

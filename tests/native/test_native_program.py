@@ -12,6 +12,7 @@ import pytest
 
 from weft import _native as N
 from weft import dtypes as D
+from weft.codegen import tiles
 
 F = D.float32.code
 
@@ -232,6 +233,8 @@ def test_writes_bump_versions(kit, tensor):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int8, np.uint16, np.int32, np.int64])
 def test_matrix_products(kit, dtype):
+    for made_of in (D.float32, D.float64):
+        tiles.ensure(made_of)
     rng = np.random.default_rng(0)
     a = rng.integers(-4, 5, (3, 1, 7, 5)).astype(dtype)
     b = rng.integers(-4, 5, (2, 6, 5)).astype(dtype)  # used transposed

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from weft import _native, config
-from weft.codegen import Compiled, compile_kernels
+from weft.codegen import Compiled, compile_kernels, tiles
 from weft.ir.kernel import Store, StoreAt
 from weft.ir.node import Node, Where
 
@@ -48,6 +48,7 @@ def specification(schedule: Schedule, name: str) -> tuple[dict[str, Any], list[C
                 ("kernel", made.name, phases, instr.buffers, instr.params, instr.patches, instr.kernel.fallible)
             )
         else:
+            tiles.ensure(instr.dtype)
             instrs.append(("gemm", instr.dtype.code, instr.batch, instr.m, instr.n, instr.k, instr.a, instr.b, instr.c))
     graph = schedule.graph
     spec: dict[str, Any] = {

@@ -1,0 +1,169 @@
+"""Generated tiles and packing functions, called by themselves and compared with NumPy."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import weft
+from weft.codegen import microkernel, tiles
+from weft.codegen.microkernel import Shape
+from weft.runtime import cache as disk
+from weft.runtime import loader
+
+INT, POINTER = ctypes.c_int64, ctypes.c_void_p
+TILE = (INT, POINTER, INT, INT, POINTER, INT, POINTER, INT, ctypes.c_bool)
+
+
+def functions(dtype: weft.DType, shape: Shape) -> dict[str, int]:
+    """A shape's functions: their addresses by name."""
+    code = tiles.compile_tiles(dtype, shape)
+    assert not loader.called(code.object)
+    return dict(zip(code.symbols, loader.load([(code.object, code.symbols)])[0], strict=True))
+
+
+@pytest.mark.parametrize("dtype", [weft.float32, weft.float64], ids=repr)
+@pytest.mark.parametrize("number", range(4))
+def test_tiles(dtype: weft.DType, number: int) -> None:
+    shape = tiles.candidates(dtype)[number]
+    made = functions(dtype, shape)
+    rng = np.random.default_rng(0)
+    for k in (0, 1, 2, 7):
+        a = rng.integers(-5, 6, (shape.rows, k)).astype(dtype.numpy)
+        b = rng.integers(-5, 6, (k, shape.columns + 3)).astype(dtype.numpy)
+        layouts = [(a.copy(), k, 1), (a.T.copy(), 1, shape.rows)]
+        for rows in {1, 2, shape.rows - 1, shape.rows}:
+            tile = ctypes.CFUNCTYPE(None, *TILE)(made[f"tile_{rows}"])
+            edge = ctypes.CFUNCTYPE(None, *TILE, INT)(made[f"edge_{rows}"])
+            for left, row, step in layouts:
+                for add in (False, True):
+                    for columns in range(1, shape.columns + 1):
+                        c = np.full((shape.rows + 1, shape.columns + 5), 3, dtype.numpy)
+                        expected = c.copy()
+                        expected[:rows, :columns] = a[:rows] @ b[:, :columns] + (3 if add else 0)
+                        given = (
+                            k,
+                            left.ctypes.data,
+                            row,
+                            step,
+                            b.ctypes.data,
+                            b.shape[1],
+                            c.ctypes.data,
+                            c.shape[1],
+                            add,
+                        )
+                        edge(*given, columns)
+                        np.testing.assert_array_equal(c, expected)
+                    c[:] = 3
+                    tile(*given)
+                    np.testing.assert_array_equal(c, expected)
+
+
+def test_every_tile_gives_the_same_bits() -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.standard_normal((12, 100), np.float32), rng.standard_normal((100, 64), np.float32)
+    found = []
+    for shape in tiles.candidates(weft.float32):
+        made = functions(weft.float32, shape)
+        c = np.zeros((2, 8), np.float32)
+        for name in ("tile_2", "edge_2"):
+            wide = np.zeros((2, 64), np.float32)
+            given = [100, a.ctypes.data, 100, 1, b.ctypes.data, 64, wide.ctypes.data, 64, False]
+            kinds = TILE if name == "tile_2" else (*TILE, INT)
+            ctypes.CFUNCTYPE(None, *kinds)(made[name])(*given, *([5] if name == "edge_2" else []))
+            columns = 5 if name == "edge_2" else min(8, shape.columns)
+            c[:, :columns] = wide[:, :columns]
+            found.append(c[:, :4].tobytes())
+    assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize("dtype", [weft.float32, weft.float64], ids=repr)
+@pytest.mark.parametrize("number", range(4))
+def test_packing(dtype: weft.DType, number: int) -> None:
+    shape = tiles.candidates(dtype)[number]
+    made = functions(dtype, shape)
+    for name, width in (("pack_a", shape.packed_rows), ("pack_b", shape.columns)):
+        pack = ctypes.CFUNCTYPE(None, INT, POINTER, INT, INT, POINTER, INT)(made[name])
+        for k in (1, 3, 8, 16, 37):
+            for lines in range(1, width + 1):
+                x = np.arange(1, k * lines + 1, dtype=dtype.numpy).reshape(k, lines)
+                strided = np.zeros((k, 2 * lines, 3), dtype.numpy)
+                strided[:, ::2, 1] = x
+                backwards = x[:, ::-1].copy()
+                for start, line, step, _keep in (
+                    (x.ctypes.data, 1, lines, x),
+                    ((y := x.T.copy()).ctypes.data, k, 1, y),
+                    (strided[0, 0, 1:].ctypes.data, 6, 6 * lines, strided),
+                    (backwards[0, lines - 1 :].ctypes.data, -1, lines, backwards),
+                ):
+                    to = np.zeros((k + 1, width), dtype.numpy)
+                    pack(k, start, line, step, to.ctypes.data, lines)
+                    np.testing.assert_array_equal(to[:k, :lines], x)
+                    assert not to[k].any()
+
+
+@pytest.mark.parametrize(("registers", "lanes"), [(32, 16), (32, 8), (16, 8), (16, 4), (32, 4), (32, 2), (16, 2)])
+def test_shapes_fit_the_registers(registers: int, lanes: int) -> None:
+    for shape in microkernel.shapes(registers, lanes):
+        assert shape.rows * shape.vectors + shape.vectors + 1 <= registers
+        assert 1 <= shape.rows <= microkernel.MOST_ROWS
+        assert shape.packed_rows % lanes == 0
+    best = microkernel.shapes(registers, lanes)[0]
+    assert best.rows * best.vectors >= 8  # as many as cover the latency of a multiply-add
+
+
+@pytest.mark.parametrize("features", ["+avx512f,+avx,+fma", "+neon", "+avx,+fma", "+sse2"])
+def test_modules_for_other_cpus_are_well_formed(features: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import llvmlite.binding as llvm
+
+    monkeypatch.setattr(loader, "target", lambda: ("", features))
+    for dtype in (weft.float32, weft.float64):
+        shape = tiles.candidates(dtype)[0]
+        llvm.parse_assembly(str(microkernel.build(dtype.name, shape, "+sse2" not in features))).verify()
+
+
+def test_a_second_process_loads_its_tiles(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEFT_CACHE_DIR", str(tmp_path))
+    script = (
+        "import sys, weft; x = weft.ones((70, 70)); (x @ x).tolist(); s = weft.stats();"
+        "print(s.kernels_compiled, s.kernels_loaded, 'numba' in sys.modules, 'llvmlite.binding' in sys.modules)"
+    )
+    run = [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True) for _ in range(2)]
+    compiled, loaded, _, _ = run[0].stdout.split()
+    assert int(compiled) >= 1
+    assert int(loaded) == 0
+    assert run[1].stdout.split() == ["0", compiled, "False", "False"]
+    assert [e.name for e in disk.entries() if e.name.startswith("gemm_float32_")]
+
+
+def test_tiles_are_replaced_while_products_run() -> None:
+    rng = np.random.default_rng(2)
+    x = weft.asarray(rng.standard_normal((150, 150), np.float32))
+    expected = (x @ x).numpy()
+    codes = [tiles.compile_tiles(weft.float32, shape) for shape in tiles.candidates(weft.float32)]
+    before = codes[0]
+    stop = time.monotonic() + 1
+    wrong = []
+
+    def multiply() -> None:
+        while time.monotonic() < stop and not wrong:
+            if not np.array_equal((x @ x).numpy(), expected):
+                wrong.append(tiles.current[weft.float32])
+
+    threads = [threading.Thread(target=multiply) for _ in range(2)]
+    for t in threads:
+        t.start()
+    while time.monotonic() < stop:
+        for code in codes:
+            tiles.use(weft.float32, code)
+            time.sleep(0.001)
+    for t in threads:
+        t.join()
+    tiles.use(weft.float32, before)
+    assert not wrong
