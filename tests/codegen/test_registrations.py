@@ -1,4 +1,4 @@
-"""Compiling goes on after it was interrupted while numba learned an intrinsic."""
+"""Compiling goes on after it was interrupted while numba learned an intrinsic, and after numba's own target used one."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from numba.core.typing.templates import _IntrinsicTemplate
 
 import weft
-from weft.codegen import cpu
+from weft.codegen import cpu, vecmath
 
 FUNCTIONS = [
     "sin",
@@ -69,3 +70,16 @@ def test_an_interrupted_compilation_loses_no_intrinsic(
     finally:
         sys.settrace(tracing)
     np.testing.assert_allclose(compute(), np.sqrt(getattr(np, name)(x) + 2) * 3 - x, rtol=1e-5)
+
+
+def test_intrinsics_are_shared_with_functions_that_numba_compiles() -> None:
+    x = np.linspace(0.25, 0.75, 5, dtype=np.float32)
+    half = weft.from_numpy(x)
+    exp = vecmath.NAMESPACE["exp"]
+    with weft.lazy():
+        first = weft.exp(half) * 0.75 + 0.125
+    np.testing.assert_allclose(first.numpy(), np.exp(x) * 0.75 + 0.125, rtol=1e-6)
+    assert abs(numba.njit(lambda value: exp(value))(np.float32(1)) - np.e) < 1e-6
+    with weft.lazy():
+        second = (weft.exp(half) - 0.375) * (half + 3.5)
+    np.testing.assert_allclose(second.numpy(), (np.exp(x) - 0.375) * (x + 3.5), rtol=1e-6)

@@ -66,8 +66,13 @@ class _Typing(typing.Context):
         """The signature of a call; the same few operators over the same few types come again and again."""
         key = func, tuple(args)
         if key not in self._resolved:
-            self._resolved[key] = super().resolve_function_type(func, args, kws)
-        return self._resolved[key]
+            signature = super().resolve_function_type(func, args, kws)
+            self._resolved[key] = signature, func.get_impl_key(signature) if isinstance(func, types.Function) else None
+        signature, implementation = self._resolved[key]
+        if implementation is not None:
+            # A function type remembers what the last context resolved, which may have been one of numba's own targets.
+            func._impl_keys[signature.args] = implementation
+        return signature
 
     def refresh(self) -> None:
         """Take what generated source may use from numba's registry, once."""
