@@ -124,5 +124,5 @@ def show(title: str, header: Iterable[str], rows: Iterable[list[str]], left: int
         if k and r[0] and not all(other[0] for other in found):
             table.add_section()  # the line begins a group
         table.add_row(*r)
-    console = Console() if sys.stdout.isatty() else Console(width=150)  # not folded in a file
+    console = Console() if sys.stdout.isatty() else Console(width=180)  # not folded in a file
     console.print(table)

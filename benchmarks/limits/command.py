@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any
 
 import weft
 from benchmarks import compare, peers
-from benchmarks.limits import products, reductions, training
-from benchmarks.limits.contest import PEERS, ROUNDS, Bench, Contest, Limit
+from benchmarks.limits import accuracy, products, reductions, rowwise, training
+from benchmarks.limits.contest import PEERS, ROUNDS, Bench, Contest, Limit, Load
 from benchmarks.timing import seconds
 
 #: What each line of the table measures.
@@ -23,6 +22,8 @@ LINES: dict[int, Callable[[Bench], Iterator[Limit]]] = {
     3: products.layer,
     4: training.two_layers,
     5: reductions.reductions,
+    6: rowwise.rows,
+    7: accuracy.accuracy,
 }
 
 
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name not in libraries and not given.no_peers:
             print(f"{name} is not installed; the table goes without it.", file=sys.stderr)
     lines: list[Limit] = []
+    before = Load.now()
     interrupted = False
     try:
         for number in sorted(set(given.only)):
@@ -74,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupted = True
         print("\nInterrupted; this is what was measured until then.", file=sys.stderr)
     what = f"weft {weft.__version__}, {', '.join(peers.versions())}; {given.threads} threads; {rounds} rounds"
-    what += f"; load {os.getloadavg()[0]:.1f}"
+    what += f"; {Load.now().since(before)}"
     for number in () if given.brief else sorted({made.line for made in bench.done}):
         show_details(f"Line {number}, medians (minima)", [made for made in bench.done if made.line == number])
     rows = ([x.what, x.limit, x.figure, x.verdict] for x in lines)

@@ -1,16 +1,20 @@
 """A contest: the same computation by Weft and by its peers, checked to agree, then timed in turn.
 
-The peers' threads go on spinning for up to 25 ms after a call and slow down whoever comes next. So each contender rests
-(`REST`), then makes calls that do not count (`SETTLE`), then is timed over a burst of calls (`BURST`); after that it is the
-next one's turn. A figure is the median over the rounds.
+The peers' threads go on spinning after a call (OpenBLAS's for 2**26 cycles) and slow down whoever comes next: on two cores
+PyTorch took 16 ms instead of 0.25 for a product of 256 × 256 within 20 ms of NumPy's, and 0.5 after 30 ms. So each contender
+rests (`REST`), then makes calls that do not count (`SETTLE`), then is timed over a burst of calls (`BURST`); after that it is
+the next one's turn. A figure is the median over the rounds.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +25,7 @@ from benchmarks.peers import Prepare
 from benchmarks.timing import Candidate, Timing, interleave
 from benchmarks.workloads import Case
 
-REST, SETTLE, BURST = 0.020, 0.008, 0.030  # seconds
+REST, SETTLE, BURST = 0.030, 0.006, 0.030  # seconds
 ROUNDS = 7
 
 #: Contenders that are not Weft: names of `peers.installed`.
@@ -102,6 +106,32 @@ class Bench:
         for name in bar:
             bar.set_postfix_str(name)
             yield name
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How long this process has been running, and how much of the machine was busy meanwhile, at one moment."""
+
+    wall: float
+    own: float
+    busy: float | None  # seconds of all CPUs, where the system tells
+
+    @classmethod
+    def now(cls) -> Load:
+        try:
+            ticks = [int(x) for x in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+            busy = (sum(ticks[:3]) + sum(ticks[5:8])) / os.sysconf("SC_CLK_TCK")
+        except OSError:
+            busy = None
+        return cls(time.perf_counter(), sum(os.times()[:4]), busy)
+
+    def since(self, before: Load) -> str:
+        """How long it took, and how many cores other processes used: much, and the figures are rough."""
+        wall = self.wall - before.wall
+        if self.busy is None or before.busy is None:
+            return f"{wall:.0f} s"
+        others = (self.busy - before.busy - (self.own - before.own)) / wall
+        return f"{wall:.0f} s, in which other processes used {max(0.0, others):.2f} cores"
 
 
 def case(function: Callable[..., Any], arguments: Sequence[Any], to_numpy: Callable[[Any], np.ndarray]) -> Case:

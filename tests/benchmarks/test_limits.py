@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.limits import contest, products, reductions, training, yardsticks
+from benchmarks.limits import accuracy, contest, products, reductions, rowwise, training, yardsticks
 
 from benchmarks import timing, workloads
 
@@ -84,6 +84,47 @@ def test_reductions(bench: contest.Bench) -> None:
     lines = list(reductions.reductions(bench, 300))
     sound(bench, lines)
     assert len(bench.done) == 15
+
+
+def test_rows(bench: contest.Bench) -> None:
+    lines = list(rowwise.rows(bench, ((9, 33), (40, 17), (8, 24))))
+    sound(bench, lines)
+    assert [made.name for made in bench.done[:2]] == ["softmax 9×33 forward", "softmax 9×33 gradient"]
+
+
+def test_errors_are_relative_to_the_terms() -> None:
+    exact, scale = np.array([4.0, 0.0]), np.array([4.0, 2.0])
+    rms, most = accuracy.error(np.array([4.4, 0.0]), exact, scale)
+    assert (rms, most) == pytest.approx((0.1 / 2**0.5, 0.1))
+    assert accuracy.over([((1.0, 3.0), (2.0, 2.0)), ((1.0, 1.0), (2.0, 4.0))]) == (0.5, 0.75)
+    assert accuracy.no_larger("what", {"a": (1.2, 2.0), "b": (0.9, 1.0)}).missed == ("a 1.200",)
+
+
+@pytest.mark.parametrize("kind", accuracy.PAIRS)
+def test_errors_of_products(kind: str) -> None:
+    a, b = accuracy.PAIRS[kind](np.random.default_rng(1), 64)
+    assert a.dtype == b.dtype == np.float32
+    exact, scale = a.astype(np.float64) @ b, np.abs(a).astype(np.float64) @ np.abs(b)
+    condition = np.median(scale / np.abs(exact))
+    assert condition > 500 if kind == "cancelling" else condition < 500
+    assert all(0 < rms < 10 for rms, _ in accuracy.product_errors((16,)).values())
+
+
+def test_errors_of_sums() -> None:
+    found = accuracy.sum_errors((100, 301), terms=3000)
+    assert len(found) == len(accuracy.VALUES) * 2 * 3
+    assert all(0 < rms < 10 for rms, _ in found.values())
+
+
+def test_other_bits_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import weft
+
+    x = weft.ones((3,))
+    assert len({accuracy.bits((lambda x: x + 1, lambda: (x,)), mode, 2) for mode in workloads.MODES}) == 1
+    threads = weft.get_num_threads()
+    odd = (lambda x: x * weft.get_num_threads(), lambda: (x,))
+    assert len({accuracy.bits(odd, "eager", n) for n in (1, 2)}) == 2
+    assert weft.get_num_threads() == threads
 
 
 def test_wrong_results_are_not_timed(bench: contest.Bench) -> None:
