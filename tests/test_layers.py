@@ -24,7 +24,7 @@ LAYERS = [
     ["autograd"],
     ["modes"],
     ["values"],
-    ["tensor", "stats"],
+    ["tensor", "linalg", "stats"],
     ["data", "nn", "io"],
     ["optim"],
     ["viz"],

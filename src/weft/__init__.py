@@ -52,7 +52,7 @@ _modes.install()
 _install()
 
 #: Modules that are imported when they are first used.
-_SUBMODULES = ("autograd", "data", "examples", "io", "nn", "ops", "optim", "viz")
+_SUBMODULES = ("autograd", "data", "examples", "io", "linalg", "nn", "ops", "optim", "viz")
 
 #: PyTorch's names for types.
 _TYPES = {

@@ -58,16 +58,17 @@ def test_page() -> None:
 FUNCTIONS = """
 abs acos acosh add all allclose any arange argmax argmin asarray asin asinh atan atan2 atanh bernoulli bitwise_and bmm
 broadcast_to cat ceil chunk clamp clip clone concat concatenate copysign cos cosh count_nonzero cross_entropy div
-divide dot dropout empty empty_like eq equal erf erfc exp exp2 expand_dims expm1 eye flatten flip floor floor_divide
-fmod from_dlpack from_numpy full full_like gather ge gelu greater gt hypot index_add index_select isclose isfinite
-isinf isnan layer_norm le lerp less linspace log log10 log1p log2 log_softmax logaddexp logical_and logical_not
-logical_or logical_xor logsumexp lt manual_seed masked_fill masked_select matmul max maximum mean meshgrid min minimum
-mm moveaxis movedim mse_loss mul multiply ne neg negative nonzero norm normal not_equal one_hot ones ones_like outer
-pad permute permute_dims positive pow prod rand randint randn randperm reciprocal relu remainder repeat_interleave
-reshape roll round rsqrt scatter_add sigmoid sign sin sinh softmax split sqrt square squeeze stack std sub subtract
-sum swapaxes take take_along_axis tan tanh tensor tensordot tile transpose tril triu trunc unbind unsqueeze var where
-zeros zeros_like bool float double half long int short float32 bfloat16 bool_ pi e inf nan newaxis no_grad enable_grad
-set_grad_enabled is_grad_enabled set_num_threads get_num_threads static lazy stats
+diagonal divide dot dropout einsum empty empty_like eq equal erf erfc exp exp2 expand_dims expm1 eye flatten flip
+floor floor_divide fmod from_dlpack from_numpy full full_like gather ge gelu greater gt hypot index_add index_select
+inner isclose isfinite isinf isnan kron layer_norm le lerp less linspace log log10 log1p log2 log_softmax logaddexp
+logical_and logical_not logical_or logical_xor logsumexp lt manual_seed masked_fill masked_select matmul max maximum
+mean meshgrid min minimum mm moveaxis movedim mse_loss mul multiply ne neg negative nonzero norm normal not_equal
+one_hot ones ones_like outer pad permute permute_dims positive pow prod rand randint randn randperm reciprocal relu
+remainder repeat_interleave reshape roll round rsqrt scatter_add sigmoid sign sin sinh softmax split sqrt square
+squeeze stack std sub subtract sum swapaxes take take_along_axis tan tanh tensor tensordot tile trace transpose tril
+triu trunc unbind unsqueeze var vdot vecdot where zeros zeros_like bool float double half long int short float32
+bfloat16 bool_ pi e inf nan newaxis no_grad enable_grad set_grad_enabled is_grad_enabled set_num_threads
+get_num_threads static lazy stats
 """
 METHODS = """
 T abs add add_ all any argmax argmin backward bfloat16 bool chunk clamp clamp_ clone contiguous copy_ cpu cumsum data

@@ -26,6 +26,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 SPELLINGS = {
     "dim": "axis",
     "dims": "axes",
+    "dim1": "axis1",
+    "dim2": "axis2",
     "keepdim": "keepdims",
     "input": "x",
     "a_min": "min",

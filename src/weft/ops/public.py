@@ -2,6 +2,7 @@
 
 from weft.ops import (
     creation,
+    einsum,
     functions,
     generator,
     inplace,
@@ -32,7 +33,21 @@ def page() -> str:
 
 
 #: The modules of functions, in the order of the documentation.
-FAMILIES = (creation, functions, reduce, shape, joining, picking, linalg, generator, random, nnfunc, losses, inplace)
+FAMILIES = (
+    creation,
+    functions,
+    reduce,
+    shape,
+    joining,
+    picking,
+    linalg,
+    einsum,
+    generator,
+    random,
+    nnfunc,
+    losses,
+    inplace,
+)
 
 if __name__ == "__main__":  # python -m weft.ops.public > docs/functions.md
     print(page(), end="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 
 from weft.ir.node import Node
 from weft.passes.indexmap import Linear, Space
@@ -50,7 +51,7 @@ def region(node: Node) -> Box | None:
         if len(along) > 1 or (along and along[0][1] != 1):
             return None
         box.append((start, space.sizes[along[0][0]] if along else 1))
-    return box
+    return box if prod(size for _, size in box) == value.size else None  # a diagonal runs along two axes at once
 
 
 def tiles(boxes: list[Box], shape: tuple[int, ...]) -> bool:
