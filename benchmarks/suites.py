@@ -9,11 +9,22 @@ from __future__ import annotations
 import tempfile
 from typing import Any
 
+import numpy as np
+
 from benchmarks import memory, workloads
+from benchmarks.limits import products, reductions, rowwise
 from benchmarks.processes import first_step  # asv takes a module called processes for a setting
+from benchmarks.timing import Candidate
 from benchmarks.workloads import MODES, WORKLOADS
 
 THREADS = 2
+
+
+def function(candidate: Candidate) -> Any:
+    """A candidate's statement as a function."""
+    names = dict(candidate.names)
+    exec(f"def run():\n    return {candidate.statement}", names)
+    return names["run"]
 
 
 class Steps:
@@ -29,9 +40,7 @@ class Steps:
         weft.set_num_threads(THREADS)
         case = workloads.weft_case(WORKLOADS[workload], mode)
         case.check()
-        names = dict(case.candidate.names)
-        exec(f"def run():\n    return {case.candidate.statement}", names)
-        self.run = names["run"]
+        self.run = function(case.candidate)
         self.run()
 
     def time_step(self, workload: str, mode: str) -> None:
@@ -54,6 +63,64 @@ class Steps:
         before = weft.stats()
         self.run()
         return weft.stats() - before
+
+
+class Products:
+    """Matrix products of the table of limits, eagerly."""
+
+    params = (["×".join(map(str, shape)) for shape in products.SHAPES], list(products.DTYPES), list(products.LAYOUTS))
+    param_names = ("shape", "dtype", "layout")
+
+    def setup(self, shape: str, dtype: str, layout: str) -> None:
+        import weft
+
+        weft.set_num_threads(THREADS)
+        chosen = products.product(tuple(map(int, shape.split("×"))), dtype, layout)
+        self.run = function(workloads.weft_case(chosen, "eager").candidate)
+        self.run()
+
+    def time_product(self, shape: str, dtype: str, layout: str) -> None:
+        self.run()
+
+
+class Reductions:
+    """Reductions of the table of limits, eagerly."""
+
+    params = (list(reductions.FUNCTIONS), list(reductions.AXES))
+    param_names = ("function", "axes")
+
+    def setup(self, name: str, axes: str) -> None:
+        import weft
+
+        weft.set_num_threads(THREADS)
+        shape = (reductions.SIZE, reductions.SIZE)
+        self.x = weft.from_numpy(np.random.default_rng(1).standard_normal(shape, dtype=np.float32)).clone()
+        self.function = reductions.array_form(weft, name, reductions.AXES[axes])
+        self.function(self.x)
+
+    def time_reduction(self, name: str, axes: str) -> None:
+        self.function(self.x)
+
+
+class Rows:
+    """Row-wise functions of the table of limits, forward and with their gradient."""
+
+    params = ([f.name for f in rowwise.functions(*rowwise.SIZES)], ["forward", "gradient"], ["eager", "static"])
+    param_names = ("function", "what", "mode")
+
+    def setup(self, name: str, what: str, mode: str) -> None:
+        import weft
+
+        weft.set_num_threads(THREADS)
+        (chosen,) = (f for f in rowwise.functions(*rowwise.SIZES) if f.name == name)
+        *arrays, g = products.normal((*chosen.shapes, chosen.result), "float32")
+        static = weft.static if mode == "static" else None
+        made = rowwise.tensor_case(weft, chosen.tensors(weft), arrays, g if what == "gradient" else None, static=static)
+        self.run = function(made.candidate)
+        self.run()
+
+    def time_rows(self, name: str, what: str, mode: str) -> None:
+        self.run()
 
 
 class Demo:

@@ -11,7 +11,7 @@ from typing import Any
 
 import weft
 from benchmarks import compare, peers
-from benchmarks.limits import accuracy, products, reductions, rowwise, training
+from benchmarks.limits import accuracy, modules, products, reductions, rowwise, training
 from benchmarks.limits.contest import PEERS, ROUNDS, Bench, Contest, Limit, Load
 from benchmarks.timing import seconds
 
@@ -24,6 +24,7 @@ LINES: dict[int, Callable[[Bench], Iterator[Limit]]] = {
     5: reductions.reductions,
     6: rowwise.rows,
     7: accuracy.accuracy,
+    8: modules.modules,
 }
 
 

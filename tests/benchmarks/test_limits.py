@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.limits import accuracy, contest, products, reductions, rowwise, training, yardsticks
+from benchmarks.limits import accuracy, contest, modules, products, reductions, rowwise, training, yardsticks
 
 from benchmarks import timing, workloads
 
@@ -127,6 +127,13 @@ def test_other_bits_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert weft.get_num_threads() == threads
 
 
+def test_modules(bench: contest.Bench) -> None:
+    bench.cells = ("modules",)
+    cold, warm = modules.modules(bench)
+    assert "float64" in cold.figure
+    assert "float32" in warm.figure
+
+
 def test_wrong_results_are_not_timed(bench: contest.Bench) -> None:
     a = np.ones(3, np.float32)
     cases = {name: contest.case(lambda x, k=k: x * k, [a], np.asarray) for name, k in (("weft eager", 1), ("numpy", 2))}
@@ -179,3 +186,17 @@ def test_the_command(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "found").read_text())
     assert [made["name"] for made in found["cells"]] == ["8×8×8 float32 NN", "8×8×8 float64 NN"]
     assert workloads.MODES[0] in next(iter(found["cells"][0]["seconds"]))
+
+
+@pytest.mark.parametrize("name", ["Products", "Reductions", "Rows"])
+def test_the_suite(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import suites
+
+    monkeypatch.setattr(reductions, "SIZE", 64)
+    suite = getattr(suites, name)
+    (method,) = (m for m in vars(suite) if m.startswith("time_"))
+    for last in (0, -1):
+        chosen = [values[last] for values in suite.params] if name != "Products" else ["8×8×8", "float64", "TT"]
+        made = suite()
+        made.setup(*chosen)
+        getattr(made, method)(*chosen)
