@@ -69,6 +69,9 @@ def limit_threads(n: int) -> None:
     """Have every library use so many threads: most read it when they are imported, JAX counts the CPUs it may run on."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(n)
+    os.environ.setdefault(
+        "TORCHINDUCTOR_COMPILE_THREADS", "1"
+    )  # in this process: a pool of others would be left running
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:n])
 

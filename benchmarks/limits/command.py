@@ -81,7 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in () if given.brief else sorted({made.line for made in bench.done}):
         show_details(f"Line {number}, medians (minima)", [made for made in bench.done if made.line == number])
     rows = ([x.what, x.limit, x.figure, x.verdict] for x in lines)
-    compare.show(f"Limits: {what}", ("line", "limit", "measured", ""), rows, 4)
+    print(what)
+    if lines:
+        compare.show("Limits", ("line", "limit", "measured", ""), rows, 4)
     for x in lines:
         if x.missed:
             print(f"Missed in {x.what}:\n    " + "\n    ".join(x.missed))

@@ -31,8 +31,8 @@ class Yardstick:
     amount: float
 
     def rate(self, timing: Timing) -> float:
-        """Operations or bytes per second: the best round's, for nothing but disturbances makes it slower."""
-        return self.amount / timing.minimum
+        """Operations or bytes per second, by the median, as of all contenders: a disturbed machine disturbs all alike."""
+        return self.amount / timing.median
 
 
 def multiply_adds(threads: int) -> Yardstick:
