@@ -182,6 +182,19 @@ def test_special_values_of_unary_functions(dtype: type) -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
+def test_exp_nonpositive_has_the_bits_of_exp(dtype: type) -> None:
+    rng = np.random.default_rng(2)
+    special = specials(dtype)
+    limit = 104 if dtype is np.float32 else 746
+    x = np.concatenate([special[~(special > 64)], rng.uniform(-limit, 64, 20000), magnitudes(-60, 6)(rng, dtype)])
+    x = x.astype(dtype)
+    got = evaluate({name: f"{name}(x)" for name in ("exp", "exp_nonpositive")}, [x])
+    assert same(got["exp_nonpositive"], got["exp"]).all()
+    assert (got["exp"] == 0).any()
+    assert ((got["exp"] > 0) & (got["exp"] < np.finfo(dtype).tiny)).any()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("name", EXACT_BINARY)
 def test_exact_binary_functions(dtype: type, name: str) -> None:
     x, y, results = binary(dtype)

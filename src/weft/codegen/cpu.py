@@ -10,6 +10,7 @@ from __future__ import annotations
 import __future__
 
 import ast
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, ClassVar
@@ -174,7 +175,7 @@ def compile_functions(functions: Sequence[Function], symbols: Sequence[str]) -> 
 def lowered(functions: Sequence[Function], symbols: Sequence[str]) -> Any:
     """The functions as one LLVM module, not yet optimised."""
     typing_context, target = _contexts()
-    module = ir.Module(symbols[0])
+    module = _Module(symbols[0])
     module.triple = llvm.get_process_triple()
     module.data_layout = str(loader.machine().target_data)
     library = target.codegen().create_library(symbols[0])
@@ -189,11 +190,36 @@ def lowered(functions: Sequence[Function], symbols: Sequence[str]) -> Any:
         if value.name not in entries and not declared and not value.name.startswith("llvm."):
             value.linkage = "internal"
     # signed overflow wraps, in the user's arithmetic too
-    return llvm.parse_assembly(str(module).replace(" nsw ", " "))
+    return llvm.parse_assembly(module.interleaved().replace(" nsw ", " "))
+
+
+#: Vectors that an interleaved loop computes side by side: chains of dependent instructions as long as exp's then fill the
+#: processor's schedulers with more that can start (exp: 3.0 ns a vector instead of 3.4 on Zen 4).
+INTERLEAVE = 4
+
+
+class _Module(ir.Module):
+    """A module that knows which blocks end loops that are to be interleaved."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.latches: list[Any] = []
+
+    def interleaved(self) -> str:
+        """The module's text, with what tells LLVM to interleave those loops; llvmlite has no way to make distinct nodes."""
+        if not self.latches:
+            return str(self)
+        count = self.add_metadata(["llvm.loop.interleave.count", ir.IntType(32)(INTERLEAVE)])
+        for k, block in enumerate(self.latches):
+            block.terminator.set_metadata("llvm.loop", self.add_metadata(["weft.loop", count, ir.IntType(32)(k)]))
+        return re.sub(r'!(\d+) = !{ !"weft.loop", (!\d+), i32 \d+ }', r"!\1 = distinct !{ !\1, \2 }", str(self))
 
 
 class _CountingLoops(ast.NodeTransformer):
-    """Turns ``for i in range(...)`` into a ``while`` loop, which numba compiles in half the time: no iterator objects."""
+    """Turns ``for i in range(...)`` into a ``while`` loop, which numba compiles in half the time: no iterator objects.
+
+    ``for i in interleaved(...)`` is the same, with several vectors of elements computed side by side.
+    """
 
     def __init__(self) -> None:
         self.variables: set[str] = set()
@@ -208,7 +234,9 @@ class _CountingLoops(ast.NodeTransformer):
         start, end, step = [
             ast.unparse(a) for a in ([ast.Constant(0)] * (len(node.iter.args) == 1) + node.iter.args)
         ] + ["1"] * (len(node.iter.args) < 3)
-        loop = ast.parse(f"{i} = {start}\n{stop} = {end}\nwhile {i} < {stop}:\n    {i} += {step}").body
+        assert isinstance(node.iter.func, ast.Name)
+        following = f"next_interleaved({i}, {step})" if node.iter.func.id == "interleaved" else f"{i} + {step}"
+        loop = ast.parse(f"{i} = {start}\n{stop} = {end}\nwhile {i} < {stop}:\n    {i} = {following}").body
         assert isinstance(loop[-1], ast.While)
         loop[-1].body[:0] = node.body
         return loop

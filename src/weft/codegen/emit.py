@@ -211,6 +211,18 @@ class Body:
                     todo += operands(self.kernel.body[i])
         return sorted(found)
 
+    def each(self, which: Iterable[int]) -> str:
+        """What a loop that computes ``which`` for each element goes over: "interleaved" where that pays, else "range"."""
+        called = [
+            name
+            for i in which
+            if isinstance(instr := self.kernel.body[i], Apply)
+            for name in _call.findall(self.bodies.get(instr.op, ""))
+        ]
+        chains = sum(name in _CHAINS for name in called)
+        dear = sum(_COSTS.get(name, 20) >= 20 for name in called)
+        return "interleaved" if 0 < chains == dear <= 2 else "range"
+
     def terms(self, i: int, counters: Mapping[int, str]) -> list[str]:
         """What the given loops, by number with the names of their counters, add to the position of instruction i."""
         instr = self.kernel.body[i]
@@ -335,6 +347,10 @@ _COSTS = {
     **dict.fromkeys(("isfinite", "sign", "maximum", "minimum", "clip", "invert", "left_shift", "right_shift"), 2),
     **dict.fromkeys(("sqrt", "reciprocal"), 6),
 }
+
+
+#: Functions that are one long chain of dependent instructions, but of few constants: loops with up to two are interleaved.
+_CHAINS = ("exp", "exp2", "exp_nonpositive")
 
 
 def cost_of(body: str) -> int:

@@ -180,8 +180,13 @@ def clamp(x: Val, low: float, high: float) -> Val:
 def exp_parts(x: Val, mid: bool = False) -> tuple[Val, Val, Val]:
     """(y, t, n): exp(x) = (1 + y) * 2**n, for clamped x."""
     t, n, r = reduce_exp(x)
-    q = polynomial(r, EXP_MID if mid else EXP[x.width])
-    return fma(r * r, q, r), t, n
+    square = r * r
+    if x.width == 32:  # Estrin's scheme would need the fourth power
+        c = EXP[32]
+        q = fma(square, fma(square, c[4], fma(r, c[3], c[2])), fma(r, c[1], c[0]))
+    else:
+        q = polynomial(r, EXP_MID if mid else EXP[64])
+    return fma(square, q, r), t, n
 
 
 EXP_RANGE = {32: (-104.0, 89.0), 64: (-746.0, 710.0)}
@@ -191,6 +196,16 @@ EXP_RANGE = {32: (-104.0, 89.0), 64: (-746.0, 710.0)}
 def exp(x: Val) -> Val:
     """e**x."""
     return scale(*exp_parts(clamp(x, *EXP_RANGE[x.width])))
+
+
+@elementwise(floating)
+def exp_nonpositive(x: Val) -> Val:
+    """e**x for x <= 0, where 2**n needs but one step: 2**(n + 32) is neither subnormal nor, up to x = 64, infinite."""
+    x = where(x < EXP_RANGE[x.width][0], EXP_RANGE[x.width][0], x)
+    y, t, _ = exp_parts(x)
+    shift = {32: 32, 64: 64}[x.width]
+    power = ((t.bits() << MANTISSA[x.width]) + (ONE_BITS[x.width] + (shift << MANTISSA[x.width]))).floated()
+    return fma(y, power, power) * 2.0**-shift
 
 
 @elementwise(floating)

@@ -75,7 +75,7 @@ def _map(body: Body, name: str) -> Function:
     last = len(body.kernel.dims) - 1
     everything = range(len(body.kernel.body))
     if last == 0:
-        with w.block("for i0 in range(begin, end):"):
+        with w.block(f"for i0 in {body.each(everything)}(begin, end):"):
             body.place(w, [], {}).element(w, everything, {0: "i0"})
         return body.finish(w)
     with _tiles(body, w, last), segments(w, f"n{last}"):
@@ -83,7 +83,7 @@ def _map(body: Body, name: str) -> Function:
             w.line("lo = imax(lo, tile)")
             w.line("hi = imin(hi, tile + width)")
         place = body.place(w, everything, unravel(w, range(last), "row"))
-        with w.block(f"for i{last} in range(lo, hi):"):
+        with w.block(f"for i{last} in {body.each(everything)}(lo, hi):"):
             place.element(w, everything, {last: f"i{last}"})
     return body.finish(w)
 

@@ -83,4 +83,15 @@ def choose(typingctx: Any, condition: Any, a: Any, b: Any) -> Any:
     return a(condition, a, b), codegen
 
 
-NAMESPACE.update(stack=stack, advance=advance, choose=choose)
+@intrinsic
+def next_interleaved(typingctx: Any, i: Any, step: Any) -> Any:
+    """``i + step``, at the end of a loop that is to be interleaved: the block is noted in the module's ``latches``."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.module.latches.append(builder.block)
+        return builder.add(args[0], context.cast(builder, args[1], step, types.int64))
+
+    return types.int64(types.int64, step), codegen
+
+
+NAMESPACE.update(stack=stack, advance=advance, choose=choose, next_interleaved=next_interleaved)

@@ -65,6 +65,10 @@ class Passes:
         known = [v for v, at in self.kept_in.items() if at < p]
         return [i for i in body.closure(targets, known) if body.varies[i]]
 
+    def computed(self, p: int) -> list[int]:
+        """The values of pass p that no buffer holds."""
+        return [i for i in self.values(p) if self.kept_in.get(i, p) == p]
+
     def loops(self, p: int) -> bool:
         """Whether pass p computes anything element by element."""
         return bool(self.stores[p]) or p in self.kept_in.values() or any(not self.memory(i) for i in self.reduces[p])
@@ -190,7 +194,7 @@ class _Row:
         if self.passes.loops(p):
             with w.block(f"for chunk in range(block, stop, {CHUNK}):"):
                 w.assign("size", "int64", f"imin({CHUNK}, stop - chunk)")
-                with w.block("for k in range(size):"):
+                with w.block(f"for k in {self.body.each(self.passes.computed(p))}(size):"):
                     w.assign("j", "int64", "chunk + k")
                     self.element(p, "j")
                     for array in dict.fromkeys(self.arrays[i] for i, _ in reduces if i in self.arrays):
@@ -260,7 +264,7 @@ def row(body: Body, name: str) -> Function:
             writing.results(passes.reduces[p])
             writing.row_values(p + 1, everything)
         if passes.stores[passes.count]:
-            with w.block(f"for j in range(n{body.r}):"):
+            with w.block(f"for j in {body.each(passes.computed(passes.count))}(n{body.r}):"):
                 writing.element(passes.count, "j")
         writing.row_stores()
     return body.finish(w)

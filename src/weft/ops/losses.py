@@ -17,7 +17,7 @@ from weft.ops import reduction as R
 from weft.ops.frontend import one_of, public, tensor_of
 from weft.ops.indexed import full, iota
 from weft.ops.movement import expand, reshape
-from weft.ops.nnfunc import floats, logistic, lse
+from weft.ops.nnfunc import floats, logistic, lse, weights
 from weft.ops.reduce import cast_to, count_of, dropped, floating, kept, over, widened
 from weft.ops.registry import Saved, composite
 
@@ -56,7 +56,7 @@ def _grad_cross_entropy(g: Any, c: Saved) -> Sequence[Any]:
     x = widened(c.x)
     shape = tuple(n for d, n in enumerate(x.shape) if d != axis)
     g = kept(_unreduced(g, shape, reduction), x.shape, (axis,))
-    p = E.exp(E.subtract(x, lse(x, (axis,))))
+    p = weights(x, (axis,))
     even = smoothing / x.shape[axis]
     # The number for the other classes as a tensor, so that both are rounded to x's type and not to the default one.
     wanted = E.where(_class_mask(x, c.y, axis), 1.0 - smoothing + even, full(even, attrs=((), x.dtype)))
@@ -81,9 +81,8 @@ def _grad_soft_cross_entropy(g: Any, c: Saved) -> Sequence[Any]:
     x, t = widened(c.x), widened(c.y)
     shape = tuple(n for d, n in enumerate(x.shape) if d != axis)
     g = kept(_unreduced(g, shape, reduction), x.shape, (axis,))
-    logp = E.subtract(x, lse(x, (axis,)))
-    gx = E.subtract(E.multiply(E.exp(logp), over(R.reduce_sum, t, (axis,))), t)
-    return E.multiply(g, gx), E.negative(E.multiply(g, logp))
+    gx = E.subtract(E.multiply(weights(x, (axis,)), over(R.reduce_sum, t, (axis,))), t)
+    return E.multiply(g, gx), E.negative(E.multiply(g, E.subtract(x, lse(x, (axis,)))))
 
 
 @composite("soft_cross_entropy", 2, grad=_grad_soft_cross_entropy)

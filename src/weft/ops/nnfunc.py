@@ -227,11 +227,22 @@ def gelu(x: Any, approximate: str = "none") -> Any:
 # Softmax and its logarithm
 
 
-def _shifted(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
-    """x less its maximum, and that maximum; an infinite one counts as 0."""
+def _exponentials(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any, Any, Any]:
+    """The maximum of x (0 where all is -inf), x less that, the exponentials of the difference, and their sum.
+
+    Forward and backward functions are made from these, so that a program that contains both computes them once.
+    """
     top = over(R.reduce_max, x, axes)
-    top = E.where(E.isinf(top), 0.0, top)
-    return E.subtract(x, top), top
+    top = E.where(E.equal(top, -math.inf), 0.0, top)
+    shifted = E.subtract(x, top)
+    e = E.exp_nonpositive(shifted)
+    return top, shifted, e, over(R.reduce_sum, e, axes)
+
+
+def weights(x: Any, axes: tuple[int, ...]) -> Any:
+    """Softmax from primitives. One division a row: that each element is divided by the sum shows in the last bit only."""
+    _, _, e, total = _exponentials(x, axes)
+    return E.multiply(e, E.reciprocal(total))
 
 
 def _grad_softmax(g: Any, c: Saved) -> Sequence[Any]:
@@ -244,36 +255,33 @@ def _grad_softmax(g: Any, c: Saved) -> Sequence[Any]:
 @composite("softmax", 1, grad=_grad_softmax)
 def softmax_op(x: Any, attrs: Any) -> Any:
     """attrs (axis,)"""
-    (axis,) = attrs
-    e = E.exp(_shifted(widened(x), (axis,))[0])
-    return cast_to(E.divide(e, over(R.reduce_sum, e, (axis,))), x.dtype)
+    return cast_to(weights(widened(x), attrs), x.dtype)
 
 
 def _grad_log_softmax(g: Any, c: Saved) -> Sequence[Any]:
-    (axis,) = c.attrs
+    _, _, e, total = _exponentials(widened(c.x), c.attrs)
     g = widened(g)
-    return (E.subtract(g, E.multiply(E.exp(widened(c.out)), over(R.reduce_sum, g, (axis,)))),)
+    return (E.subtract(g, E.multiply(e, E.multiply(E.reciprocal(total), over(R.reduce_sum, g, c.attrs)))),)
 
 
 @composite("log_softmax", 1, grad=_grad_log_softmax)
 def log_softmax_op(x: Any, attrs: Any) -> Any:
     """attrs (axis,)"""
-    (axis,) = attrs
-    shifted, _ = _shifted(widened(x), (axis,))
-    return cast_to(E.subtract(shifted, E.log(over(R.reduce_sum, E.exp(shifted), (axis,)))), x.dtype)
+    _, shifted, _, total = _exponentials(widened(x), attrs)
+    return cast_to(E.subtract(shifted, E.log(total)), x.dtype)
 
 
 def lse(x: Any, axes: tuple[int, ...]) -> Any:
     """The logarithm of the sum of exponentials, from primitives; reduced axes stay."""
-    shifted, top = _shifted(x, axes)
-    return E.add(E.log(over(R.reduce_sum, E.exp(shifted), axes)), top)
+    top, _, _, total = _exponentials(x, axes)
+    return E.where(E.isinf(top), top, E.add(E.log(total), top))
 
 
 def _grad_logsumexp(g: Any, c: Saved) -> Sequence[Any]:
     axes = c.attrs[0]
-    out = widened(kept(c.out, c.x.shape, axes))
-    weight = E.exp(E.subtract(widened(c.x), E.where(E.isinf(out), 0.0, out)))
-    return (E.multiply(widened(kept(g, c.x.shape, axes)), weight),)
+    _, _, e, total = _exponentials(widened(c.x), axes)
+    share = E.where(E.equal(total, 0), 0.0, E.reciprocal(total))  # all -inf
+    return (E.multiply(e, E.multiply(widened(kept(g, c.x.shape, axes)), share)),)
 
 
 @composite("logsumexp", 1, grad=_grad_logsumexp)
