@@ -17,7 +17,7 @@ from weft.ops import reduction as R
 from weft.ops.frontend import one_of, public, tensor_of
 from weft.ops.indexed import full, iota
 from weft.ops.movement import expand, reshape
-from weft.ops.nnfunc import floats, logistic, lse, weights
+from weft.ops.nnfunc import exponentials, floats, log_weights, logistic, weights
 from weft.ops.reduce import cast_to, count_of, dropped, floating, kept, over, widened
 from weft.ops.registry import Saved, composite
 
@@ -67,12 +67,13 @@ def _grad_cross_entropy(g: Any, c: Saved) -> Sequence[Any]:
 def cross_entropy_op(x: Any, target: Any, attrs: Any) -> Any:
     """attrs (axis of the classes, reduction, label smoothing); class labels"""
     axis, reduction, smoothing = attrs
-    wide = widened(x)
-    chosen = over(R.reduce_sum, E.where(_class_mask(x, target, axis), wide, 0.0), (axis,))
+    _, shifted, _, total = exponentials(widened(x), (axis,))
+    chosen = over(R.reduce_sum, E.where(_class_mask(x, target, axis), shifted, 0.0), (axis,))
     if smoothing:
-        even = E.multiply(over(R.reduce_sum, wide, (axis,)), smoothing / x.shape[axis])
+        even = E.multiply(over(R.reduce_sum, shifted, (axis,)), smoothing / x.shape[axis])
         chosen = E.add(E.multiply(chosen, 1.0 - smoothing), even)
-    loss = dropped(E.subtract(lse(wide, (axis,)), chosen), (axis,), False)
+    # in this order the scheduler meets the sum of exponentials first, and the choice joins its kernel
+    loss = dropped(E.add(E.negative(chosen), E.log(total)), (axis,), False)
     return cast_to(_reduced(loss, reduction), x.dtype)
 
 
@@ -82,7 +83,7 @@ def _grad_soft_cross_entropy(g: Any, c: Saved) -> Sequence[Any]:
     shape = tuple(n for d, n in enumerate(x.shape) if d != axis)
     g = kept(_unreduced(g, shape, reduction), x.shape, (axis,))
     gx = E.subtract(E.multiply(weights(x, (axis,)), over(R.reduce_sum, t, (axis,))), t)
-    return E.multiply(g, gx), E.negative(E.multiply(g, E.subtract(x, lse(x, (axis,)))))
+    return E.multiply(g, gx), E.negative(E.multiply(g, log_weights(x, (axis,))))
 
 
 @composite("soft_cross_entropy", 2, grad=_grad_soft_cross_entropy)
@@ -90,7 +91,7 @@ def soft_cross_entropy_op(x: Any, target: Any, attrs: Any) -> Any:
     """attrs (axis of the classes, reduction); class probabilities"""
     axis, reduction = attrs
     wide = widened(x)
-    logp = E.subtract(wide, lse(wide, (axis,)))
+    logp = log_weights(wide, (axis,))
     loss = dropped(E.negative(over(R.reduce_sum, E.multiply(widened(target), logp), (axis,))), (axis,), False)
     return cast_to(_reduced(loss, reduction), x.dtype)
 

@@ -227,7 +227,7 @@ def gelu(x: Any, approximate: str = "none") -> Any:
 # Softmax and its logarithm
 
 
-def _exponentials(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any, Any, Any]:
+def exponentials(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any, Any, Any]:
     """The maximum of x (0 where all is -inf), x less that, the exponentials of the difference, and their sum.
 
     Forward and backward functions are made from these, so that a program that contains both computes them once.
@@ -241,8 +241,14 @@ def _exponentials(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any, Any, Any]:
 
 def weights(x: Any, axes: tuple[int, ...]) -> Any:
     """Softmax from primitives. One division a row: that each element is divided by the sum shows in the last bit only."""
-    _, _, e, total = _exponentials(x, axes)
+    _, _, e, total = exponentials(x, axes)
     return E.multiply(e, E.reciprocal(total))
+
+
+def log_weights(x: Any, axes: tuple[int, ...]) -> Any:
+    """The logarithm of softmax from primitives."""
+    _, shifted, _, total = exponentials(x, axes)
+    return E.subtract(shifted, E.log(total))
 
 
 def _grad_softmax(g: Any, c: Saved) -> Sequence[Any]:
@@ -259,7 +265,7 @@ def softmax_op(x: Any, attrs: Any) -> Any:
 
 
 def _grad_log_softmax(g: Any, c: Saved) -> Sequence[Any]:
-    _, _, e, total = _exponentials(widened(c.x), c.attrs)
+    _, _, e, total = exponentials(widened(c.x), c.attrs)
     g = widened(g)
     return (E.subtract(g, E.multiply(e, E.multiply(E.reciprocal(total), over(R.reduce_sum, g, c.attrs)))),)
 
@@ -267,19 +273,12 @@ def _grad_log_softmax(g: Any, c: Saved) -> Sequence[Any]:
 @composite("log_softmax", 1, grad=_grad_log_softmax)
 def log_softmax_op(x: Any, attrs: Any) -> Any:
     """attrs (axis,)"""
-    _, shifted, _, total = _exponentials(widened(x), attrs)
-    return cast_to(E.subtract(shifted, E.log(total)), x.dtype)
-
-
-def lse(x: Any, axes: tuple[int, ...]) -> Any:
-    """The logarithm of the sum of exponentials, from primitives; reduced axes stay."""
-    top, _, _, total = _exponentials(x, axes)
-    return E.where(E.isinf(top), top, E.add(E.log(total), top))
+    return cast_to(log_weights(widened(x), attrs), x.dtype)
 
 
 def _grad_logsumexp(g: Any, c: Saved) -> Sequence[Any]:
     axes = c.attrs[0]
-    _, _, e, total = _exponentials(widened(c.x), axes)
+    _, _, e, total = exponentials(widened(c.x), axes)
     share = E.where(E.equal(total, 0), 0.0, E.reciprocal(total))  # all -inf
     return (E.multiply(e, E.multiply(widened(kept(g, c.x.shape, axes)), share)),)
 
@@ -288,7 +287,9 @@ def _grad_logsumexp(g: Any, c: Saved) -> Sequence[Any]:
 def logsumexp_op(x: Any, attrs: Any) -> Any:
     """attrs (axes, keepdims)"""
     axes, keepdims = attrs
-    return cast_to(dropped(lse(widened(x), axes), axes, keepdims), x.dtype)
+    top, _, _, total = exponentials(widened(x), axes)
+    out = E.where(E.isinf(top), top, E.add(E.log(total), top))
+    return cast_to(dropped(out, axes, keepdims), x.dtype)
 
 
 def _some(x: Any, axis: Any) -> int:
