@@ -16,9 +16,11 @@ from weft.codegen.emit import storage
 from weft.dtypes import DType
 from weft.ir.kernel import (
     BLOCK,
+    GROUP,
     LANES,
     OUTER_BLOCK,
     OUTER_TILE,
+    RUN,
     Apply,
     Index,
     Instr,
@@ -180,10 +182,8 @@ class Nest:
             x = x != 0
         if not op.startswith("arg"):
             x = x.astype(acc)
-        value = reduced(
-            op, np.moveaxis(x, self.r, -1), OUTER_BLOCK if self.form == "outer" else BLOCK, self.form != "outer"
-        )
-        value = np.expand_dims(value, self.r)
+        value = reduced(op, np.moveaxis(x, self.r, -1), self.form == "outer")
+        value = np.expand_dims(value if op.startswith("arg") else value.astype(acc), self.r)
         return self._add(Reduce(op, arg, dtype), rounded(value, dtype), dtype)
 
     def store(self, array: np.ndarray, arg: int) -> None:
@@ -206,7 +206,8 @@ class Nest:
             return [outer]
         r = self.sizes[self.r]
         if self.form == "reduce":
-            return [outer * -(-r // BLOCK), outer]
+            blocks = -(-r // BLOCK)
+            return [outer * blocks, outer if blocks != 1 else 0]
         kept = self.sizes[-1]
         return [outer * -(-r // OUTER_BLOCK) * -(-kept // OUTER_TILE), outer * kept]
 
@@ -285,13 +286,13 @@ def combine(op: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.maximum(x, y) if op == "max" else np.minimum(x, y)
 
 
-def reduced(op: str, x: np.ndarray, block: int, lanes: bool) -> np.ndarray:
+def reduced(op: str, x: np.ndarray, outer: bool) -> np.ndarray:
     """Reduce the last axis in the order that `Kernel` documents."""
     if op.startswith("arg"):
         if not x.shape[-1]:
             return np.zeros(x.shape[:-1], np.int64)
         return np.argmax(x, -1) if op == "argmax" else np.argmin(x, -1)
-    if op in ("sum", "any"):
+    if op in ("sum", "any", "m2"):
         start: Any = 0
     elif op in ("prod", "all"):
         start = 1
@@ -300,16 +301,63 @@ def reduced(op: str, x: np.ndarray, block: int, lanes: bool) -> np.ndarray:
     else:
         info = np.iinfo(x.dtype)
         start = info.min if op == "max" else info.max
-    result = None
+    if not x.shape[-1]:
+        return np.full(x.shape[:-1], start, x.dtype)
+    size = OUTER_BLOCK if outer else BLOCK
+    pieces = [x[..., at : at + size] for at in range(0, x.shape[-1], size)]
     with np.errstate(all="ignore"):
-        for at in range(0, x.shape[-1], block):
-            part = x[..., at : at + block]
-            acc = np.full((*x.shape[:-1], LANES if lanes else 1), start, x.dtype)
-            for k in range(0, part.shape[-1], acc.shape[-1]):
-                piece = part[..., k : k + acc.shape[-1]]
-                acc[..., : piece.shape[-1]] = combine(op, acc[..., : piece.shape[-1]], piece)
-            while acc.shape[-1] > 1:
-                half = acc.shape[-1] // 2
-                acc = combine(op, acc[..., :half], acc[..., half:])
-            result = acc[..., 0] if result is None else combine(op, result, acc[..., 0])
-    return np.full(x.shape[:-1], start, x.dtype) if result is None else result
+        if op == "m2":
+            return tree([Moments(piece, outer) for piece in pieces], Moments.join).m2
+        return tree([block(op, piece, start, outer) for piece in pieces], lambda a, b: combine(op, a, b))
+
+
+def tree(parts: list[Any], join: Callable[[Any, Any], Any]) -> Any:
+    """Neighbours combined, then neighbouring pairs, and so on."""
+    while len(parts) > 1:
+        parts = [join(*parts[k : k + 2]) if k + 1 < len(parts) else parts[k] for k in range(0, len(parts), 2)]
+    return parts[0]
+
+
+def block(op: str, x: np.ndarray, start: Any, outer: bool) -> np.ndarray:
+    """Reduce one block."""
+    wide = np.float64 if op == "sum" and x.dtype.kind == "f" else x.dtype
+    acc = np.full((*x.shape[:-1], 1 if outer else LANES), start, wide)
+    for at in range(0, x.shape[-1], GROUP if outer else RUN):
+        run = x[..., at : at + (GROUP if outer else RUN)]
+        own = run[..., :1] if outer else np.full(acc.shape, start, x.dtype)
+        for k in range(int(outer), run.shape[-1], acc.shape[-1]):
+            piece = run[..., k : k + acc.shape[-1]]
+            n = piece.shape[-1]
+            own = np.concatenate([combine(op, own[..., :n], piece), own[..., n:]], -1)
+        acc = combine(op, acc, own.astype(wide))
+    while acc.shape[-1] > 1:
+        half = acc.shape[-1] // 2
+        acc = combine(op, acc[..., :half], acc[..., half:])
+    return acc[..., 0]
+
+
+class Moments:
+    """The mean and m2 of a block, or of several."""
+
+    def __init__(self, x: np.ndarray, outer: bool) -> None:
+        self.n = n = x.shape[-1]
+        if outer:
+            own = x[..., 0]
+            for k in range(1, min(n, GROUP)):
+                own = own + x[..., k]
+            shift = own / x.dtype.type(min(n, GROUP))
+        else:
+            shift = (block("sum", x, 0, outer) / n).astype(x.dtype)
+        apart = x - shift[..., None]
+        d, q = (block("sum", y, 0, outer) for y in (apart, apart * apart))
+        self.mean = shift.astype(float) + d / n
+        self.m2 = np.where(q - d * (d / n) < 0, 0, q - d * (d / n))
+
+    def join(self, other: Moments) -> Moments:
+        """Both, by Chan's formulas."""
+        share = other.n / (self.n + other.n)
+        d = other.mean - self.mean
+        self.mean = self.mean + d * share
+        self.m2 = self.m2 + other.m2 + d * d * (self.n * share)
+        self.n += other.n
+        return self

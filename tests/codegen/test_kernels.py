@@ -168,7 +168,9 @@ def test_reductions(form: str, dims: str, r: int) -> None:
     product = k.apply("multiply", x, y, dtype=float32)
     for op in ("sum", "max", "min", "prod"):
         k.store(np.empty(kept, "f"), k.reduce(op, x, float32))
-    k.store(np.empty(kept, "f"), k.reduce("sum", product, float32))
+    for op in ("sum", "m2"):
+        k.store(np.empty(kept, "f"), k.reduce(op, product, float32))
+    k.store(np.empty(kept, "f"), k.reduce("m2", x, float32))
     k.store(np.empty(kept, np.int64), k.reduce("argmax", product, int64))
     k.store(np.empty(kept, np.int64), k.reduce("argmin", x, int64))
     less = k.apply("less", x, k.scalar(-3.0, float32), dtype=bool_)
@@ -191,6 +193,8 @@ def test_reductions_of_every_type(form: str, dims: str, dtype: dtypes.DType) -> 
         k.store(np.empty(kept, out), k.reduce(op, x, dtype))
     if dtype.kind == "b":
         k.store(np.empty(kept, np.int64), k.reduce("sum", x, int64))
+    if dtype.kind == "f":
+        k.store(np.empty(kept, out), k.reduce("m2", x, dtype))
     for op in ("argmax", "argmin"):
         k.store(np.empty(kept, np.int64), k.reduce(op, x, int64))
     for op in ("any", "all"):

@@ -94,25 +94,37 @@ def test_a_graph_as_text() -> None:
 def test_the_interpreter_reduces_in_the_documented_order() -> None:
     """The order of `weft.ir.kernel.Kernel`, written as plain loops."""
     rng = np.random.default_rng(0)
-    for length in (0, 1, 31, 32, 33, 100, 4096, 4097, 9000):
+    for length in (0, 1, 31, 32, 33, 100, 256, 257, 2048, 2049, 9000):
         values = rng.standard_normal(length).astype(np.float32)
-        total = None
-        for start in range(0, length, 4096):
-            lanes = [np.float32(0)] * 32
-            for k, v in enumerate(values[start : start + 4096]):
-                lanes[k % 32] = lanes[k % 32] + v
+        parts: list[float] = []
+        for start in range(0, length, 2048):
+            lanes = [0.0] * 32
+            for run in range(start, min(start + 2048, length), 256):
+                own = [np.float32(0)] * 32
+                for k, v in enumerate(values[run : min(run + 256, start + 2048)]):
+                    own[k % 32] = own[k % 32] + v
+                lanes = [a + float(b) for a, b in zip(lanes, own, strict=True)]
             while len(lanes) > 1:
                 half = len(lanes) // 2
                 lanes = [a + c for a, c in zip(lanes[:half], lanes[half:], strict=True)]
-            total = lanes[0] if total is None else total + lanes[0]
+            parts.append(lanes[0])
+        while len(parts) > 1:
+            parts = [sum(parts[k : k + 2]) for k in range(0, len(parts), 2)]
+        total = np.float32(parts[0]) if parts else None
         got = reduce_ordered("sum", values.reshape(1, length, 1), False, f32)[0, 0]
         assert got == (0 if total is None else total)
-        total = None
+        parts = []
         for start in range(0, length, 256):
-            part = np.float32(0)
-            for v in values[start : start + 256]:
-                part = part + v
-            total = part if total is None else total + part
+            part = 0.0
+            for first in range(start, min(start + 256, length), 8):
+                own_sum, *others = values[first : min(first + 8, start + 256)]
+                for v in others:
+                    own_sum = own_sum + v
+                part += float(own_sum)
+            parts.append(part)
+        while len(parts) > 1:
+            parts = [sum(parts[k : k + 2]) for k in range(0, len(parts), 2)]
+        total = np.float32(parts[0]) if parts else None
         got = reduce_ordered("sum", np.repeat(values, 2).reshape(1, length, 2), True, f32)[0]
         assert list(got) == [0 if total is None else total] * 2
 

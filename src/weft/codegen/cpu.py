@@ -27,7 +27,7 @@ from numba.core.typing import builtins as builtin_types
 from numba.core.typing.templates import _IntrinsicTemplate, builtin_registry
 from numba.cpython import builtins, numbers  # noqa: F401
 
-from weft.codegen import lanes, memory, vecmath
+from weft.codegen import columns, lanes, memory, vecmath
 from weft.codegen.emit import Function
 from weft.runtime import loader
 
@@ -45,6 +45,7 @@ NAMESPACE: dict[str, Any] = {
     **vecmath.NAMESPACE,
     **memory.NAMESPACE,
     **lanes.NAMESPACE,
+    **columns.NAMESPACE,
 }
 
 

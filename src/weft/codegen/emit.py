@@ -8,11 +8,11 @@ annotation is its type: what is assigned is converted to it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from weft.dtypes import DType, bool_, float16, uint8, uint16
+from weft.dtypes import DType, bool_, float16, int64, uint8, uint16
 from weft.ir.kernel import (
     Apply,
     Index,
@@ -24,6 +24,7 @@ from weft.ir.kernel import (
     Store,
     StoreAt,
     param_names,
+    partial,
     scratch,
     value_dtypes,
 )
@@ -372,7 +373,7 @@ def accumulator(dtype: DType) -> DType:
 def identity(op: str, dtype: DType) -> str:
     """The value that a reduction in accumulators of the given type starts from, as source."""
     match op:
-        case "sum" | "any":
+        case "sum" | "any" | "m2":
             return "0"
         case "prod" | "all":
             return "1"
@@ -390,9 +391,38 @@ def is_arg(reduce: Reduce) -> bool:
 
 
 def reduced_type(body: Body, i: int) -> DType:
-    """The accumulator type of Reduce i: that of its result, or of its argument if the result is a position."""
+    """The type of the elements that Reduce i takes: that of its result, or of its argument if the result is a position."""
     reduce = body.reduces[i]
     return accumulator(body.types[reduce.arg] if is_arg(reduce) else reduce.dtype)
+
+
+def partial_types(body: Body, i: int) -> list[DType]:
+    """The types of the numbers that a partial result of Reduce i consists of: argmax has a position, m2 a mean as well."""
+    reduce = body.reduces[i]
+    first = partial(reduce.op, reduced_type(body, i))
+    return [first, int64] if is_arg(reduce) else [first, first] if reduce.op == "m2" else [first]
+
+
+def join(body: Body, w: Writer, i: int, mine: Sequence[str], earlier: Sequence[str], sizes: tuple[str, str]) -> None:
+    """Assign to ``mine``, a partial result of Reduce i, its combination with an ``earlier`` one.
+
+    ``sizes`` are the numbers of elements that the earlier and the later partial result are of.
+    """
+    op = body.reduces[i].op
+    types = partial_types(body, i)
+    if is_arg(body.reduces[i]):
+        w.assign("better", "boolean", f"better_{op}({mine[0]}, {earlier[0]})")
+        texts = [f"choose(better, {m}, {e})" for m, e in zip(mine, earlier, strict=True)]
+    elif op == "m2":
+        w.assign("size", "float64", f"to_float64({sizes[0]})")
+        w.assign("share", "float64", f"to_float64({sizes[1]}) / to_float64({sizes[0]} + {sizes[1]})")
+        w.assign("apart", "float64", f"{mine[0]} - {earlier[0]}")
+        squares = f"({earlier[1]} + {mine[1]}) + (apart * apart) * (size * share)"
+        texts = [f"{earlier[0]} + apart * share", squares]
+    else:
+        texts = [f"combine_{op}({earlier[0]}, {mine[0]})"]
+    for name, dtype, text in zip(mine, types, texts, strict=True):
+        w.assign(name, dtype.name, text)
 
 
 def reduced_element(body: Body, i: int) -> str:
@@ -403,6 +433,8 @@ def reduced_element(body: Body, i: int) -> str:
 
 
 def reduced_value(body: Body, w: Writer, i: int, text: str) -> None:
-    """Assign the value of Reduce i from its finished accumulator."""
+    """Assign the value of Reduce i from its finished partial result."""
     dtype = body.types[i]
-    w.assign(f"v{i}", variable_type(dtype), f"{text} != 0" if dtype is bool_ else rounded(dtype, text))
+    if dtype.is_half:  # rounds to float32 first
+        text = rounded(dtype, f"to_float32({text})")
+    w.assign(f"v{i}", variable_type(dtype), f"{text} != 0" if dtype is bool_ else text)

@@ -4,9 +4,15 @@ For each reduction ``op`` there are, to be called from generated source over a s
 numbers ``k`` for argmax and argmin)::
 
     start_op(a[, k])                    every lane at the identity
-    reduce_op(a[, k, at], x, n)         the n elements from x on, the first of which belongs to lane 0
+    reduce_op(a[, k, at], x, n)         the n elements from x on, the first of which belongs to lane 0 of a run
     finish_op(a[, k])                   the lanes combined; argmax and argmin: the position, and the value in a[0]
     combine_op(x, y) or better_op(x, y) two partial results: the combined value, or whether the later one, x, wins
+
+m2 needs its elements twice, a whole block at once, and gives two numbers, which are left in a[0] and a[1]::
+
+    block_m2(a, x, n)                   the mean and m2 of the n elements from x on
+
+Reductions of rows of elements are in `weft.codegen.columns`.
 
 Imports numba: imported only when a kernel must be compiled.
 """
@@ -20,9 +26,10 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from weft.ir.kernel import BLOCK, LANES
+from weft.ir.kernel import BLOCK, LANES, RUN
 
 I64 = ir.IntType(64)
+F64 = ir.DoubleType()
 I32 = ir.IntType(32)
 
 
@@ -77,6 +84,18 @@ def iota(value: Any) -> Any:
     return ir.Constant(ir.VectorType(value, LANES), list(range(LANES)))
 
 
+def splat_value(b: Any, value: Any, width: int = LANES) -> Any:
+    """A vector with the given number in every lane."""
+    vector = ir.VectorType(value.type, width)
+    one = b.insert_element(ir.Constant(vector, ir.Undefined), value, I32(0))
+    return b.shuffle_vector(one, one, ir.Constant(ir.VectorType(I32, width), [0] * width))
+
+
+def widened(b: Any, x: Any, to: Any) -> Any:
+    """A number or vector of elements in the type of partial results: float32 may become float64."""
+    return x if x.type == to else b.fpext(x, to)
+
+
 def _pointer(b: Any, pointer: Any, value: Any) -> Any:
     return b.bitcast(pointer, ir.VectorType(value, LANES).as_pointer())
 
@@ -91,35 +110,34 @@ def _store(b: Any, vector: Any, pointer: Any) -> None:
     b.store(vector, _pointer(b, pointer, vector.type.element)).align = 64
 
 
-def _tail(b: Any, source: Any, value: Any, count: Any, start: Any) -> Any:
-    """The vector of the last ``count`` < LANES elements at ``source``, with ``start`` in the other lanes."""
-    bits = 64 if isinstance(value, ir.DoubleType) else 32 if isinstance(value, ir.FloatType) else value.width
-    if bits >= 32:
+def size_of(value: Any) -> int:
+    """The bytes of an LLVM number type."""
+    return 8 if isinstance(value, ir.DoubleType) else 4 if isinstance(value, ir.FloatType) else value.width // 8
+
+
+def _tail(b: Any, source: Any, value: Any, count: Any, others: Any) -> Any:
+    """The vector of the last ``count`` < LANES elements at ``source``, with those of ``others`` in the other lanes."""
+    size = size_of(value)
+    if size >= 4:
         vector = ir.VectorType(value, LANES)
-        number = {ir.FloatType: "f32", ir.DoubleType: "f64"}.get(type(value), f"i{bits}")
-        mask = b.icmp_unsigned("<", iota(I32), _splat_value(b, b.trunc(count, I32)))
+        number = {ir.FloatType: "f32", ir.DoubleType: "f64"}.get(type(value), f"i{8 * size}")
+        mask = b.icmp_unsigned("<", iota(I32), splat_value(b, b.trunc(count, I32)))
         name = f"llvm.masked.load.v{LANES}{number}.p0"
         fnty = ir.FunctionType(vector, [vector.as_pointer(), I32, mask.type, vector])
         masked = cgutils.get_or_insert_function(b.module, fnty, name)
-        return b.call(masked, [_pointer(b, source, value), I32(bits // 8), mask, splat(start)])
+        return b.call(masked, [_pointer(b, source, value), I32(size), mask, others])
     with b.goto_entry_block():
         copy = b.alloca(ir.ArrayType(value, LANES))
     copy.align = 64
     copy = b.bitcast(copy, value.as_pointer())
-    _store(b, splat(start), copy)
+    _store(b, others, copy)
     with cgutils.for_range(b, count, intp=I64) as loop:
         b.store(b.load(b.gep(source, [loop.index])), b.gep(copy, [loop.index]))
     return _load(b, copy, value, 64)
 
 
-def _splat_value(b: Any, value: Any) -> Any:
-    vector = ir.VectorType(value.type, LANES)
-    one = b.insert_element(ir.Constant(vector, ir.Undefined), value, I32(0))
-    return b.shuffle_vector(one, one, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
-
-
-def _loop(b: Any, count: Any, carried: list[Any], step: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
-    """A loop over [0, count) that carries vectors from one iteration to the next; their final values."""
+def looped(b: Any, count: Any, carried: list[Any], step: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
+    """A loop over [0, count) that carries values from one iteration to the next; their final values."""
     before = b.block
     head, inside, after = (b.append_basic_block(n) for n in ("lanes", "lanes.body", "lanes.end"))
     b.branch(head)
@@ -155,6 +173,58 @@ def _guarded(b: Any, condition: Any, values: list[Any], then: Callable[[], list[
     return result
 
 
+#: What a reduction does with LANES more elements, the i-th such vector, and the values that it carries.
+Step = Callable[[Any, Any, list[Any]], list[Any]]
+
+
+def _taken(b: Any, source: Any, value: Any, count: Any, carried: list[Any], others: Any, step: Step) -> list[Any]:
+    """Take ``count`` elements from ``source`` on, LANES at a time; ``others`` stand for what is missing in the last vector."""
+    whole = b.udiv(count, I64(LANES))
+    size = size_of(value)
+    carried = looped(
+        b, whole, carried, lambda i, c: step(i, _load(b, b.gep(source, [b.mul(i, I64(LANES))]), value, size), c)
+    )
+    rest = b.urem(count, I64(LANES))
+
+    def tail() -> list[Any]:
+        at = b.gep(source, [b.mul(whole, I64(LANES))])
+        return step(whole, _tail(b, at, value, rest, others), carried)
+
+    return _guarded(b, b.icmp_signed("!=", rest, I64(0)), carried, tail)
+
+
+def _by_runs(
+    b: Any,
+    op: str,
+    source: Any,
+    value: Any,
+    count: Any,
+    carried: list[Any],
+    others: Any,
+    terms: Callable[[Any], list[Any]],
+) -> list[Any]:
+    """Sums or products of ``terms`` of the elements, run by run, combined with what is ``carried``, in its type."""
+    start = splat(value(1 if op == "prod" else 0))
+    runs = b.udiv(b.add(count, I64(RUN - 1)), I64(RUN))
+
+    def run(i: Any, carried: list[Any]) -> list[Any]:
+        at = b.mul(i, I64(RUN))
+        left = b.sub(count, at)
+        size = b.select(b.icmp_signed("<", left, I64(RUN)), left, I64(RUN))
+        inside = _taken(
+            b,
+            b.gep(source, [at]),
+            value,
+            size,
+            [start] * len(carried),
+            others,
+            lambda _, x, c: [combined(b, op, False, old, term) for old, term in zip(c, terms(x), strict=True)],
+        )
+        return [combined(b, op, False, old, widened(b, x, old.type)) for old, x in zip(carried, inside, strict=True)]
+
+    return looped(b, runs, carried, run)
+
+
 class _Reduction:
     """The intrinsics of one reduction."""
 
@@ -170,37 +240,32 @@ class _Reduction:
         return context.get_dummy_value()
 
     def reduce(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
-        dtype = signature.args[0].dtype
+        dtype = signature.args[-2].dtype
         value = context.get_data_type(dtype)
-        size = dtype.bitwidth // 8
         signed = getattr(dtype, "signed", False)
         source, count = args[-2], args[-1]
-        carried = [_load(b, args[0], value, 64)]
-        if self.arg:
+        carried = [_load(b, args[0], context.get_data_type(signature.args[0].dtype), 64)]
+        # the identity in the lanes without elements changes nothing there: a sum that started from +0 is never -0
+        others = splat(identity(self.op, dtype, value))
+        if self.op in ("sum", "prod"):
+            final = _by_runs(b, self.op, source, value, count, carried, others, lambda x: [x])
+        elif self.arg:
             number = context.get_data_type(signature.args[1].dtype)
             carried.append(_load(b, args[1], number, 64))
             first = b.udiv(args[2], I64(LANES))
 
-        def step(i: Any, x: Any, carried: list[Any]) -> list[Any]:
-            if not self.arg:
-                return [combined(b, self.op, signed, carried[0], x)]
-            n = b.add(first, i)
-            n = b.trunc(n, number) if number.width < 64 else n
-            better = wins(b, self.op, signed, x, carried[0])
-            return [b.select(better, x, carried[0]), b.select(better, _splat_value(b, n), carried[1])]
+            def step(i: Any, x: Any, carried: list[Any]) -> list[Any]:
+                n = b.add(first, i)
+                n = b.trunc(n, number) if number.width < 64 else n
+                better = wins(b, self.op, signed, x, carried[0])
+                return [b.select(better, x, carried[0]), b.select(better, splat_value(b, n), carried[1])]
 
-        whole = b.udiv(count, I64(LANES))
-        carried = _loop(
-            b, whole, carried, lambda i, c: step(i, _load(b, b.gep(source, [b.mul(i, I64(LANES))]), value, size), c)
-        )
-        rest = b.urem(count, I64(LANES))
-
-        def tail() -> list[Any]:
-            # the identity in the other lanes changes nothing there: a sum that started from +0 is never -0
-            at = b.gep(source, [b.mul(whole, I64(LANES))])
-            return step(whole, _tail(b, at, value, rest, identity(self.op, dtype, value)), carried)
-
-        final = _guarded(b, b.icmp_signed("!=", rest, I64(0)), carried, tail)
+            final = _taken(b, source, value, count, carried, others, step)
+        else:
+            # exact in any order
+            final = _taken(
+                b, source, value, count, carried, others, lambda _, x, c: [combined(b, self.op, signed, c[0], x)]
+            )
         for vector, lanes in zip(final, args, strict=False):
             _store(b, vector, lanes)
         return context.get_dummy_value()
@@ -224,7 +289,7 @@ class _Reduction:
             else at
         )
         at = b.add(b.mul(at, splat(I32(LANES))), iota(I32))
-        every = _splat_value(b, best)
+        every = splat_value(b, best)
         if is_float(best):
             both_nan = b.and_(b.fcmp_unordered("uno", x, x), b.fcmp_unordered("uno", every, every))
             equal = b.or_(b.fcmp_ordered("==", x, every), both_nan)
@@ -262,7 +327,7 @@ def _intrinsics(op: str) -> dict[str, Any]:
             return types.void(a, k), r.start
 
         def reduce(typingctx: Any, a: Any, k: Any, at: Any, x: Any, n: Any) -> Any:
-            return types.void(a, k, types.int64, a, types.int64), r.reduce
+            return types.void(a, k, types.int64, x, types.int64), r.reduce
 
         def finish(typingctx: Any, a: Any, k: Any) -> Any:
             return types.int64(a, k), r.finish
@@ -275,7 +340,7 @@ def _intrinsics(op: str) -> dict[str, Any]:
             return types.void(a), r.start
 
         def reduce(typingctx: Any, a: Any, x: Any, n: Any) -> Any:  # type: ignore[misc]
-            return types.void(a, a, types.int64), r.reduce
+            return types.void(a, x, types.int64), r.reduce
 
         def finish(typingctx: Any, a: Any) -> Any:  # type: ignore[misc]
             return a.dtype(a), r.finish
@@ -296,6 +361,43 @@ def _intrinsics(op: str) -> dict[str, Any]:
     return made
 
 
-NAMESPACE: dict[str, Any] = {}
+@intrinsic
+def block_m2(typingctx: Any, a: Any, x: Any, n: Any) -> Any:
+    """The mean and m2 of a block of elements, into a[0] and a[1]."""
+
+    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        a, source, count = args
+        value = context.get_data_type(x.dtype)
+        start = splat(value(0.0))
+        none = splat(F64(0.0))
+        size = b.uitofp(count, F64)
+        (total,) = _by_runs(b, "sum", source, value, count, [none], start, lambda x: [x])
+        mean = b.fdiv(_tree(b, "sum", False, total), size)
+        shift = mean if value == F64 else b.fptrunc(mean, value)
+        shifts = splat_value(b, shift)
+
+        def terms(x: Any) -> list[Any]:
+            d = b.fsub(x, shifts)
+            return [d, b.fmul(d, d)]
+
+        found = _by_runs(b, "sum", source, value, count, [none, none], shifts, terms)
+        d, q = (_tree(b, "sum", False, total) for total in found)
+        results = moments(b, d, q, widened(b, shift, F64), size)
+        for k, result in enumerate(results):
+            b.store(result, b.gep(a, [I64(k)]))
+        return context.get_dummy_value()
+
+    return types.void(a, x, types.int64), codegen
+
+
+def moments(b: Any, d: Any, q: Any, shift: Any, size: Any) -> tuple[Any, Any]:
+    """The mean and m2 of ``size`` elements whose deviations from a shift sum to d, and their squares to q."""
+    off = b.fdiv(d, size)
+    m2 = b.fsub(q, b.fmul(d, off))
+    none = ir.Constant(m2.type, 0.0 if m2.type == F64 else [0.0] * m2.type.count)
+    return b.fadd(shift, off), b.select(b.fcmp_ordered("<", m2, none), none, m2)
+
+
+NAMESPACE: dict[str, Any] = {"block_m2": block_m2}
 for _op in ("sum", "prod", "max", "min", "any", "all", "argmax", "argmin"):
     NAMESPACE.update(_intrinsics(_op))

@@ -1,36 +1,141 @@
 """The "outer" form: the reduced loop has a kept one inside.
 
-The partial results themselves are the accumulators: row after row of a block is added to a tile of them. Rows are taken two
-at a time, which halves that traffic; where a block has an odd number of them the lower of the last pair is the upper again,
-and counts as the identity.
+The partial results themselves are the accumulators: group after group of a block's rows is taken into a tile of them by
+`weft.codegen.columns`. Values that are not in memory are computed a group of rows and a chunk of columns at a time, into a
+small array on the stack, by a plain loop, which LLVM vectorises.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from weft.codegen.emit import (
     Body,
     Function,
-    Writer,
     identity,
     is_arg,
+    partial_types,
     reduced_element,
     reduced_type,
     reduced_value,
+    storage,
 )
 from weft.codegen.loops import begin, segments, unravel
-from weft.codegen.rows import CHUNK, parts
-from weft.ir.kernel import OUTER_BLOCK, OUTER_TILE
+from weft.codegen.rows import parts, tree
+from weft.dtypes import bool_
+from weft.ir.kernel import GROUP, OUTER_BLOCK, OUTER_TILE, Load
+
+#: Columns whose values are computed into stack arrays before they are reduced.
+CHUNK = 256
+
+
+def memory(body: Body, i: int) -> Load | None:
+    """The load whose value Reduce i takes, if its rows are in memory as they are."""
+    reduce = body.reduces[i]
+    load = body.kernel.body[reduce.arg]
+    if not isinstance(load, Load) or load.access[body.r + 1] != "c":
+        return None
+    if reduce.op in ("any", "all") and body.types[reduce.arg] is not bool_:
+        return None
+    return load if storage(body.types[reduce.arg]) is reduced_type(body, i) else None
+
+
+class _Block:
+    """The writing of the first phase."""
+
+    def __init__(self, body: Body, name: str) -> None:
+        self.body, self.w = body, begin(body, name)
+        self.stores = [i for i in body.stores if body.varies[i]]
+        self.needed = body.closure([reduce.arg for reduce in body.reduces.values()] + self.stores)
+        self.memory = {i: load for i in body.reduces if (load := memory(body, i)) is not None}
+        self.arrays: dict[int, str] = {}  # by reduction, the stack array that its argument is computed into
+
+    def declare(self) -> None:
+        """Declare the stack arrays: of values, of positions within the block, of shifts."""
+        made: dict[tuple[str, str], str] = {}
+        for i, reduce in self.body.reduces.items():
+            element = reduced_type(self.body, i)
+            if i not in self.memory:
+                key = element.name, reduced_element(self.body, i)
+                if key not in made:
+                    made[key] = f"t{i}"
+                    self.w.line(f"t{i} = stack({element.name}, {GROUP * CHUNK})")
+                self.arrays[i] = made[key]
+            if is_arg(reduce):
+                self.w.line(f"u{i} = stack(uint{8 * element.itemsize}, {OUTER_TILE})")
+            elif reduce.op == "m2":
+                self.w.line(f"u{i} = stack({element.name}, {OUTER_TILE})")
+
+    def accumulators(self, i: int, column: str) -> list[str]:
+        """Where the partial results of Reduce i from ``column`` on gather."""
+        reduce, buffers = self.body.reduces[i], parts(self.body)[i]
+        found = [f"advance({buffer}, at + {column})" for buffer in buffers]
+        own = f"advance(u{i}, {column} - lo)"
+        if is_arg(reduce):
+            return [found[0], own]
+        return [*found, own] if reduce.op == "m2" else found
+
+    def fill(self) -> None:
+        """Begin the tile; m2 does so with its first group."""
+        for i, reduce in self.body.reduces.items():
+            if reduce.op != "m2":
+                self.w.line(f"fill_{reduce.op}({', '.join(self.accumulators(i, 'lo'))}, hi - lo)")
+
+    def rows(self, i: int, source: str, j: str, rows: str, column: str, size: str) -> None:
+        """Take ``rows`` rows from ``j`` on, of ``size`` columns from ``column`` on, into Reduce i."""
+        w, reduce = self.w, self.body.reduces[i]
+        into = ", ".join(self.accumulators(i, column))
+        if reduce.op == "m2":
+            with w.block(f"if {j} == block:"):
+                w.line(f"fill_m2({into}, {source}, imin({GROUP}, {rows}), {size})")
+        first = f", {j} - block" * is_arg(reduce)
+        w.line(f"rows_{reduce.op}({into}, {source}, {rows}, {size}{first})")
+
+    def at(self, i: int, names: dict[int, str], j: str, column: str) -> str:
+        """Where the operand of Reduce i is in memory, with its stride from row to row."""
+        body = self.body
+        arg, r = body.reduces[i].arg, body.r
+        position = " + ".join(body.terms(arg, {**names, r: j, r + 1: column})) or "0"
+        stride = f"s{body.strides_of[arg]}_{r}" if self.memory[i].access[r] == "s" else "0"
+        return f"advance(b{self.memory[i].buffer}, {position}), {stride}"
+
+    def take(self, names: dict[int, str]) -> None:
+        """Take the rows from ``block`` to ``stop``."""
+        body, w, r = self.body, self.w, self.body.r
+        if len(body.reduces) == 1 and self.memory and not self.stores:
+            (i,) = self.memory
+            return self.rows(i, self.at(i, names, "block", "lo"), "block", "stop - block", "lo", "hi - lo")
+        with w.block(f"for j in range(block, stop, {GROUP}):"):
+            w.assign("rows", "int64", f"imin({GROUP}, stop - j)")
+            with w.block(f"for chunk in range(lo, hi, {CHUNK}):"):
+                w.assign("size", "int64", f"imin({CHUNK}, hi - chunk)")
+                with w.block("for q in range(rows):"):
+                    w.assign("row_", "int64", "j + q")
+                    place = body.place(w, self.needed, {**names, r: "row_"})
+                    with w.block("for k in range(size):"):
+                        w.assign("column", "int64", "chunk + k")
+                        place.element(w, self.needed, {r + 1: "column"})
+                        for array in dict.fromkeys(self.arrays.values()):
+                            w.line(f"{array}[q * {CHUNK} + k] = {reduced_element(body, int(array[1:]))}")
+                for i in body.reduces:
+                    source = self.at(i, names, "j", "chunk") if i in self.memory else f"{self.arrays[i]}, {CHUNK}"
+                    self.rows(i, source, "j", "rows", "chunk", "size")
+        return None
+
+    def end(self) -> None:
+        """Leave partial results of the block in the scratch buffers."""
+        w = self.w
+        for i, reduce in self.body.reduces.items():
+            if is_arg(reduce):
+                with w.block("for k in range(hi - lo):"):
+                    w.line(f"{parts(self.body)[i][1]}[at + lo + k] = block + u{i}[k]")
+            elif reduce.op == "m2":
+                w.line(f"end_m2({', '.join(self.accumulators(i, 'lo'))}, hi - lo, stop - block)")
 
 
 def blocks(body: Body, name: str) -> Function:
     """The first phase: one tile of one block of rows."""
-    w = begin(body, name)
-    r, kept = body.r, body.r + 1
-    stores = [i for i in body.stores if body.varies[i]]
-    needed = body.closure([reduce.arg for reduce in body.reduces.values()] + stores)
-    places = parts(body)
+    writing = _Block(body, name)
+    w, r, kept = writing.w, body.r, body.r + 1
+    writing.declare()
     w.assign("blocks", "int64", f"udiv(n{r} + {OUTER_BLOCK - 1}, {OUTER_BLOCK})")
     w.assign("tiles", "int64", f"udiv(n{kept} + {OUTER_TILE - 1}, {OUTER_TILE})")
     with w.block("for unit in range(begin, end):"):
@@ -41,52 +146,10 @@ def blocks(body: Body, name: str) -> Function:
         w.assign("block", "int64", f"urem(rest, blocks) * {OUTER_BLOCK}")
         w.assign("stop", "int64", f"imin(block + {OUTER_BLOCK}, n{r})")
         w.assign("row", "int64", "udiv(rest, blocks)")
-        names = unravel(w, range(r), "row") if r else {}
-        pairs = not stores  # an element must not be stored twice: the kernel may load what it stores
-        with w.block(f"for j in range(block, stop{', 2' * pairs}):"):
-            w.assign("first", "boolean", "j == block")
-            upper = body.place(w, needed, {**names, r: "j"})
-            if pairs:
-                w.assign("two", "boolean", "j + 1 < stop")
-                w.assign("next", "int64", "choose(two, j + 1, j)")
-                lower = body.place(w, needed, {**names, r: "next"}, "q")
-            with w.block("for k in range(lo, hi):"):
-                for i, p in places.items():
-                    a = reduced_type(body, i).name
-                    w.assign(f"none{i}", a, identity(body.reduces[i].op, reduced_type(body, i)))
-                    w.assign(f"r{i}", a, f"choose(first, none{i}, part{p}[at + k])")
-                    if is_arg(body.reduces[i]):
-                        w.assign(f"x{i}", "int64", f"choose(first, block, part{p + 1}[at + k])")
-                upper.element(w, needed, {kept: "k"})
-                _take(body, w, places, "j")
-                if pairs:
-                    lower.element(w, needed, {kept: "k"})
-                    _take(body, w, places, "next", "two")
-                for i, p in places.items():
-                    w.line(f"part{p}[at + k] = r{i}")
-                    if is_arg(body.reduces[i]):
-                        w.line(f"part{p + 1}[at + k] = x{i}")
+        writing.fill()
+        writing.take(unravel(w, range(r), "row") if r else {})
+        writing.end()
     return body.finish(w)
-
-
-def _take(body: Body, w: Writer, places: Mapping[int, int], j: str, condition: str = "") -> None:
-    """Combine the arguments' values in row ``j`` into ``r{i}`` and ``x{i}``, if the condition holds."""
-    for i in places:
-        w.assign(f"e{i}", reduced_type(body, i).name, reduced_element(body, i))
-        if condition:
-            w.line(f"e{i} = choose({condition}, e{i}, none{i})")
-        _combine(body, w, i, f"e{i}", j)
-
-
-def _combine(body: Body, w: Writer, i: int, value: str, index: str) -> None:
-    """Combine one more partial result into ``r{i}`` and ``x{i}``."""
-    op = body.reduces[i].op
-    if is_arg(body.reduces[i]):
-        w.assign(f"better{i}", "boolean", f"better_{op}({value}, r{i})")
-        w.line(f"r{i} = choose(better{i}, {value}, r{i})")
-        w.line(f"x{i} = choose(better{i}, {index}, x{i})")
-    else:
-        w.line(f"r{i} = combine_{op}(r{i}, {value})")
 
 
 def combine(body: Body, name: str) -> Function:
@@ -94,40 +157,28 @@ def combine(body: Body, name: str) -> Function:
     w = begin(body, name)
     r, kept = body.r, body.r + 1
     needed = body.closure([i for i in body.stores if not body.varies[i]])
-    places = {i: p for i, p in parts(body).items() if i in needed}
-    for i in places:
-        w.line(f"t{i} = stack({reduced_type(body, i).name}, {CHUNK})")
-        if is_arg(body.reduces[i]):
-            w.line(f"u{i} = stack(int64, {CHUNK})")
+    buffers = {i: p for i, p in parts(body).items() if i in needed}
     w.assign("blocks", "int64", f"udiv(n{r} + {OUTER_BLOCK - 1}, {OUTER_BLOCK})")
     with segments(w, f"n{kept}"):
+        with tree(w):
+            w.assign("at", "int64", f"(row * blocks + block) * n{kept} + lo")
+            w.assign("other", "int64", f"at + step * n{kept}")
+            w.assign("span", "int64", f"step * {OUTER_BLOCK}")
+            for i, names in buffers.items():
+                op = body.reduces[i].op
+                pointers = [f"advance({n}, {at})" for at in ("at", "other") for n in names]
+                sizes = f", span, imin(span, n{r} - block * {OUTER_BLOCK} - span)" * (op == "m2")
+                w.line(f"join_{op}({', '.join(pointers)}, hi - lo{sizes})")
+        w.assign("at", "int64", f"row * blocks * n{kept}")
         place = body.place(w, needed, unravel(w, range(r), "row") if r else {})
-        with w.block(f"for tile in range(lo, hi, {CHUNK}):"):
-            w.assign("size", "int64", f"imin({CHUNK}, hi - tile)")
-            with w.block("for k in range(size):"):
-                for i in places:
-                    w.line(f"t{i}[k] = {identity(body.reduces[i].op, reduced_type(body, i))}")
-                    if is_arg(body.reduces[i]):
-                        w.line(f"u{i}[k] = 0")
-            with w.block("for block in range(blocks):"):
-                w.assign("at", "int64", f"(row * blocks + block) * n{kept} + tile")
-                with w.block("for k in range(size):"):
-                    for i, p in places.items():
-                        _accumulate(body, w, i, p)
-            with w.block("for k in range(size):"):
-                w.assign("j", "int64", "tile + k")
-                for i in places:
-                    reduced_value(body, w, i, f"u{i}[k]" if is_arg(body.reduces[i]) else f"t{i}[k]")
-                place.element(w, needed, {kept: "j"})
+        with w.block("for k in range(lo, hi):"):
+            for i, names in buffers.items():
+                # the last number is the result: a position, or what else there is
+                (name, dtype) = names[-1], partial_types(body, i)[-1]
+                none = "0" if is_arg(body.reduces[i]) else identity(body.reduces[i].op, dtype)
+                w.assign(f"r{i}", dtype.name, none)
+                with w.block("if blocks > 0:"):
+                    w.assign(f"r{i}", dtype.name, f"{name}[at + k]")
+                reduced_value(body, w, i, f"r{i}")
+            place.element(w, needed, {kept: "k"})
     return body.finish(w)
-
-
-def _accumulate(body: Body, w: Writer, i: int, p: int) -> None:
-    """Combine the block's result at ``at + k`` into the stack arrays at ``k``."""
-    w.assign(f"r{i}", reduced_type(body, i).name, f"t{i}[k]")
-    if is_arg(body.reduces[i]):
-        w.assign(f"x{i}", "int64", f"u{i}[k]")
-    _combine(body, w, i, f"part{p}[at + k]", f"part{p + 1}[at + k]")
-    w.line(f"t{i}[k] = r{i}")
-    if is_arg(body.reduces[i]):
-        w.line(f"u{i}[k] = x{i}")

@@ -3,7 +3,8 @@
 A reduction needs a whole pass over the row before its result is known, so a "row" kernel makes one pass for each level of
 reductions that depend on one another and, if it writes elements, a last one. A pass runs block by block, and a block chunk
 by chunk: the chunk's values are computed into a small array ``t`` on the stack by a plain loop, which LLVM vectorises, and
-then reduced from there into lanes (`weft.codegen.lanes`). A value that is already in memory is reduced from where it is.
+then reduced from there into lanes (`weft.codegen.lanes`). A value that is already in memory is reduced from where it is. What
+m2 reduces is computed for a whole block, since it is needed twice.
 
 An expensive value that a later pass needs again waits in an output of the kernel that has the right type and is written
 last, over an operand too if that is not needed any more. Loading it back gives the same bits as computing it again.
@@ -11,7 +12,8 @@ last, over an operand too if that is not needed any more. Loading it back gives 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from weft.codegen.emit import (
     EXPENSIVE,
@@ -22,8 +24,10 @@ from weft.codegen.emit import (
     cost_of,
     identity,
     is_arg,
+    join,
     narrowed,
     operands,
+    partial_types,
     reduced_element,
     reduced_type,
     reduced_value,
@@ -126,6 +130,7 @@ class _Row:
         self.body, self.w = body, w
         self.passes = Passes(body)
         self.arrays: dict[int, str] = {}  # by reduction, the stack array that its argument is computed into
+        self.whole: set[str] = set()  # those that hold a whole block
         self.place = Place(body, "o", set())
 
     def declare(self) -> None:
@@ -133,15 +138,16 @@ class _Row:
         made: dict[tuple[str, str], str] = {}
         for i, reduce in self.body.reduces.items():
             a = reduced_type(self.body, i)
-            self.w.line(f"a{i} = stack({a.name}, {LANES})")
+            first = partial_types(self.body, i)[0]
+            self.w.line(f"a{i} = stack({first.name}, {2 if reduce.op == 'm2' else LANES})")
             if is_arg(reduce):
                 self.w.line(f"k{i} = stack(uint{8 * a.itemsize}, {LANES})")
             if self.passes.memory(i) is None:
-                element = reduced_element(self.body, i)
-                if (a.name, element) not in made:
-                    made[a.name, element] = f"t{i}"
-                    self.w.line(f"t{i} = stack({a.name}, {CHUNK})")
-                self.arrays[i] = made[a.name, element]
+                self.arrays[i] = made.setdefault((a.name, reduced_element(self.body, i)), f"t{i}")
+                if reduce.op == "m2":
+                    self.whole.add(self.arrays[i])
+        for (name, _), array in made.items():
+            self.w.line(f"{array} = stack({name}, {BLOCK if array in self.whole else CHUNK})")
 
     def at(self, which: Sequence[int]) -> None:
         """Find where ``row`` is: the counters and offsets of the instructions ``which``."""
@@ -186,10 +192,12 @@ class _Row:
                 body.store(w, i, self.place.position(i, counters))
 
     def block(self, p: int) -> None:
-        """Reduce the row from ``block`` on, at most BLOCK elements, into ``y{i}`` for each reduction i of pass p."""
+        """Reduce the row from ``block`` to ``stop``, at most BLOCK elements, into ``y{i}`` (and ``z{i}``) for each reduction
+        i of pass p."""
         w, reduces = self.w, [(i, self.body.reduces[i]) for i in self.passes.reduces[p]]
         w.assign("stop", "int64", f"imin(block + {BLOCK}, n{self.body.r})")
-        for i, reduce in reduces:
+        by_chunk = [(i, reduce) for i, reduce in reduces if reduce.op != "m2"]
+        for i, reduce in by_chunk:
             w.line(f"start_{reduce.op}(a{i}, k{i})" if is_arg(reduce) else f"start_{reduce.op}(a{i})")
         if self.passes.loops(p):
             with w.block(f"for chunk in range(block, stop, {CHUNK}):"):
@@ -198,51 +206,102 @@ class _Row:
                     w.assign("j", "int64", "chunk + k")
                     self.element(p, "j")
                     for array in dict.fromkeys(self.arrays[i] for i, _ in reduces if i in self.arrays):
-                        w.line(f"{array}[k] = {reduced_element(self.body, int(array[1:]))}")
-                for i, _ in reduces:
+                        at = "j - block" if array in self.whole else "k"
+                        w.line(f"{array}[{at}] = {reduced_element(self.body, int(array[1:]))}")
+                for i, _ in by_chunk:
                     self._reduce(i, "chunk", "size")
         else:
-            for i, _ in reduces:
+            for i, _ in by_chunk:
                 self._reduce(i, "block", "stop - block")
         for i, reduce in reduces:
-            if is_arg(reduce):
-                w.assign(f"y{i}", "int64", f"block + finish_{reduce.op}(a{i}, k{i})")
+            first, *second = [t.name for t in partial_types(self.body, i)]
+            if reduce.op == "m2":
+                w.line(f"block_m2(a{i}, {self._source(i, 'block')}, stop - block)")
+                w.assign(f"y{i}", first, f"a{i}[0]")
+                w.assign(f"z{i}", second[0], f"a{i}[1]")
+            elif is_arg(reduce):
+                w.assign(f"z{i}", second[0], f"block + finish_{reduce.op}(a{i}, k{i})")
+                w.assign(f"y{i}", first, f"a{i}[0]")
             else:
-                w.assign(f"y{i}", reduced_type(self.body, i).name, f"finish_{reduce.op}(a{i})")
+                w.assign(f"y{i}", first, f"finish_{reduce.op}(a{i})")
+
+    def _source(self, i: int, start: str) -> str:
+        """Where the elements of Reduce i from ``start`` on are."""
+        memory = self.passes.memory(i)
+        if memory is not None:
+            return f"advance(b{memory[0]}, {self.place.position(memory[1], {self.body.r: start})})"
+        array = self.arrays[i]
+        return f"advance({array}, {start} - block)" if array in self.whole and start != "block" else array
 
     def _reduce(self, i: int, start: str, size: str) -> None:
         """Take the elements from ``start`` on into the lanes of Reduce i."""
         reduce = self.body.reduces[i]
-        memory = self.passes.memory(i)
-        if memory is None:
-            source = self.arrays[i]
-        else:
-            source = f"advance(b{memory[0]}, {self.place.position(memory[1], {self.body.r: start})})"
         lanes = f"a{i}, k{i}, {start} - block" if is_arg(reduce) else f"a{i}"
-        self.w.line(f"reduce_{reduce.op}({lanes}, {source}, {size})")
+        self.w.line(f"reduce_{reduce.op}({lanes}, {self._source(i, start)}, {size})")
+
+    def names(self, i: int, first: str = "r", second: str = "x") -> list[str]:
+        """The names of the numbers of a partial result of Reduce i."""
+        return [f"{first}{i}", f"{second}{i}"][: len(partial_types(self.body, i))]
 
     def start(self, reduces: Sequence[int]) -> None:
-        """Assign what reductions of no elements give: ``r{i}``, and ``x{i}`` for positions."""
+        """Assign what reductions of no elements give: ``r{i}`` and ``x{i}``."""
         for i in reduces:
-            a = reduced_type(self.body, i)
-            self.w.assign(f"r{i}", a.name, identity(self.body.reduces[i].op, a))
-            if is_arg(self.body.reduces[i]):
-                self.w.assign(f"x{i}", "int64", "0")
+            types = partial_types(self.body, i)
+            starts = [identity(self.body.reduces[i].op, types[0]), "0"]
+            for name, dtype, text in zip(self.names(i), types, starts, strict=False):
+                self.w.assign(name, dtype.name, text)
 
-    def take(self, i: int, value: str, index: str) -> None:
-        """Combine a block's result into ``r{i}`` and ``x{i}``; with what these start from it stays as it is."""
-        op = self.body.reduces[i].op
-        if is_arg(self.body.reduces[i]):
-            with self.w.block(f"if better_{op}({value}, r{i}):"):
-                self.w.line(f"r{i} = {value}")
-                self.w.line(f"x{i} = {index}")
-        else:
-            self.w.line(f"r{i} = combine_{op}(r{i}, {value})")
+    def take(self, reduces: Sequence[int]) -> None:
+        """Assign ``y{i}`` and ``z{i}`` to ``r{i}`` and ``x{i}``."""
+        for i in reduces:
+            for name, dtype, text in zip(
+                self.names(i), partial_types(self.body, i), self.names(i, "y", "z"), strict=True
+            ):
+                self.w.assign(name, dtype.name, text)
 
     def results(self, reduces: Sequence[int]) -> None:
         """Assign the values of finished reductions."""
         for i in reduces:
-            reduced_value(self.body, self.w, i, f"x{i}" if is_arg(self.body.reduces[i]) else f"r{i}")
+            reduced_value(self.body, self.w, i, self.names(i)[-1])
+
+
+#: Partial results of a row that may wait for later blocks: enough for any row.
+DEPTH = 56
+
+
+def _reduced_row(writing: _Row, p: int) -> None:
+    """Reduce a row, block by block: what waits in ``s{i}`` (and ``u{i}``) stands for ever fewer blocks, powers of two."""
+    body, w, reduces = writing.body, writing.w, writing.passes.reduces[p]
+    w.assign("depth", "int64", "0")
+    w.assign("first", "int64", "0")
+    with w.block(f"for block in range(0, n{body.r}, {BLOCK}):"):
+        writing.block(p)
+        w.assign("first", "int64", "block")
+        w.assign("span", "int64", str(BLOCK))
+        with w.block("while first & span != 0:"):
+            _join_last(writing, reduces, "stop")
+            w.assign("span", "int64", "span + span")
+        for i in reduces:
+            for array, name in zip(writing.names(i, "s", "u"), writing.names(i, "y", "z"), strict=True):
+                w.line(f"{array}[depth] = {name}")
+        w.assign("depth", "int64", "depth + 1")
+    writing.start(reduces)
+    with w.block("if depth > 0:"):
+        w.assign("depth", "int64", "depth - 1")
+        with w.block("while depth > 0:"):
+            w.assign("span", "int64", "first & (0 - first)")
+            _join_last(writing, reduces, f"n{body.r}")
+        writing.take(reduces)
+
+
+def _join_last(writing: _Row, reduces: Sequence[int], end: str) -> None:
+    """Combine what waits, of ``span`` elements, with ``y{i}``, of those from ``first`` to ``end``."""
+    w = writing.w
+    w.assign("depth", "int64", "depth - 1")
+    for i in reduces:
+        earlier = [f"{array}[depth]" for array in writing.names(i, "s", "u")]
+        join(writing.body, w, i, writing.names(i, "y", "z"), earlier, ("span", f"({end} - first)"))
+    w.assign("first", "int64", "first - span")
 
 
 def row(body: Body, name: str) -> Function:
@@ -252,15 +311,14 @@ def row(body: Body, name: str) -> Function:
     passes = writing.passes
     everything = range(len(body.kernel.body))
     writing.declare()
+    for i in body.reduces:
+        for array, dtype in zip(writing.names(i, "s", "u"), partial_types(body, i), strict=True):
+            w.line(f"{array} = stack({dtype.name}, {DEPTH})")
     with w.block("for row in range(begin, end):"):
         writing.at(everything)
         writing.row_values(0, everything)
         for p in range(passes.count):
-            writing.start(passes.reduces[p])
-            with w.block(f"for block in range(0, n{body.r}, {BLOCK}):"):
-                writing.block(p)
-                for i in passes.reduces[p]:
-                    writing.take(i, f"a{i}[0]" if is_arg(body.reduces[i]) else f"y{i}", f"y{i}")
+            _reduced_row(writing, p)
             writing.results(passes.reduces[p])
             writing.row_values(p + 1, everything)
         if passes.stores[passes.count]:
@@ -270,34 +328,42 @@ def row(body: Body, name: str) -> Function:
     return body.finish(w)
 
 
-def parts(body: Body) -> Mapping[int, int]:
-    """The first scratch buffer of each reduction."""
-    result, k = {}, 0
-    for i, reduce in body.reduces.items():
-        result[i] = k
-        k += 1 + is_arg(reduce)
+def parts(body: Body) -> Mapping[int, list[str]]:
+    """The scratch buffers of each reduction."""
+    result: dict[int, list[str]] = {}
+    k = 0
+    for i in body.reduces:
+        result[i] = [f"part{k + j}" for j in range(len(partial_types(body, i)))]
+        k += len(result[i])
     return result
 
 
 def blocks(body: Body, name: str) -> Function:
-    """The first phase of a "reduce" kernel: one block of a row."""
+    """The first phase of a "reduce" kernel: one block of a row. Where that is the whole row, nothing is left to the second."""
     w = begin(body, name)
     writing = _Row(body, w)
-    needed = body.closure([reduce.arg for reduce in body.reduces.values()] + writing.passes.stores[0])
+    rows = body.closure([i for i in body.stores if not body.varies[i]])
+    arguments = body.closure([reduce.arg for reduce in body.reduces.values()] + writing.passes.stores[0])
+    needed = sorted({*arguments, *(i for i in rows if not body.varies[i])})
     writing.declare()
     w.assign("blocks", "int64", f"udiv(n{body.r} + {BLOCK - 1}, {BLOCK})")
     with w.block("for unit in range(begin, end):"):
         w.assign("row", "int64", "udiv(unit, blocks)")
         w.assign("block", "int64", f"urem(unit, blocks) * {BLOCK}")
         writing.at(needed)
-        writing.row_values(0, needed)
+        writing.row_values(0, arguments)
         writing.block(0)
-        for i, k in parts(body).items():
-            if is_arg(body.reduces[i]):
-                w.line(f"part{k}[unit] = a{i}[0]")
-                w.line(f"part{k + 1}[unit] = y{i}")
-            else:
-                w.line(f"part{k}[unit] = y{i}")
+        with w.block("if blocks == 1:"):
+            used = [i for i in body.reduces if i in rows]
+            writing.take(used)
+            writing.results(used)
+            writing.row_values(0, [i for i in rows if i not in arguments])
+            writing.row_values(1, rows)
+            writing.row_stores()
+        with w.block("else:"):
+            for i, buffers in parts(body).items():
+                for buffer, value in zip(buffers, writing.names(i, "y", "z"), strict=True):
+                    w.line(f"{buffer}[unit] = {value}")
     return body.finish(w)
 
 
@@ -306,17 +372,41 @@ def combine(body: Body, name: str) -> Function:
     w = begin(body, name)
     writing = _Row(body, w)
     needed = body.closure([i for i in body.stores if not body.varies[i]])
-    places = {i: k for i, k in parts(body).items() if i in needed}
+    used = [i for i in body.reduces if i in needed]
+    buffers = parts(body)
     w.assign("blocks", "int64", f"udiv(n{body.r} + {BLOCK - 1}, {BLOCK})")
     with w.block("for row in range(begin, end):"):
         writing.at([i for i in needed if not body.varies[i]])
         writing.row_values(0, needed)
-        writing.start(list(places))
-        with w.block("for block in range(blocks):"):
+        with tree(w):
             w.assign("at", "int64", "row * blocks + block")
-            for i, k in places.items():
-                writing.take(i, f"part{k}[at]", f"part{k + 1}[at]")
-        writing.results(list(places))
+            w.assign("span", "int64", f"step * {BLOCK}")
+            w.assign("rest", "int64", f"imin(span, n{body.r} - block * {BLOCK} - span)")
+            for i in used:
+                for value, buffer, dtype in zip(
+                    writing.names(i, "y", "z"), buffers[i], partial_types(body, i), strict=True
+                ):
+                    w.assign(value, dtype.name, f"{buffer}[at + step]")
+                earlier = [f"{buffer}[at]" for buffer in buffers[i]]
+                join(body, w, i, writing.names(i, "y", "z"), earlier, ("span", "rest"))
+                for value, buffer in zip(writing.names(i, "y", "z"), buffers[i], strict=True):
+                    w.line(f"{buffer}[at] = {value}")
+        writing.start(used)
+        with w.block("if blocks > 0:"):
+            for i in used:
+                for value, buffer, dtype in zip(writing.names(i), buffers[i], partial_types(body, i), strict=True):
+                    w.assign(value, dtype.name, f"{buffer}[row * blocks]")
+        writing.results(used)
         writing.row_values(1, needed)
         writing.row_stores()
     return body.finish(w)
+
+
+@contextmanager
+def tree(w: Writer) -> Iterator[None]:
+    """Go through the pairs of `weft.ir.kernel.tree`: ``block``, into which the one ``step`` further is combined."""
+    w.assign("step", "int64", "1")
+    with w.block("while step < blocks:"):
+        with w.block("for block in range(0, blocks - step, 2 * step):"):
+            yield
+        w.assign("step", "int64", "2 * step")

@@ -14,7 +14,7 @@ import numpy as np
 
 from weft.dtypes import DType, bfloat16, bool_
 from weft.ir.graph import Graph
-from weft.ir.kernel import BLOCK, LANES, OUTER_BLOCK
+from weft.ir.kernel import BLOCK, GROUP, LANES, OUTER_BLOCK, RUN, tree
 from weft.ir.node import Node, const_value
 
 
@@ -142,16 +142,26 @@ def reduce_ordered(op: str, x: np.ndarray, outer: bool, dtype: DType) -> np.ndar
         truth = x != 0
         return truth.any(axis=1) if op == "any" else truth.all(axis=1)
     wide = x.astype(np.float32) if x.dtype == np.float16 else x
-    length = x.shape[1]
-    total: np.ndarray | None = None
-    step = OUTER_BLOCK if outer else BLOCK
-    for start in range(0, length, step):
-        block = wide[:, start : start + step]
-        part = _outer_block(op, block) if outer else _inner_block(op, block)
-        total = part if total is None else combine(op, total, part)
-    if total is None:
+    step, part = (OUTER_BLOCK, _outer_block) if outer else (BLOCK, _inner_block)
+    parts = [part(op, wide[:, start : start + step]) for start in range(0, x.shape[1], step)]
+    if not parts:
         total = np.full((x.shape[0], x.shape[2]), identity(op, wide.dtype), dtype=wide.dtype)
-    return rounded(total, dtype)
+    elif op == "m2":
+        total = _merged([(part[0], part[1], min(step, x.shape[1] - k * step)) for k, part in enumerate(parts)])
+    else:
+        for i, j in tree(len(parts)):
+            parts[i] = combine(op, parts[i], parts[j])
+        total = parts[0]
+    return rounded(total.astype(np.float32) if wide.dtype == np.float32 else total, dtype)
+
+
+def _merged(blocks: list[tuple[np.ndarray, np.ndarray, int]]) -> np.ndarray:
+    """The m2 of blocks, each with its mean, m2, and number of elements."""
+    for i, j in tree(len(blocks)):
+        (mean, m2, n), (other, more, m) = blocks[i], blocks[j]
+        share, d = m / (n + m), other - mean
+        blocks[i] = mean + d * share, (m2 + more) + (d * d) * (n * share), n + m
+    return blocks[0][1]
 
 
 def combine(op: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -165,7 +175,7 @@ def combine(op: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def identity(op: str, dtype: np.dtype) -> Any:
     """What a reduction starts from."""
-    if op in ("sum", "prod"):
+    if op in ("sum", "prod", "m2"):
         return dtype.type(op == "prod")
     if dtype.kind == "b":
         return op == "min"
@@ -174,14 +184,28 @@ def identity(op: str, dtype: np.dtype) -> Any:
     return np.iinfo(dtype).min if op == "max" else np.iinfo(dtype).max
 
 
+def _wide(op: str, x: np.ndarray) -> np.ndarray:
+    """Values in the type of partial results."""
+    return x.astype(np.float64) if op in ("sum", "m2") and x.dtype.kind == "f" else x
+
+
 def _inner_block(op: str, block: np.ndarray) -> np.ndarray:
+    if op == "m2":
+        size = block.shape[1]
+        shift = (_inner_block("sum", block) / size).astype(block.dtype)
+        apart = block - shift[:, None]
+        return _moments(_inner_block("sum", apart), _inner_block("sum", apart * apart), shift, size)
     kept, length, last = block.shape
-    rows = -(-length // LANES)
-    padded = np.full((kept, rows * LANES, last), identity(op, block.dtype), dtype=block.dtype)
+    start = identity(op, block.dtype)
+    runs = -(-length // RUN)
+    padded = np.full((kept, runs * RUN, last), start, dtype=block.dtype)
     padded[:, :length] = block
-    lanes = np.full((kept, LANES, last), identity(op, block.dtype), dtype=block.dtype)
-    for k in range(rows):
-        lanes = combine(op, lanes, padded[:, k * LANES : (k + 1) * LANES])
+    lanes = _wide(op, np.full((kept, LANES, last), start, dtype=block.dtype))
+    for run in range(0, runs * RUN, RUN):
+        own = np.full((kept, LANES, last), start, dtype=block.dtype)
+        for k in range(run, run + RUN, LANES):
+            own = combine(op, own, padded[:, k : k + LANES])
+        lanes = combine(op, lanes, _wide(op, own))
     half = LANES // 2
     while half:
         lanes = combine(op, lanes[:, :half], lanes[:, half : 2 * half])
@@ -190,10 +214,28 @@ def _inner_block(op: str, block: np.ndarray) -> np.ndarray:
 
 
 def _outer_block(op: str, block: np.ndarray) -> np.ndarray:
-    total = np.full((block.shape[0], block.shape[2]), identity(op, block.dtype), dtype=block.dtype)
-    for k in range(block.shape[1]):
-        total = combine(op, total, block[:, k])
+    if op == "m2":
+        shift = _group("sum", block[:, :GROUP]) / block.dtype.type(min(GROUP, block.shape[1]))
+        apart = block - shift[:, None]
+        return _moments(_outer_block("sum", apart), _outer_block("sum", apart * apart), shift, block.shape[1])
+    total = _wide(op, np.full((block.shape[0], block.shape[2]), identity(op, block.dtype), dtype=block.dtype))
+    for k in range(0, block.shape[1], GROUP):
+        total = combine(op, total, _wide(op, _group(op, block[:, k : k + GROUP])))
     return total
+
+
+def _group(op: str, rows: np.ndarray) -> np.ndarray:
+    total = rows[:, 0]
+    for k in range(1, rows.shape[1]):
+        total = combine(op, total, rows[:, k])
+    return total
+
+
+def _moments(d: np.ndarray, q: np.ndarray, shift: np.ndarray, size: int) -> np.ndarray:
+    """The mean and m2 of elements whose deviations from a shift sum to d, and their squares to q."""
+    off = d / size
+    m2 = q - d * off
+    return np.stack([shift.astype(np.float64) + off, np.where(m2 < 0, 0.0, m2)])
 
 
 def _arg(op: str, x: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from weft.dtypes import DType, int64
+from weft.dtypes import DType, float64, int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,10 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Reduce:
-    """Reduce a value along "r" in the fixed order: sum, prod, max, min, any, all, argmax or argmin."""
+    """Reduce a value along "r" in the fixed order: sum, prod, max, min, any, all, argmax, argmin or m2.
+
+    m2 is the sum of the squared deviations from the mean, which a variance is made of.
+    """
 
     op: str
     arg: int
@@ -99,24 +102,38 @@ class StoreAt:
 Instr = Load | Index | Scalar | LoadAt | Apply | Reduce | Store | StoreAt
 
 #: Elements of a row that are reduced into one partial result before the next block begins ("row" and "reduce").
-BLOCK = 4096
-#: Interleaved running results inside a block: element k of a block goes to lane k % LANES.
+BLOCK = 2048
+#: Elements of a block whose lanes are reduced on their own before the next run begins.
+RUN = 256
+#: Interleaved running results inside a run: element k goes to lane k % LANES.
 LANES = 32
 #: Rows of an "outer" reduction that are reduced into one partial result.
 OUTER_BLOCK = 256
-#: Kept elements that an "outer" phase-1 unit handles.
-OUTER_TILE = 4096
+#: Rows of such a block that are reduced on their own before the next group begins.
+GROUP = 8
+#: Kept elements that an "outer" phase-1 unit handles. Results do not depend on it.
+OUTER_TILE = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """A loop nest: its form ("map", "row", "reduce", "outer"), its loops, the types of its buffers, and the body.
 
-    The order of a reduction of R elements x[0..R) is a function of R alone. Inner ("row", "reduce"): for each block of
-    BLOCK elements, lane l starts at the identity and takes elements l, l + LANES, ... of the block in turn; the lanes are
-    combined as a binary tree (l with l + LANES/2, then l + LANES/4, ...); block results are combined left to right
-    starting with the first block. Outer: within a block of OUTER_BLOCK rows in turn, from the identity; blocks left to
-    right starting with the first. arg-reductions keep the first index among equals, and the first NaN wins.
+    The order of a reduction of R elements is a function of R alone. Inner ("row", "reduce"): the row is cut into blocks of
+    BLOCK elements, and a block into runs of RUN. In a run, lane l starts at the identity and takes elements l, l + LANES, ...
+    in turn. What the runs gave is combined lane by lane, run after run, from the identity; then the lanes as a binary tree
+    (l with l + LANES/2, then l + LANES/4, ...). Outer: the rows are cut into blocks of OUTER_BLOCK, and a block into groups
+    of GROUP. A group is reduced in turn from its first row, and the groups in turn from the identity. In both, blocks are
+    combined as a binary tree: neighbours, then neighbouring pairs (see `tree`).
+
+    A sum of float32 is float32 within a run or group, float64 from there on, and rounded at the end. arg-reductions keep the
+    first index among equals, and the first NaN wins.
+
+    m2, of a block of n elements: a shift s is the block's mean as a sum gives it (outer: the mean of its first group), rounded
+    to the elements' type; D and Q are the sums of x - s and of (x - s)**2, in the order of sums. Then the mean is s + D/n, and
+    m2 is Q - D * (D/n), or 0 if that is negative, in float64. Two blocks of n and m elements whose means are d apart combine to
+    the mean + d * (m/(n + m)) and the m2 of both + d * d * (n * (m/(n + m))), in float64 (T. F. Chan, G. H. Golub and
+    R. J. LeVeque, "Algorithms for computing the sample variance", 1983).
     """
 
     form: str
@@ -153,9 +170,9 @@ def param_names(kernel: Kernel) -> list[str]:
 def scratch(kernel: Kernel) -> list[DType]:
     """The types of the partial-result buffers that follow the kernel's own buffers, in order ("reduce" and "outer").
 
-    One for each Reduce: its own type, but float32 for a 16-bit one (a reduction rounds once, at its end); for argmax and
-    argmin two, the best value's and its index (int64). Each holds
-    ``rows * blocks`` elements for "reduce" and ``rows * blocks * kept`` for "outer". A fallible kernel's status
+    One for each Reduce: its own type, but float32 for a 16-bit one (a reduction rounds once, at its end), and float64 for a
+    floating-point sum. Two for argmax and argmin, the best value's and its index (int64), and for m2, the mean and m2. Each
+    holds ``rows * blocks`` elements for "reduce" and ``rows * blocks * kept`` for "outer". A fallible kernel's status
     buffer (one int64, 0 while all is well, else 1 + the position of the failing instruction) comes last of all.
     """
     if kernel.form not in ("reduce", "outer"):
@@ -164,9 +181,30 @@ def scratch(kernel: Kernel) -> list[DType]:
     for instr in kernel.body:
         if isinstance(instr, Reduce):
             if instr.op.startswith("arg"):
-                types.append(value_dtypes(kernel)[instr.arg].compute)
-            types.append(int64 if instr.op.startswith("arg") else instr.dtype.compute)
+                types += [value_dtypes(kernel)[instr.arg].compute, int64]
+            elif instr.op == "m2":
+                types += [float64, float64]
+            else:
+                types.append(partial(instr.op, instr.dtype.compute))
     return types
+
+
+def partial(op: str, dtype: DType) -> DType:
+    """The type in which partial results of a reduction of values of this (computing) type are combined."""
+    return float64 if op in ("sum", "m2") and dtype.kind == "f" else dtype
+
+
+def tree(blocks: int) -> list[tuple[int, int]]:
+    """The order in which block results are combined, as pairs (i, j): j is combined into i. The result is left in 0.
+
+    >>> tree(5)
+    [(0, 1), (2, 3), (0, 2), (0, 4)]
+    """
+    pairs, step = [], 1
+    while step < blocks:
+        pairs += [(i, i + step) for i in range(0, blocks - step, 2 * step)]
+        step *= 2
+    return pairs
 
 
 def value_dtypes(kernel: Kernel) -> list[DType]:

@@ -7,6 +7,7 @@ follows the reduced ones; see `weft.ir.kernel.Kernel`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,15 @@ from weft.ops.movement import expand
 from weft.ops.registry import Grad, Op, Operand, Saved, register
 
 
-def _reduction(name: str, kernel: str, reference: Any, grad: Grad | None = None, empty: bool = True) -> Op:
+def _reduction(
+    name: str, kernel: str, reference: Any, grad: Grad | None = None, empty: bool = True, takes: str = "all"
+) -> Op:
     def build(operands: Sequence[Operand], attrs: Any, where: Where) -> Node:
         (x,) = operands
         assert isinstance(x, Node)
         lo, hi = attrs
+        if takes == "float" and x.dtype.kind != "f":
+            raise TypeError(f"{name} does not take {x.dtype.name}: it takes floating-point types.")
         if not empty and 0 in x.shape[lo:hi]:
             raise ShapeError(
                 f"{name} of no elements is undefined: axes {lo} to {hi - 1} of shape {list(x.shape)} are empty."
@@ -37,7 +42,7 @@ def _reduction(name: str, kernel: str, reference: Any, grad: Grad | None = None,
         flat = x.reshape((*x.shape[:lo], -1, *x.shape[hi:]))
         return reference(flat, lo).reshape(x.shape[:lo] + (1,) * (hi - lo) + x.shape[hi:])
 
-    return register(Op(name, "reduction", 1, build, kernel, grad, ref, takes="all"))
+    return register(Op(name, "reduction", 1, build, kernel, grad, ref, takes=takes))
 
 
 def _grad_sum(g: Any, c: Saved) -> Sequence[Any]:
@@ -62,7 +67,21 @@ def _grad_extreme(g: Any, c: Saved) -> Sequence[Any]:
     return (E.where(mask, E.divide(g, count), 0.0),)
 
 
+def _grad_m2(g: Any, c: Saved) -> Sequence[Any]:
+    """Twice the deviations from the mean."""
+    lo, hi = c.attrs
+    n = prod(c.x.shape[lo:hi])
+    apart = E.subtract(c.x, E.divide(reduce_sum(c.x, attrs=c.attrs), float(n)))
+    return (E.multiply(E.add(g, g), apart),)
+
+
+def _m2(x: np.ndarray, a: int) -> np.ndarray:
+    return np.square(x - x.mean(axis=a, keepdims=True)).sum(axis=a)
+
+
 reduce_sum = _reduction("reduce_sum", "sum", lambda x, a: x.sum(axis=a, dtype=x.dtype), _grad_sum)
+#: The sum of the squared deviations from the mean, in one pass.
+reduce_m2 = _reduction("reduce_m2", "m2", _m2, _grad_m2, takes="float")
 reduce_prod = _reduction("reduce_prod", "prod", lambda x, a: x.prod(axis=a, dtype=x.dtype), _grad_prod)
 reduce_max = _reduction("reduce_max", "max", lambda x, a: x.max(axis=a), _grad_extreme, empty=False)
 reduce_min = _reduction("reduce_min", "min", lambda x, a: x.min(axis=a), _grad_extreme, empty=False)

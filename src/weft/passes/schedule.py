@@ -303,7 +303,8 @@ def phases(kernel: K.Kernel, sizes: tuple[int, ...], cost: int) -> list[tuple[in
     if kernel.form == "row":
         return [of(rows, total)]
     blocks = -(-sizes[-1] // K.BLOCK)
-    return [of(rows * blocks, total), of(rows, rows * blocks)]
+    # a row of one block is finished by the first phase
+    return [of(rows * blocks, total), of(rows if blocks != 1 else 0, rows * blocks)]
 
 
 def scratch_bytes(call: Call) -> list[int]:
