@@ -82,6 +82,14 @@ RunStatus run_instruction(const Program& program, size_t index, char* const* bas
     ts.gemm_launches.add(1);
     const auto at = [&](size_t i) { return base[instr.buffers[i].buffer] + instr.buffers[i].byte_offset; };
     if (!run_gemm(instr.gemm, at(0), at(1), at(2), poll)) return RunStatus::interrupted;
+  } else if (instr.attention) {
+    ts.kernel_launches.add(1);
+    const auto at = [&](size_t i) -> char* {
+      const BufferAt& b = instr.buffers[i];
+      return b.buffer < 0 ? nullptr : base[b.buffer] + b.byte_offset;
+    };
+    const AttentionMemory memory{at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7), at(8)};
+    if (!run_attention(*instr.attention, memory, poll)) return RunStatus::interrupted;
   } else {
     ts.kernel_launches.add(1);
     int64_t status = 0;

@@ -1,11 +1,13 @@
-// A Program: a list of kernel calls and matrix products over planned buffers. It is built once, never changed, and may
+// A Program: a list of kernel calls, matrix products and attentions over planned buffers. It is built once, never changed, and may
 // run in several threads at once. This file knows nothing of Python; bindings are in program_object.cpp.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "attention.h"
 #include "gemm.h"
 #include "meta.h"
 #include "pool.h"
@@ -42,11 +44,12 @@ struct Instruction {
   bool is_gemm = false;
   // A kernel: its phases run one after another.
   std::vector<Phase> phases{};
-  std::vector<BufferAt> buffers{};  // of a product: a, b, c
+  std::vector<BufferAt> buffers{};  // of a product: a, b, c; of an attention: as in AttentionMemory, -1 where there is none
   std::vector<int64_t> params{};
   std::vector<Patch> patches{};
   bool fallible = false;  // takes one more buffer: an int64, which the kernel sets when it finds an error
   Gemm gemm{};
+  std::shared_ptr<const Attention> attention{};  // null: a kernel or a product
 };
 
 struct Output {

@@ -231,6 +231,8 @@ class Reader {
         read_kernel(f);
       else if (kind == "gemm")
         read_gemm(f);
+      else if (kind == "attention")
+        read_attention(f);
       else
         raise(PyExc_ValueError, "Program: an instruction has the unknown kind '%s'.", kind.c_str());
       f.done();
@@ -276,23 +278,96 @@ class Reader {
     Instruction instr{.name = name_of(name_id("gemm")), .is_gemm = true};
     Gemm& g = instr.gemm;
     g.dtype = static_cast<DType>(f.integer(1, dtype_count));
-    if (is_floating(g.dtype) && !(g.dtype == DType::float64 ? tile_set<double>() != nullptr : tile_set<float>() != nullptr))
-      raise(PyExc_ValueError, "Program: there are no tiles for matrix products of %s yet (set_tiles).", dtype_name(g.dtype));
+    check_tiles(g.dtype);
     for (Fields batch(f.object(), "a batch shape"); batch.more();) g.batch.push_back(batch.integer(0, any_size));
     g.m = f.integer(0, any_size), g.n = f.integer(0, any_size), g.k = f.integer(0, any_size);
-    for (GemmOperand* operand : {&g.a, &g.b, &g.c}) {
-      Fields o(f.object(), "an operand of a matrix product");
-      const int32_t number = buffer_number(o);
-      instr.buffers.push_back({number, o.integer()});
-      for (Fields strides(o.object(), "batch strides"); strides.more();)
-        operand->batch_strides.push_back(strides.integer());
-      if (operand->batch_strides.size() != g.batch.size())
-        raise(PyExc_ValueError, "Program: a matrix product has %zu batch strides for %zu batch dimensions.",
-              operand->batch_strides.size(), g.batch.size());
-      operand->row_stride = o.integer(), operand->col_stride = o.integer();
-      o.done();
-    }
+    for (GemmOperand* operand : {&g.a, &g.b, &g.c})
+      instr.buffers.push_back(read_operand(f.object(), g.batch.size(), *operand));
     p_.instructions.push_back(std::move(instr));
+  }
+
+  // ("attention", dtype code, causal, batch shape, (rows, keys, width, value width), pitch, operands q, k, v, g and mask as
+  // those of a product or None, bytes of the mask's elements, results (out, dq, dk, dv) each a buffer or None, the kernels
+  // of weights and slopes as (address, parameters), the second None where there is no g)
+  void read_attention(Fields& f) {
+    Attention at{};
+    at.dtype = static_cast<DType>(f.integer(0, dtype_count));
+    if (at.dtype != DType::float32 && at.dtype != DType::float64)
+      raise(PyExc_ValueError, "Program: an attention is of float32 or float64.");
+    check_tiles(at.dtype);
+    at.causal = PyObject_IsTrue(f.object()) == 1;
+    for (Fields batch(f.object(), "a batch shape"); batch.more();) at.batch.push_back(batch.integer(0, any_size));
+    Fields sizes(f.object(), "the sizes of an attention");
+    at.rows = sizes.integer(0, any_size), at.keys = sizes.integer(0, any_size);
+    at.width = sizes.integer(0, any_size), at.value_width = sizes.integer(0, any_size);
+    sizes.done();
+    at.pitch = f.integer(at.keys, any_size);
+    Instruction instr{.name = name_of(name_id("attention"))};
+    for (GemmOperand* operand : {&at.q, &at.k, &at.v, &at.g, &at.mask}) {
+      PyObject* given = f.object();
+      if (given == Py_None) {
+        if (operand != &at.g && operand != &at.mask) bad("an attention has queries, keys and values", given);
+        instr.buffers.push_back({-1, 0});
+      } else {
+        instr.buffers.push_back(read_operand(given, at.batch.size(), *operand));
+      }
+    }
+    at.gradient = instr.buffers[3].buffer >= 0;
+    at.mask_size = f.integer(0, 9);
+    if ((at.mask_size > 0) != (instr.buffers[4].buffer >= 0)) raise(PyExc_ValueError, "Program: a mask's elements have bytes.");
+    Fields results(f.object(), "the results of an attention");
+    for (int i = 0; i < 4; ++i) {
+      PyObject* given = results.object();
+      if (given == Py_None) {
+        instr.buffers.push_back({-1, 0});
+        continue;
+      }
+      instr.buffers.push_back({static_cast<int32_t>(integer_of(given, "a result is a buffer",
+                                                               static_cast<int64_t>(p_.buffers.size()))), 0});
+    }
+    results.done();
+    if (at.gradient == (instr.buffers[5].buffer >= 0))
+      raise(PyExc_ValueError, "Program: an attention gives its output or, of a gradient, some of the others.");
+    at.weights = read_row_kernel(f.object());
+    PyObject* slopes = f.object();
+    if ((slopes != Py_None) != at.gradient) bad("the gradient of an attention has a kernel of slopes, the attention none", slopes);
+    if (at.gradient) at.slopes = read_row_kernel(slopes);
+    instr.attention = std::make_shared<const Attention>(std::move(at));
+    p_.instructions.push_back(std::move(instr));
+  }
+
+  static void check_tiles(DType dtype) {
+    if (is_floating(dtype) && !(dtype == DType::float64 ? tile_set<double>() != nullptr : tile_set<float>() != nullptr))
+      raise(PyExc_ValueError, "Program: there are no tiles for matrix products of %s yet (set_tiles).", dtype_name(dtype));
+  }
+
+  RowKernel read_row_kernel(PyObject* o) {
+    Fields f(o, "a kernel over rows");
+    PyObject* address = f.object();
+    void* function = PyLong_Check(address) ? PyLong_AsVoidPtr(address) : nullptr;
+    if (!function) {
+      PyErr_Clear();
+      bad("a kernel's address is a positive integer", address);
+    }
+    RowKernel kernel{reinterpret_cast<KernelFn>(function), {}};
+    for (Fields params(f.object(), "the parameters of a kernel"); params.more();) kernel.params.push_back(params.integer());
+    if (kernel.params.size() < 2) bad("a kernel over rows has the sizes of two loops", o);
+    f.done();
+    return kernel;
+  }
+
+  // (buffer, byte offset, batch strides, row stride, column stride)
+  BufferAt read_operand(PyObject* given, size_t batch, GemmOperand& operand) {
+    Fields o(given, "an operand of a matrix product");
+    const int32_t number = buffer_number(o);
+    const BufferAt at{number, o.integer()};
+    for (Fields strides(o.object(), "batch strides"); strides.more();) operand.batch_strides.push_back(strides.integer());
+    if (operand.batch_strides.size() != batch)
+      raise(PyExc_ValueError, "Program: a matrix product has %zu batch strides for %zu batch dimensions.",
+            operand.batch_strides.size(), batch);
+    operand.row_stride = o.integer(), operand.col_stride = o.integer();
+    o.done();
+    return at;
   }
 
   // (input, op name) or (input, op name, first instruction that writes it)

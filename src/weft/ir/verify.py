@@ -185,6 +185,24 @@ def _matmul(node: Node, graph: Graph) -> None:
     _check(a.dtype is b.dtype is node.dtype and node.dtype.kind != "b", node, "has one numeric type")
 
 
+def _attention(node: Node, graph: Graph) -> None:
+    gradient = node.op != "attention"
+    _check(len(node.inputs) in ((4, 5) if gradient else (3, 4)), node, "has queries, keys, values, and a mask or none")
+    q, k, v, *rest = node.inputs
+    batch, rows, keys = q.shape[:-2], q.shape[-2], k.shape[-2]
+    _check(all(x.ndim >= 2 and x.shape[:-2] == batch for x in node.inputs), node, "has one batch shape")
+    _check(k.shape[-1] == q.shape[-1] and v.shape[-2] == keys, node, "queries, keys and values fit together")
+    out = (*batch, rows, v.shape[-1])
+    if gradient:
+        g = rest.pop(0)
+        _check(g.shape == out and g.dtype is node.dtype, node, "the gradient is like the output")
+        out = (q, k, v)[("attention_dq", "attention_dk", "attention_dv").index(node.op)].shape
+    _check(node.shape == out, node, "has the shape of what it gives")
+    _check(q.dtype is k.dtype is v.dtype is node.dtype, node, "has one type")
+    _check(node.dtype.kind == "f" and not node.dtype.is_half, node, "is of float32 or float64")
+    _check(all(m.dtype in (bool_, node.dtype) and m.shape == (*batch, rows, keys) for m in rest), node, "the mask fits")
+
+
 def _nonzero(node: Node, graph: Graph) -> None:
     _arity(node, 1)
     x = node.inputs[0]
@@ -210,4 +228,4 @@ RULES: dict[str, Rule] = {
     "matmul": _matmul,
     "nonzero": _nonzero,
 }
-KINDS: dict[str, Rule] = {"elementwise": _elementwise, "reduction": _reduction}
+KINDS: dict[str, Rule] = {"elementwise": _elementwise, "reduction": _reduction, "attention": _attention}

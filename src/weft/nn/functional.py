@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from weft.ops.attention import scaled_dot_product_attention
 from weft.ops.elementwise import tanh as _tanh
 from weft.ops.losses import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss, nll_loss
 from weft.ops.nnfunc import (
@@ -54,6 +55,7 @@ __all__ = [
     "nll_loss",
     "relu",
     "rms_norm",
+    "scaled_dot_product_attention",
     "sigmoid",
     "silu",
     "softmax",

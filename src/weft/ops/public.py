@@ -1,6 +1,7 @@
 """The table of public functions, complete: importing this imports every family."""
 
 from weft.ops import (
+    attention,
     creation,
     einsum,
     functions,
@@ -45,6 +46,7 @@ FAMILIES = (
     generator,
     random,
     nnfunc,
+    attention,
     losses,
     inplace,
 )

@@ -12,6 +12,7 @@ movement   reshape, permute, expand, slice              index maps (views when c
 reduction  reduce_sum, argmax                           a reducing kernel
 indexed    gather, scatter_add, assign, nonzero         loads and stores at computed positions
 matmul     matmul                                       a contraction
+attention  attention, attention_dq                      a call of the runtime, in blocks
 leaf       iota                                         nothing: an index
 ========== ============================================ =====================================
 

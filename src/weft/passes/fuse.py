@@ -7,8 +7,9 @@ the index map it is needed by. The node is then either
 * *stored*: given memory. It is computed by one group, preferably one that needs it anyway ("hosted"), or one that reads the
   same operand over the same loops (a sibling); the other groups then depend on that group and load it.
 
-A node must be stored if it is an output, if an input receives it, if something needs it as memory (operand of a matmul, a
-gather, an update), if it is itself a matmul, an update or a nonzero, or if loops cannot follow its axes. Otherwise:
+A node must be stored if it is an output, if an input receives it, if something needs it as memory (operand of a matmul, an
+attention, a gather, an update), if it is itself a matmul, an attention, an update or a nonzero, or if loops cannot follow its
+axes. Otherwise:
 
 * movements and leaves are always inlined;
 * an elementwise node is stored if computing it again costs more than reading it: several groups (or maps of one group) need
@@ -28,6 +29,7 @@ from collections import Counter
 
 from weft.ir.graph import Graph
 from weft.ir.node import Node, const, make, toposort
+from weft.passes.attention import GRADIENTS, call_of
 from weft.passes.classify import EXPENSIVE, Costs
 from weft.passes.groups import Constraints, Group, Port, Sinks, Use
 from weft.passes.indexmap import IndexMap, is_row_major, through
@@ -58,6 +60,7 @@ class Fusion:
         order = toposort(sinks.of)
         self.users = Counter(x for node in order for x in node.inputs)
         self.users.update(list(sinks.of))
+        self.together: dict[tuple, Group] = {}  # gradients of attention, by what they are gradients of
         self.seamless: set[Node] = set()  # assigns at the start of a chain that replaces all of the base
         costs = Costs(order, self.users, {*sinks.of, *constraints.stored})
         self.kinds, self.weights = costs.kind, costs.of
@@ -223,7 +226,14 @@ class Fusion:
             self._store(node, uses)
 
     def _heavy(self, node: Node, uses: list[Use], kind: str) -> None:
-        group = self._group("loops" if kind == "update" else kind, node)
+        call = call_of(node) if node.op in GRADIENTS else None
+        group = self.together.get(call) if call else None
+        if group is not None:  # safe: both depend on the same nodes, none of which has been visited
+            group.made.append(node)
+        else:
+            group = self._group("loops" if kind == "update" else kind, node)
+            if call:
+                self.together[call] = group
         self.home[node] = group
         for use in uses:
             self._load(node, use)
@@ -242,7 +252,7 @@ class Fusion:
                 self._port(group, base, whole=True)
             for x in (value, *index):
                 self._need(x, group, m, m.mask)
-        else:
+        elif node is group.node:
             for x in node.inputs:
                 self._port(group, x, whole=kind == "nonzero")
 

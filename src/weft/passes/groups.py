@@ -48,10 +48,10 @@ class Use:
 class Group:
     """Nodes computed together.
 
-    ``kind`` is "loops" (one kernel), "matmul" or "nonzero". A group of loops has a `Space`, and stores the nodes ``stores``,
-    each by its map. ``items`` holds every value of the kernel with the values it is made from; None marks a value read
-    from memory. With ``form`` "inner" or "outer" the space has reduced loops. An ``update`` (assign, scatter) stores its
-    node's second operand into the memory of the first.
+    ``kind`` is "loops" (one kernel), "matmul", "attention" or "nonzero"; but for loops, ``made`` are the nodes that it gives. A
+    group of loops has a `Space`, and stores the nodes ``stores``, each by its map. ``items`` holds every value of the kernel
+    with the values it is made from; None marks a value read from memory. With ``form`` "inner" or "outer" the space has
+    reduced loops. An ``update`` (assign, scatter) stores its node's second operand into the memory of the first.
     """
 
     __slots__ = (
@@ -61,6 +61,7 @@ class Group:
         "form",
         "items",
         "kind",
+        "made",
         "node",
         "number",
         "ports",
@@ -78,6 +79,7 @@ class Group:
         self.bit = 1 << number
         self.kind = kind
         self.node = node  # the first node it was made for
+        self.made = [] if kind == "loops" else [node]
         self.space = Space()
         self.form: str | None = None
         self.stores: list[tuple[Node, IndexMap]] = []

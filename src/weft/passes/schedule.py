@@ -10,14 +10,13 @@ from weft.dtypes import DType
 from weft.ir import kernel as K
 from weft.ir.graph import Graph
 from weft.ir.node import Where
+from weft.ops.attention import number_of
+from weft.passes.attention import GRADIENTS, Attention, Matrix, pitch_of, slopes, weights
 from weft.passes.fuse import Fusion
 from weft.passes.groups import Constraints, Group, Layout, Retry, Sinks
 from weft.passes.lower import Call, Nest, Place, finish, lower, place_of
 from weft.passes.memory import Memory, arena, in_place, ordered
 from weft.passes.updates import Updates, reads
-
-#: A matrix operand: buffer, byte offset, strides of the batch axes, of the rows, of the columns (in elements).
-Matrix = tuple[int, int, tuple[int, ...], int, int]
 
 
 @dataclass(slots=True)
@@ -73,13 +72,17 @@ class Schedule:
     graph: Graph
     buffers: list[tuple[str, int]] = field(default_factory=list)
     arena: int = 0
-    instrs: list[KernelCall | Product] = field(default_factory=list)
+    instrs: list[KernelCall | Product | Attention] = field(default_factory=list)
     outputs: list[Output] = field(default_factory=list)
 
     @property
     def kernels(self) -> list[K.Kernel]:
         """The kernels called, each once."""
-        return list(dict.fromkeys(i.kernel for i in self.instrs if isinstance(i, KernelCall)))
+        found: dict[K.Kernel, None] = {}
+        for i in self.instrs:
+            if not isinstance(i, Product):
+                found.update(dict.fromkeys([i.kernel] if isinstance(i, KernelCall) else i.kernels))
+        return list(found)
 
     def __str__(self) -> str:
         lines = [f"{len(self.instrs)} launches, {self.arena} temporary bytes"]
@@ -89,6 +92,13 @@ class Schedule:
                 size = "x".join(str(s) for s in (*instr.batch, instr.m, instr.k, instr.n))
                 a, b, c = (names[x[0]] for x in (instr.a, instr.b, instr.c))
                 lines.append(f"{i:3} matmul {size} {instr.dtype.name}: {c} = {a} @ {b}")
+            elif isinstance(instr, Attention):
+                size = "x".join(str(s) for s in (*instr.batch, *instr.sizes))
+                out = ", ".join(names[b] for b in instr.results if b is not None)
+                given = (instr.q, instr.k, instr.v, instr.g, instr.mask)
+                of = [names[x[0]] for x in given if x is not None]
+                kind = "causal attention" if instr.causal else "attention"
+                lines.append(f"{i:3} {kind} {size} {instr.dtype.name}: {out} = ({', '.join(of)})")
             else:
                 kernel = instr.kernel
                 sizes = "x".join(str(n) for n in instr.params[: len(kernel.dims)])
@@ -216,12 +226,14 @@ class _Scheduler:
         nest = self.nests.get(group)
         if nest is not None:
             return [s.place for s in nest.stores if s.place is not None]
-        return [("n", group.node)] if group.kind != "loops" else []
+        return [("n", node) for node in group.made]
 
     def _emit(self, order: list[Group]) -> None:
         for group in order:
             if group.kind == "matmul":
                 self.result.instrs.append(self._product(group))
+            elif group.kind == "attention":
+                self.result.instrs.append(self._attention(group))
             elif group.kind == "nonzero":
                 self.result.instrs.append(self._nonzero(group))
             elif group in self.calls:
@@ -264,6 +276,36 @@ class _Scheduler:
             size *= s
         c = (self.number(self.memory["n", node]), 0, tuple(reversed(strides)), n, 1)
         return Product(node.dtype, node.shape[:-2], m, n, k, a, b, c, node.where)
+
+    def _attention(self, group: Group) -> Attention:
+        node = group.node
+        q, k, v, *rest = group.ports
+        dtype = node.dtype
+        g = rest.pop(0) if node.op != "attention" else None
+        mask = self._matrix(rest[0], rest[0].node.dtype) if rest else None
+        mask_dtype = rest[0].node.dtype if rest else None
+        (rows, width), (keys, value_width) = q.node.shape[-2:], v.node.shape[-2:]
+        causal, scale = node.attrs
+        factor, pitch = number_of(scale), pitch_of(keys)
+        made = {n.op: self.number(self.memory["n", n]) for n in group.made}
+        masking = (mask_dtype, *mask[-2:]) if mask and mask_dtype else None
+        return Attention(
+            dtype,
+            causal,
+            node.shape[:-2],
+            (rows, keys, width, value_width),
+            pitch,
+            self._matrix(q, dtype),
+            self._matrix(k, dtype),
+            self._matrix(v, dtype),
+            self._matrix(g, dtype) if g else None,
+            mask,
+            mask_dtype,
+            (made.get("attention"), *(made.get(op) for op in GRADIENTS)),
+            weights(dtype, keys, pitch, factor, masking),
+            slopes(dtype, keys, pitch, factor) if g else None,
+            node.where,
+        )
 
     def _matrix(self, port: object, dtype: DType) -> Matrix:
         place, offset, strides = place_of(port)  # type: ignore[arg-type]

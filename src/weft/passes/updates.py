@@ -57,7 +57,8 @@ class Updates:
             for node, _ in group.stores:
                 self._stored(group, node)
         else:
-            self._stored(group, group.node)
+            for node in group.made:
+                self._stored(group, node)
 
     def _own(self, node: Node) -> Place:
         """The memory that a node gets if it shares none: that of the first output it is, or temporary."""

@@ -25,6 +25,7 @@ def assemble(schedule: Schedule, name: str) -> tuple[Any, list[Compiled]]:
 
 def specification(schedule: Schedule, name: str) -> tuple[dict[str, Any], list[Compiled]]:
     """What `_native.Program` is made from."""
+    from weft.passes.attention import Attention
     from weft.passes.schedule import KernelCall  # a layer above
 
     kernels = schedule.kernels
@@ -47,6 +48,13 @@ def specification(schedule: Schedule, name: str) -> tuple[dict[str, Any], list[C
             instrs.append(
                 ("kernel", made.name, phases, instr.buffers, instr.params, instr.patches, instr.kernel.fallible)
             )
+        elif isinstance(instr, Attention):
+            tiles.ensure(instr.dtype)
+            calls = [(c and (code[c.kernel].entries[0], c.params)) for c in (instr.weights, instr.slopes)]
+            size = instr.mask_dtype.itemsize if instr.mask_dtype else 0
+            operands = (instr.q, instr.k, instr.v, instr.g, instr.mask)
+            head = (instr.dtype.code, instr.causal, instr.batch, instr.sizes, instr.pitch)
+            instrs.append(("attention", *head, *operands, size, instr.results, *calls))
         else:
             tiles.ensure(instr.dtype)
             instrs.append(("gemm", instr.dtype.code, instr.batch, instr.m, instr.n, instr.k, instr.a, instr.b, instr.c))
@@ -83,6 +91,7 @@ def _output(schedule: Schedule, k: int) -> tuple:
 
 def _writes(schedule: Schedule) -> list[tuple]:
     """(input, op, the first instruction that changes it) for each input that is written."""
+    from weft.passes.attention import Attention
     from weft.passes.schedule import KernelCall
 
     first: dict[int, int] = {}
@@ -92,6 +101,8 @@ def _writes(schedule: Schedule) -> list[tuple]:
             for step in instr.kernel.body:
                 if isinstance(step, Store | StoreAt):
                     changed.append(instr.buffers[step.buffer][0])
+        elif isinstance(instr, Attention):
+            changed = [b for b in instr.results if b is not None]
         else:
             matrix: Matrix = instr.c
             changed.append(matrix[0])

@@ -13,6 +13,7 @@ from weft.ir import kernel as K
 from weft.ir.graph import Graph
 from weft.ir.node import Node, const_value
 from weft.ops.registry import OPS
+from weft.passes.attention import Attention
 from weft.passes.schedule import KernelCall, Schedule
 
 #: Nodes that are drawn inside the nodes that use them.
@@ -81,6 +82,11 @@ def schedule_dot(schedule: Schedule) -> str:
             used = [(instr.buffers[i.buffer][0], i) for i in kernel.body if hasattr(i, "buffer")]
             reads = [b for b, i in used if isinstance(i, K.Load | K.LoadAt)]
             writes = [b for b, i in used if isinstance(i, K.Store | K.StoreAt)]
+        elif isinstance(instr, Attention):
+            shape = "×".join(str(n) for n in (*instr.batch, *instr.sizes))
+            title, ops, css = f"{k}  attention, {shape}", [], "matmul"
+            reads = [m[0] for m in (instr.q, instr.k, instr.v, instr.g, instr.mask) if m is not None]
+            writes = [b for b in instr.results if b is not None]
         else:
             shape = "×".join(str(n) for n in (*instr.batch, instr.m, instr.k, instr.n))
             title, ops, css = f"{k}  matrix product, {shape}", [], "matmul"

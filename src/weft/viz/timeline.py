@@ -59,7 +59,7 @@ def timeline(tracks: Sequence[Track]) -> str:
             a, b = (s.start - track.start) / 1e3, (s.end - track.start) / 1e3
             row = next((k for k, end in enumerate(lanes) if end <= a), len(lanes))
             lanes[row : row + 1] = [b]
-            product = s.name.startswith("gemm") or s.name.startswith("matmul")
+            product = s.name.startswith(("gemm", "matmul", "attention"))
             note = svg.element(
                 "title", f"{s.program}: {s.name}, {b - a:.1f} µs".replace("&", "&amp;").replace("<", "&lt;")
             )

@@ -1,0 +1,332 @@
+// See attention.h. A unit of work is some of the blocks of rows of one head (one index of the batch). It packs the head's keys
+// and values into panels of a tile's width in memory of its own, which then serve all its blocks.
+#include "attention.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+#include "allocator.h"
+#include "gemm_tile.h"
+#include "short_array.h"
+
+namespace weft {
+namespace {
+
+constexpr int64_t block_k = 256;        // terms of a chain of multiply-adds: part of every result's definition
+constexpr int64_t gradient_units = 8;   // units among which the gradient of few heads is divided: part of the definition too
+constexpr int64_t blocks_per_pack = 4;  // blocks of rows for which packing a head again pays
+constexpr double unit_work = 1 << 17;   // multiply-adds for which waking another thread pays
+int64_t rounded_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
+
+template <class T>
+struct Matrix {
+  const T* data;
+  int64_t row, col;  // strides
+  const T* at(int64_t i) const { return data + i * row; }
+};
+
+// Packs a matrix of k x n elements into panels of a tile's columns.
+template <class T>
+void pack(const TileSet<T>& set, const Matrix<T>& b, int64_t k, int64_t n, T* to) {
+  for (int64_t j = 0; j < n; j += set.nr, to += k * set.nr)
+    set.pack_b(k, b.data + j * b.col, b.col, b.row, to, std::min<int64_t>(set.nr, n - j));
+}
+
+// One tile of a product: `height` rows, `width` columns.
+template <class T>
+void tile_of(const TileSet<T>& set, int64_t height, int64_t width, int64_t k, const T* a, int64_t a_row, int64_t a_k,
+             const T* b, T* c, int64_t c_row, bool add) {
+  if (width == set.nr)
+    set.of_rows[height - 1](k, a, a_row, a_k, b, set.nr, c, c_row, add);
+  else
+    set.edges[height - 1](k, a, a_row, a_k, b, set.nr, c, c_row, add, width);
+}
+
+// What the units share.
+template <class T>
+struct Job {
+  const Attention& at;
+  const AttentionMemory& memory;
+  const TileSet<T>& set;
+  int64_t parts;   // units of a head
+  int64_t blocks;  // of rows
+  T* sums;         // of a gradient: dk and dv of each part of each head but its first
+  const Poll* poll;
+  std::thread::id caller;
+  std::atomic<bool> stopped{false};
+  std::mutex mutex{};
+  std::exception_ptr failure{};
+
+  int64_t offset(const GemmOperand& operand, int64_t head) const {
+    int64_t result = 0;
+    for (size_t d = at.batch.size(); d-- > 0;) {
+      result += head % at.batch[d] * operand.batch_strides[d];
+      head /= at.batch[d];
+    }
+    return result;
+  }
+  Matrix<T> matrix(const void* data, const GemmOperand& operand, int64_t head) const {
+    return {static_cast<const T*>(data) + offset(operand, head), operand.row_stride, operand.col_stride};
+  }
+  // Between two blocks of rows: whether to give up.
+  bool stop() {
+    if (poll && std::this_thread::get_id() == caller && !stopped.load(std::memory_order_relaxed) &&
+        poll->ask(poll->context))
+      stopped.store(true, std::memory_order_relaxed);
+    return stopped.load(std::memory_order_relaxed);
+  }
+  int64_t sums_size() const {
+    return (memory.dk ? at.keys * at.width : 0) + (memory.dv ? at.keys * at.value_width : 0);
+  }
+};
+
+template <class T>
+class Unit {
+ public:
+  Unit(Job<T>& job, int64_t unit)
+      : job_(job), at_(job.at), set_(job.set), head_(unit / job.parts), part_(unit % job.parts),
+        q_(job.matrix(job.memory.q, at_.q, head_)), k_(job.matrix(job.memory.k, at_.k, head_)),
+        v_(job.matrix(job.memory.v, at_.v, head_)),
+        g_(at_.gradient ? job.matrix(job.memory.g, at_.g, head_) : Matrix<T>{nullptr, 0, 0}) {}
+
+  void forward() {
+    const int64_t keys = keys_of_part();
+    const Block memory(bytes(panels(keys, at_.width) + at_.pitch * attention_rows + panels(at_.value_width, keys)));
+    T* next = static_cast<T*>(memory.data());
+    T* scores = take(next, at_.pitch * attention_rows);
+    T* right = take(next, panels(keys, at_.width));
+    pack<T>(set_, {k_.data, k_.col, k_.row}, at_.width, keys, right);
+    pack<T>(set_, v_, keys, at_.value_width, next);
+    T* out = static_cast<T*>(job_.memory.out) + head_ * at_.rows * at_.value_width;
+    for (int64_t block = part_; block < job_.blocks && !job_.stop(); block += job_.parts) {
+      begin(block);
+      weigh(right, scores);
+      sum_over_keys(scores, next, keys, at_.value_width, out);
+    }
+  }
+
+  void gradient() {
+    const auto& m = job_.memory;
+    const int64_t keys = keys_of_part(), e = at_.width, ev = at_.value_width, rows = attention_rows;
+    const bool scores_too = m.dq || m.dk;
+    const Block memory(bytes(panels(keys, e) + 2 * at_.pitch * rows + (scores_too ? panels(keys, ev) : 0) +
+                             (m.dq ? panels(e, keys) : 0) + panels(std::max(e, ev), rows)));
+    T* next = static_cast<T*>(memory.data());
+    T *weights = take(next, at_.pitch * rows), *slopes = take(next, at_.pitch * rows);
+    T* keys_across = take(next, panels(keys, e));
+    pack<T>(set_, {k_.data, k_.col, k_.row}, e, keys, keys_across);
+    T* values_across = scores_too ? take(next, panels(keys, ev)) : nullptr;
+    if (scores_too) pack<T>(set_, {v_.data, v_.col, v_.row}, ev, keys, values_across);
+    T* keys_along = m.dq ? take(next, panels(e, keys)) : nullptr;
+    if (m.dq) pack<T>(set_, k_, keys, e, keys_along);
+    T* block_panels = next;
+    // The first part of a head sums where the result belongs.
+    T *dk = nullptr, *dv = nullptr;
+    if (part_ == 0) {
+      if (m.dk) dk = static_cast<T*>(m.dk) + head_ * at_.keys * e;
+      if (m.dv) dv = static_cast<T*>(m.dv) + head_ * at_.keys * ev;
+    } else {
+      T* own = job_.sums + (head_ * (job_.parts - 1) + part_ - 1) * job_.sums_size();
+      if (m.dk) dk = take(own, at_.keys * e);
+      if (m.dv) dv = own;
+    }
+    if (dk) std::fill(dk, dk + at_.keys * e, T{});
+    if (dv) std::fill(dv, dv + at_.keys * ev, T{});
+    for (int64_t block = part_; block < job_.blocks && !job_.stop(); block += job_.parts) {
+      begin(block);
+      weigh(keys_across, weights);
+      if (dv) {
+        pack<T>(set_, {g_.at(first_), g_.row, g_.col}, height_, ev, block_panels);
+        sum_over_rows(weights, block_panels, ev, dv);
+      }
+      if (!scores_too) continue;
+      across({g_.at(first_), g_.row, g_.col}, values_across, ev, slopes);
+      rows_of(at_.slopes, weights, slopes);
+      clear_hidden(slopes);
+      if (m.dq) sum_over_keys(slopes, keys_along, keys, e, static_cast<T*>(m.dq) + head_ * at_.rows * e);
+      if (dk) {
+        pack<T>(set_, {q_.at(first_), q_.row, q_.col}, height_, e, block_panels);
+        sum_over_rows(slopes, block_panels, e, dk);
+      }
+    }
+  }
+
+ private:
+  static size_t bytes(int64_t elements) { return static_cast<size_t>(elements) * sizeof(T); }
+  static T* take(T*& next, int64_t elements) {
+    T* result = next;
+    next += elements;
+    return result;
+  }
+  int64_t panels(int64_t n, int64_t k) const { return rounded_up(n, set_.nr) * k; }
+
+  // The keys that any block of this part sees.
+  int64_t keys_of_part() const {
+    if (!at_.causal) return at_.keys;
+    const int64_t last = part_ + (job_.blocks - 1 - part_) / job_.parts * job_.parts;
+    return std::min(at_.keys, (last + 1) * attention_rows);
+  }
+
+  void begin(int64_t block) {
+    first_ = block * attention_rows;
+    height_ = std::min(attention_rows, at_.rows - first_);
+    seen_ = seen_by(height_ - 1);
+  }
+  // How many keys row i of the block sees.
+  int64_t seen_by(int64_t i) const { return at_.causal ? std::min(at_.keys, first_ + i + 1) : at_.keys; }
+
+  // a @ panels for the keys that the block sees: a row of a for each row, a column of the panels for each key.
+  void across(const Matrix<T>& a, const T* panel, int64_t k, T* to) const {
+    const int64_t nr = set_.nr;
+    for (int64_t j = 0; j < seen_; j += nr, panel += k * nr)
+      for (int64_t i = 0; i < height_; i += set_.mr) {
+        const int64_t tall = std::min<int64_t>(set_.mr, height_ - i);
+        if (seen_by(i + tall - 1) > j)
+          tile_of(set_, tall, std::min(nr, at_.keys - j), k, a.at(i), a.row, a.col, panel, to + i * at_.pitch + j, at_.pitch,
+                  false);
+      }
+  }
+
+  void weigh(const T* keys_across, T* scores) const {
+    across({q_.at(first_), q_.row, q_.col}, keys_across, at_.width, scores);
+    const auto* mask = static_cast<const char*>(job_.memory.mask);
+    if (mask) mask += (job_.offset(at_.mask, head_) + first_ * at_.mask.row_stride) * at_.mask_size;
+    rows_of(at_.weights, scores, const_cast<char*>(mask));
+    clear_hidden(scores);
+  }
+
+  // Runs a kernel over the block's rows, each as long as what it sees.
+  void rows_of(const RowKernel& kernel, void* first, void* second) const {
+    void* buffers[2] = {first, second};
+    ShortArray<int64_t, 32> params(kernel.params.size());
+    std::copy(kernel.params.begin(), kernel.params.end(), params.get());
+    if (!at_.causal) {
+      params.get()[1] = at_.keys;
+      kernel.function(buffers, params.get(), 0, height_);
+      return;
+    }
+    for (int64_t i = 0; i < height_; ++i) {
+      params.get()[1] = seen_by(i);
+      kernel.function(buffers, params.get(), i, i + 1);
+    }
+  }
+
+  // Zeros where a row does not see what the block sees.
+  void clear_hidden(T* scores) const {
+    if (!at_.causal) return;
+    for (int64_t i = 0; i < height_; ++i) {
+      T* row = scores + i * at_.pitch;
+      std::fill(row + seen_by(i), row + seen_, T{});
+    }
+  }
+
+  // Rows of the result: weights @ panels, which have `keys` rows.
+  void sum_over_keys(const T* weights, const T* panels, int64_t keys, int64_t n, T* result) const {
+    T* to = result + first_ * n;
+    for (int64_t p = 0; p < seen_; p += block_k)
+      for (int64_t j = 0; j < n; j += set_.nr)
+        for (int64_t i = 0; i < height_; i += set_.mr) {
+          const int64_t tall = std::min<int64_t>(set_.mr, height_ - i);
+          const int64_t k = std::min(block_k, seen_by(i + tall - 1) - p);
+          if (k > 0)
+            tile_of(set_, tall, std::min<int64_t>(set_.nr, n - j), k, weights + i * at_.pitch + p, at_.pitch, 1,
+                    panels + j * keys + p * set_.nr, to + i * n + j, n, p > 0);
+        }
+  }
+
+  // result += weights^T @ panels, which have the block's rows.
+  void sum_over_rows(const T* weights, const T* panels, int64_t n, T* result) const {
+    for (int64_t i = 0; i < seen_; i += set_.mr) {
+      const int64_t tall = std::min<int64_t>(set_.mr, seen_ - i);
+      const int64_t hidden = at_.causal ? std::max<int64_t>(0, i - first_) : 0;  // rows that see none of these keys
+      for (int64_t j = 0; j < n; j += set_.nr)
+        tile_of(set_, tall, std::min<int64_t>(set_.nr, n - j), height_ - hidden, weights + i + hidden * at_.pitch,
+                int64_t{1}, at_.pitch, panels + j * height_ + hidden * set_.nr, result + i * n + j, n, true);
+    }
+  }
+
+  Job<T>& job_;
+  const Attention& at_;
+  const TileSet<T>& set_;
+  int64_t head_, part_;
+  Matrix<T> q_, k_, v_, g_;
+  int64_t first_ = 0, height_ = 0, seen_ = 0;  // of the current block: its first row, its rows, the keys its last row sees
+};
+
+template <class T, void (Unit<T>::*Run)()>
+void run_units(void* context, int64_t begin, int64_t end) {
+  auto& job = *static_cast<Job<T>*>(context);
+  try {
+    for (int64_t i = begin; i < end; ++i) (Unit<T>(job, i).*Run)();
+  } catch (...) {
+    std::lock_guard lock(job.mutex);
+    if (!job.failure) job.failure = std::current_exception();
+  }
+}
+
+// Adds the parts of a head's gradients to the first, in order; a unit is a head.
+template <class T>
+void add_parts(void* context, int64_t begin, int64_t end) {
+  auto& job = *static_cast<Job<T>*>(context);
+  const int64_t dk_size = job.memory.dk ? job.at.keys * job.at.width : 0, size = job.sums_size();
+  for (int64_t head = begin; head < end; ++head) {
+    T* dk = static_cast<T*>(job.memory.dk) + head * dk_size;
+    T* dv = static_cast<T*>(job.memory.dv) + head * (size - dk_size);
+    const T* part = job.sums + head * (job.parts - 1) * size;
+    for (int64_t p = 1; p < job.parts; ++p, part += size) {
+      for (int64_t i = 0; i < dk_size; ++i) dk[i] += part[i];
+      for (int64_t i = dk_size; i < size; ++i) dv[i - dk_size] += part[i];
+    }
+  }
+}
+
+template <class T>
+bool run_typed(const Attention& at, const AttentionMemory& memory, const Poll* poll) {
+  int64_t heads = 1;
+  for (int64_t size : at.batch) heads *= size;
+  const auto clear = [](void* data, int64_t elements) {
+    if (data) std::fill_n(static_cast<T*>(data), elements, T{});
+  };
+  if (heads == 0) return true;
+  if (at.rows == 0 || at.keys == 0) {
+    clear(memory.out, heads * at.rows * at.value_width);
+    clear(memory.dq, heads * at.rows * at.width);
+    clear(memory.dk, heads * at.keys * at.width);
+    clear(memory.dv, heads * at.keys * at.value_width);
+    return true;
+  }
+  Job<T> job{.at = at, .memory = memory, .set = *tile_set<T>(), .parts = 1,
+             .blocks = (at.rows + attention_rows - 1) / attention_rows, .sums = nullptr, .poll = poll,
+             .caller = std::this_thread::get_id()};
+  const int64_t products = at.gradient ? 5 : 2;
+  const double work = static_cast<double>(at.rows) * static_cast<double>(at.keys) * static_cast<double>(products) *
+                      static_cast<double>(at.width + at.value_width) / (at.causal ? 4 : 2);
+  if (at.gradient) {
+    job.parts = std::clamp<int64_t>(gradient_units / heads, 1, job.blocks);
+  } else if (work > unit_work) {
+    const int64_t wanted = (4 * num_threads() + heads - 1) / heads;
+    job.parts = std::clamp<int64_t>(std::min(wanted, job.blocks / blocks_per_pack), 1, job.blocks);
+  }
+  const bool divided = at.gradient && job.parts > 1 && job.sums_size() > 0;
+  const Block sums(divided ? static_cast<size_t>(heads * (job.parts - 1) * job.sums_size()) * sizeof(T) : 0);
+  job.sums = static_cast<T*>(sums.data());
+  const auto grain = static_cast<int64_t>(unit_work * static_cast<double>(job.parts) / work);
+  const auto units = at.gradient ? run_units<T, &Unit<T>::gradient> : run_units<T, &Unit<T>::forward>;
+  const int64_t count = heads * job.parts;
+  bool completed = parallel_for(count, std::clamp<int64_t>(grain, 1, count), units, &job, poll) && !job.stopped;
+  if (job.failure) std::rethrow_exception(job.failure);
+  if (completed && divided) completed = parallel_for(heads, 1, add_parts<T>, &job, poll);
+  return completed;
+}
+
+}  // namespace
+
+bool run_attention(const Attention& at, const AttentionMemory& memory, const Poll* poll) {
+  return at.dtype == DType::float32 ? run_typed<float>(at, memory, poll) : run_typed<double>(at, memory, poll);
+}
+
+}  // namespace weft

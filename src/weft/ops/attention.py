@@ -1,0 +1,323 @@
+"""Scaled dot-product attention: one primitive for the output, and one for each of its three gradients.
+
+A primitive runs in blocks of query rows and never holds all the scores (`native/attention.h`). The gradient primitives of one
+call have the same operands; where several are in one program they are computed together. Their own gradients, and that of
+a floating-point mask, are made of other ops, which do hold all the scores.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from weft import dtypes
+from weft.errors import ShapeError
+from weft.ir.node import Node, Where, make
+from weft.ops import contraction as C
+from weft.ops import elementwise as E
+from weft.ops import reduction as R
+from weft.ops.frontend import kind_of, public, python_number, tensor_of
+from weft.ops.indexed import iota
+from weft.ops.movement import reshape
+from weft.ops.random import dropout
+from weft.ops.reduce import cast_to, over, widened
+from weft.ops.registry import Op, Operand, Saved, broadcast, broadcast_shape, cast, composite, register
+
+# attrs of the primitives: (whether causal, the bits of the scale as a float64)
+
+
+def bits_of(number: float) -> int:
+    """A float64's bits: what tells -0.0 from 0.0 among attributes."""
+    bits: int = struct.unpack("<q", struct.pack("<d", number))[0]
+    return bits
+
+
+def number_of(bits: int) -> float:
+    """The float64 that has these bits."""
+    number: float = struct.unpack("<d", struct.pack("<q", bits))[0]
+    return number
+
+
+def _operands(given: Sequence[Operand], masked: bool) -> tuple[list[Node], tuple[int, ...]]:
+    """The operands in the type that is computed in, broadcast to one batch: that batch, too. The mask is the last one."""
+    nodes = [n for n in given if isinstance(n, Node)]
+    assert len(nodes) == len(given)
+    q, k = nodes[:2]
+    compute = q.dtype.compute
+    mask = nodes.pop() if masked else None
+    batch = broadcast_shape("attention", [n.shape[:-2] for n in [*nodes, *([mask] if mask else [])]])
+    out = [broadcast(cast(n, compute), batch + n.shape[-2:]) for n in nodes]
+    if mask is not None:
+        if mask.dtype is not dtypes.bool_:
+            mask = cast(mask, compute)
+        out.append(broadcast(mask, (*batch, q.shape[-2], k.shape[-2])))
+    return out, batch
+
+
+def _build_attention(operands: Sequence[Operand], attrs: Any, where: Where) -> Node:
+    given, batch = _operands(operands, len(operands) == 4)
+    q, _, v = given[:3]
+    first = operands[0]
+    assert isinstance(first, Node)
+    node = make("attention", given, attrs, (*batch, q.shape[-2], v.shape[-1]), q.dtype, where)
+    return cast(node, first.dtype)
+
+
+def _build_gradient(name: str, of: int) -> Callable[[Sequence[Operand], Any, Where], Node]:
+    """Of operand number ``of``: q, k, v. Operands: q, k, v, the gradient of the output, and the mask if there is one."""
+
+    def build(operands: Sequence[Operand], attrs: Any, where: Where) -> Node:
+        given, batch = _operands(operands, len(operands) == 5)
+        return make(name, given, attrs, batch + given[of].shape[-2:], given[of].dtype, where)
+
+    return build
+
+
+# The same, from other ops
+
+
+def _total(x: Any) -> Any:
+    """The sum of each row."""
+    return over(R.reduce_sum, x, (x.ndim - 1,))
+
+
+def _grad_weights(g: Any, c: Saved) -> Sequence[Any]:
+    gy = E.multiply(g, c.out)
+    return (E.subtract(gy, E.multiply(c.out, _total(gy))),)
+
+
+@composite("attention_weights", 1, grad=_grad_weights)
+def _softmax(scores: Any, attrs: Any) -> Any:
+    """Softmax of rows; zeros where all of a row is -inf."""
+    top = over(R.reduce_max, scores, (scores.ndim - 1,))
+    e = E.exp(E.subtract(scores, E.where(E.isinf(top), 0.0, top)))
+    total = _total(e)
+    return E.multiply(e, E.reciprocal(E.where(E.equal(total, 0), 1.0, total)))
+
+
+def _weights(q: Any, k: Any, mask: Any, attrs: Any) -> Any:
+    """All the weights [..., L, S]."""
+    causal, scale = attrs
+    scores = E.multiply(C.matmul(q, C.transpose_last(k)), number_of(scale))
+    if mask is not None:
+        hidden = mask.dtype is dtypes.bool_
+        scores = E.where(mask, scores, -math.inf) if hidden else E.add(scores, widened(mask))
+    if causal:
+        rows, keys = scores.shape[-2:]
+        seen = E.greater_equal(reshape(iota(attrs=(rows,)), attrs=((rows, 1),)), iota(attrs=(keys,)))
+        scores = E.where(seen, scores, -math.inf)
+    return _softmax(scores)
+
+
+def _slopes(weights: Any, g: Any, v: Any) -> tuple[Any, Any]:
+    """The gradients of the weights, less what their sum of 1 takes, and of the scores."""
+    of_weights = C.matmul(g, C.transpose_last(v))
+    centred = E.subtract(of_weights, _total(E.multiply(weights, of_weights)))
+    return centred, E.multiply(weights, centred)
+
+
+def _grad_attention(g: Any, c: Saved) -> Sequence[Any]:
+    q, k, v, *rest = c.operands
+    found: list[Any] = [
+        op(q, k, v, g, *rest, attrs=c.attrs) if need else None
+        for op, need in zip((attention_dq, attention_dk, attention_dv), c.needs, strict=False)
+    ]
+    if rest:
+        mask_slopes = None
+        if c.needs[3]:
+            q, k, v, g = (widened(x) for x in (q, k, v, g))
+            mask_slopes = _slopes(_weights(q, k, rest[0], c.attrs), g, v)[1]
+        found.append(mask_slopes)
+    return found
+
+
+def _grad_gradient(of: int) -> Callable[[Any, Saved], Sequence[Any]]:
+    """The gradient of the gradient of operand number ``of``.
+
+    With weights P, g the output's gradient, dP = g v^T and dS = P (dP - rowsum(P dP)), the gradients of q, k and v are
+    s dS k, s dS^T q and P^T g. Given h, the gradient of one of them, go back from there to dS and P, to dP and the scores.
+    """
+
+    def rule(h: Any, c: Saved) -> Sequence[Any]:
+        q, k, v, g, *rest = (widened(x) if x.dtype.kind == "f" else x for x in c.operands)
+        scale = number_of(c.attrs[1])
+        weights = _weights(q, k, rest[0] if rest else None, c.attrs)
+        t = C.transpose_last
+        if of == 2:
+            through = C.matmul(g, t(h))
+            dv, dg = None, C.matmul(weights, h)
+        else:
+            of_weights = C.matmul(g, t(v))
+            centred, slopes = _slopes(weights, g, v)
+            to_slopes = E.multiply(C.matmul(h, t(k)) if of == 0 else C.matmul(q, t(h)), scale)
+            mean = _total(E.multiply(weights, to_slopes))
+            to_of_weights = E.multiply(weights, E.subtract(to_slopes, mean))
+            through = E.subtract(E.multiply(to_slopes, centred), E.multiply(mean, of_weights))
+            dv, dg = C.matmul(t(to_of_weights), g), C.matmul(to_of_weights, v)
+        scores = E.multiply(weights, E.subtract(through, _total(E.multiply(weights, through))))
+        scaled = E.multiply(scores, scale)
+        dq, dk = C.matmul(scaled, k), C.matmul(t(scaled), q)
+        if of == 0:
+            dk = E.add(dk, C.matmul(t(E.multiply(slopes, scale)), h))
+        elif of == 1:
+            dq = E.add(dq, C.matmul(E.multiply(slopes, scale), h))
+        return (dq, dk, dv, dg, *([scores] if rest else []))
+
+    return rule
+
+
+# NumPy's versions
+
+
+def _reference_weights(q: np.ndarray, k: np.ndarray, mask: np.ndarray | None, attrs: Any) -> np.ndarray:
+    scores = np.matmul(q, np.swapaxes(k, -1, -2)) * q.dtype.type(number_of(attrs[1]))
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
+    if attrs[0]:
+        scores = np.where(np.tri(*scores.shape[-2:], dtype=bool), scores, -np.inf)
+    top = scores.max(axis=-1, keepdims=True, initial=-np.inf)
+    e = np.exp(scores - np.where(np.isinf(top), 0, top))
+    total = e.sum(axis=-1, keepdims=True)
+    return e / np.where(total == 0, 1, total)
+
+
+def _reference(q: np.ndarray, k: np.ndarray, v: np.ndarray, *mask: np.ndarray, attrs: Any) -> np.ndarray:
+    return np.matmul(_reference_weights(q, k, mask[0] if mask else None, attrs), v)
+
+
+def _reference_gradient(of: int) -> Callable[..., np.ndarray]:
+    def reference(q: np.ndarray, k: np.ndarray, v: np.ndarray, g: np.ndarray, *mask: np.ndarray, attrs: Any) -> Any:
+        weights = _reference_weights(q, k, mask[0] if mask else None, attrs)
+        if of == 2:
+            return np.matmul(np.swapaxes(weights, -1, -2), g)
+        slopes = np.matmul(g, np.swapaxes(v, -1, -2))
+        slopes = weights * (slopes - (weights * slopes).sum(axis=-1, keepdims=True)) * number_of(attrs[1])
+        return np.matmul(slopes, k) if of == 0 else np.matmul(np.swapaxes(slopes, -1, -2), q)
+
+    return reference
+
+
+attention = register(Op("attention", "attention", -1, _build_attention, grad=_grad_attention, reference=_reference))
+attention_dq, attention_dk, attention_dv = (
+    register(
+        Op(
+            f"attention_d{letter}",
+            "attention",
+            -1,
+            _build_gradient(f"attention_d{letter}", of),
+            grad=_grad_gradient(of),
+            reference=_reference_gradient(of),
+        )
+    )
+    for of, letter in enumerate("qkv")
+)
+
+
+# The public function
+
+
+def _checked(query: Any, key: Any, value: Any, mask: Any) -> None:
+    for x, name in ((query, "query"), (key, "key"), (value, "value")):
+        if tensor_of(x, name).ndim < 2:
+            raise ShapeError(f"The {name} has at least two axes, those of positions and features, not {list(x.shape)}.")
+    if not query.dtype.kind == key.dtype.kind == value.dtype.kind == "f":
+        raise TypeError(
+            f"Attention takes floating-point tensors, not {query.dtype.name}, {key.dtype.name} and {value.dtype.name}; "
+            "cast them first, for example with to(weft.float32)."
+        )
+    if not query.dtype is key.dtype is value.dtype:
+        raise TypeError(
+            f"The query, key and value have one type, not {query.dtype.name}, {key.dtype.name} and {value.dtype.name}."
+        )
+    if query.shape[-1] != key.shape[-1]:
+        raise ShapeError(
+            f"The query has {query.shape[-1]} features (shape {list(query.shape)}) and the key {key.shape[-1]} "
+            f"(shape {list(key.shape)}); they must agree."
+        )
+    if key.shape[-2] != value.shape[-2]:
+        raise ShapeError(
+            f"The key has {key.shape[-2]} positions (shape {list(key.shape)}) and the value {value.shape[-2]} "
+            f"(shape {list(value.shape)}); they must agree."
+        )
+    leading = [tuple(x.shape[:-2]) for x in (query, key, value)]
+    batch = broadcast_shape("scaled_dot_product_attention", leading)
+    if mask is None:
+        return
+    if tensor_of(mask, "attn_mask").dtype.kind not in "bf":
+        raise TypeError(
+            f"attn_mask is bool (True takes part) or floating-point (added to the scores), not {mask.dtype.name}."
+        )
+    scores = (*batch, query.shape[-2], key.shape[-2])
+    beside = zip(reversed(mask.shape), reversed(scores), strict=False)
+    if mask.ndim > len(scores) or any(n not in (1, size) for n, size in beside):
+        raise ShapeError(
+            f"attn_mask has shape {list(mask.shape)}, which does not broadcast to the scores' {list(scores)}."
+        )
+
+
+@public("neural networks", method=False)
+def scaled_dot_product_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Any:
+    """``softmax(query @ key.T * scale + mask) @ value``, in blocks, without holding all the scores at once.
+
+    Memory grows with L + S, not with L * S, also for the gradient (scores are computed again). That is not so with dropout,
+    for the gradient of a floating-point mask, and for second derivatives.
+
+    Args:
+        query: a floating-point tensor [..., L, E].
+        key: a tensor [..., S, E] of the same type.
+        value: a tensor [..., S, Ev] of the same type. Leading axes of the three broadcast.
+        attn_mask: a tensor that broadcasts to [..., L, S]: bool, where True takes part, or floating-point, which is added
+            to the scores.
+        dropout_p: the probability with which a weight is dropped; the others are scaled up.
+        is_causal: whether position i of the query sees positions 0 to i of the key only (together with attn_mask: both
+            hold).
+        scale: what the products are multiplied by; ``1 / sqrt(E)`` if None.
+
+    Returns:
+        A tensor [..., L, Ev] of query's type. A row that sees nothing gives zeros, as in PyTorch. 16-bit types are computed
+        in float32 and rounded once.
+
+    Raises:
+        ShapeError: where the shapes do not fit together.
+        TypeError: for other types, or several.
+        ValueError: for a dropout_p outside of 0 to 1.
+
+    Source: A. Vaswani et al.: Attention Is All You Need, 2017; the gradient in blocks as in T. Dao et al.:
+    FlashAttention, 2022.
+
+    Example:
+        >>> q, k = weft.tensor([[1.0, 0.0]]), weft.tensor([[1.0, 0.0], [1.0, 0.0]])
+        >>> weft.scaled_dot_product_attention(q, k, weft.tensor([[1.0], [3.0]]))
+        tensor([[2.]], dtype=float32)
+    """
+    _checked(query, key, value, attn_mask)
+    features = query.shape[-1]
+    factor = (1 / math.sqrt(features) if features else 1.0) if scale is None else python_number(scale)
+    if factor is None:
+        raise TypeError(f"scale must be a number, not {kind_of(scale)}.")
+    p = python_number(dropout_p)
+    if p is None:
+        raise TypeError(f"dropout_p must be a number, not {kind_of(dropout_p)}.")
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout_p is a probability, from 0 to 1, not {p}.")
+    masks = () if attn_mask is None else (attn_mask,)
+    attrs = (bool(is_causal), bits_of(float(factor)))
+    if not p:
+        return attention(query, key, value, *masks, attrs=attrs)
+    weights = dropout(_weights(widened(query), widened(key), attn_mask, attrs), p)
+    return cast_to(C.matmul(weights, widened(value)), query.dtype)
+
+
+__all__ = ["attention", "bits_of", "number_of", "scaled_dot_product_attention"]
