@@ -4,7 +4,8 @@
 // tiles (gemm_tile.h), which must be known; what is done to a row of scores is a generated kernel.
 //
 // A result depends on values and sizes only. Every element of a product is a chain of multiply-adds over blocks of fixed
-// length, and the gradients of keys and values are sums over blocks of rows in an order that follows from the sizes.
+// length, and the gradients of keys and values are sums over blocks of rows in an order that follows from the sizes. Causal
+// weights that are zero are left out where they fill a tile; within a tile, zero times a value that is not finite is NaN.
 #pragma once
 
 #include <cstdint>

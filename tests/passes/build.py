@@ -19,6 +19,7 @@ from weft.ir.graph import Graph, Input, Write
 from weft.ir.interpreter import held_as, interpret, rounded
 from weft.ir.node import Node, const, make
 from weft.ops.registry import OPS, Weak
+from weft.passes.attention import Attention
 from weft.passes.pipeline import optimise
 from weft.passes.schedule import KernelCall, Product, Schedule, schedule
 
@@ -141,4 +142,5 @@ def counts(plan: Schedule) -> tuple[int, int]:
 
 def forms(plan: Schedule) -> list[str]:
     """The form of each launch."""
-    return [i.kernel.form if isinstance(i, KernelCall) else "matmul" for i in plan.instrs]
+    names = {Product: "matmul", Attention: "attention"}
+    return [i.kernel.form if isinstance(i, KernelCall) else names[type(i)] for i in plan.instrs]

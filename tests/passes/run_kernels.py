@@ -13,6 +13,8 @@ import numpy as np
 from weft.dtypes import DType, bfloat16, bool_
 from weft.ir import kernel as K
 from weft.ir.interpreter import elementwise, held_as, reduce_ordered, rounded
+from weft.ops.registry import OPS
+from weft.passes.attention import GRADIENTS, Attention
 from weft.passes.schedule import KernelCall, Product, Schedule
 
 
@@ -78,7 +80,12 @@ class Runner:
                 self.memory.append((fresh[n], 0) if kind == "output" else (arena, n))
         with np.errstate(all="ignore"):
             for instr in plan.instrs:
-                self.product(instr) if isinstance(instr, Product) else self.kernel(instr)
+                if isinstance(instr, Product):
+                    self.product(instr)
+                elif isinstance(instr, Attention):
+                    self.attention(instr)
+                else:
+                    self.kernel(instr)
         self.outputs: list[np.ndarray] = []
         for out in plan.outputs:
             if out.slot < 0:
@@ -175,11 +182,29 @@ class Runner:
         for flat, at, new in stores:
             flat[at] = new
 
-    def product(self, p: Product) -> None:
-        def matrix(m: Any, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
-            buffer, offset, batch, row, column = m
-            flat, start = self.elements((buffer, offset), p.dtype)
-            return flat, positions((*p.batch, rows, columns), (*batch, row, column), start)
+    def matrix(self, p: Any, m: Any, rows: int, columns: int, dtype: Any = None) -> tuple[np.ndarray, np.ndarray]:
+        """The flat array that a matrix operand lies in, and the element number at each of its positions."""
+        buffer, offset, batch, row, column = m
+        flat, start = self.elements((buffer, offset), dtype or p.dtype)
+        return flat, positions((*p.batch, rows, columns), (*batch, row, column), start)
 
-        (a, i), (b, j), (c, k) = matrix(p.a, p.m, p.k), matrix(p.b, p.k, p.n), matrix(p.c, p.m, p.n)
+    def product(self, p: Product) -> None:
+        (a, i), (b, j) = self.matrix(p, p.a, p.m, p.k), self.matrix(p, p.b, p.k, p.n)
+        c, k = self.matrix(p, p.c, p.m, p.n)
         c[k] = np.matmul(a[i], b[j]).astype(held_as(p.dtype))
+
+    def attention(self, p: Attention) -> None:
+        """By the references of its ops; the scale is read from the kernel's parameters."""
+        rows, keys, width, value_width = p.sizes
+        shapes = ((rows, width), (keys, width), (keys, value_width), (rows, value_width), (rows, keys))
+        given = []
+        for m, shape in zip((p.q, p.k, p.v, p.g, p.mask), shapes, strict=True):
+            if m is not None:
+                flat, at = self.matrix(p, m, *shape, p.mask_dtype if m is p.mask else None)
+                given.append(flat[at])
+        attrs = (p.causal, p.weights.params[3])
+        for op, buffer in zip(("attention", *GRADIENTS), p.results, strict=True):
+            if buffer is not None:
+                value = np.asarray(OPS[op].reference(*given, attrs=attrs)).astype(held_as(p.dtype))
+                flat, start = self.elements((buffer, 0), p.dtype)
+                flat[start : start + value.size] = value.reshape(-1)

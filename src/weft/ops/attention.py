@@ -178,7 +178,7 @@ def _reference_weights(q: np.ndarray, k: np.ndarray, mask: np.ndarray | None, at
     if mask is not None:
         scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
     if attrs[0]:
-        scores = np.where(np.tri(*scores.shape[-2:], dtype=bool), scores, -np.inf)
+        scores = np.where(np.tri(*scores.shape[-2:]) > 0, scores, -np.inf)
     top = scores.max(axis=-1, keepdims=True, initial=-np.inf)
     e = np.exp(scores - np.where(np.isinf(top), 0, top))
     total = e.sum(axis=-1, keepdims=True)

@@ -45,7 +45,7 @@ class Attention:
     g: Matrix | None
     mask: Matrix | None
     mask_dtype: DType | None
-    results: tuple[int | None, int | None, int | None, int | None]
+    results: tuple[int | None, ...]
     weights: RowKernel
     slopes: RowKernel | None
     where: Where
