@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import memory, workloads
-from benchmarks.limits import products, reductions, rowwise
+from benchmarks.limits import attention, products, reductions, rowwise
 from benchmarks.processes import first_step  # asv takes a module called processes for a setting
 from benchmarks.timing import Candidate
 from benchmarks.workloads import MODES, WORKLOADS
@@ -121,6 +121,34 @@ class Rows:
 
     def time_rows(self, name: str, what: str, mode: str) -> None:
         self.run()
+
+
+class Attention:
+    """Causal attention of eight heads, forward and with its gradient."""
+
+    params = ([128, 512, 2048], ["forward", "gradient"], ["eager", "static"])
+    param_names = ("length", "what", "mode")
+
+    def setup(self, length: int, what: str, mode: str) -> None:
+        import weft
+
+        weft.set_num_threads(THREADS)
+        *arrays, g = products.normal(((1, 8, length, 64),) * 4, "float32")
+        static = weft.static if mode == "static" else None
+        gradient = g if what == "gradient" else None
+        self.run = function(
+            rowwise.tensor_case(weft, attention.causal(weft), arrays, gradient, static=static).candidate
+        )
+        self.run()
+
+    def time_attention(self, length: int, what: str, mode: str) -> None:
+        self.run()
+
+    def track_peak_memory(self, length: int, what: str, mode: str) -> int:
+        """The most bytes that tensors and scratch took in an eager call."""
+        return attention.peak((1, 8, length, 64), what == "gradient")
+
+    track_peak_memory.unit = "bytes"  # type: ignore[attr-defined]
 
 
 class Demo:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import workloads
-from benchmarks.limits import products, rowwise
+from benchmarks.limits import attention, products, rowwise
 from benchmarks.limits.contest import Bench, Limit
 from benchmarks.limits.reductions import AXES, FUNCTIONS, array_form
 from benchmarks.workloads import MODES
@@ -157,6 +157,13 @@ def programs() -> Iterator[tuple[str, Bits]]:
             f"{function.name.split()[0]} and gradient",
             (rowwise.with_gradient(weft, function.tensors(weft)), operands),
         )
+    arrays = products.normal(((2, 3, 130, 40),) * 4, "float32")
+
+    def attended() -> tuple[Any, ...]:
+        g, *others = workloads.from_numpy(weft, arrays)
+        return g, *(t.requires_grad_() for t in others)
+
+    yield "attention and gradient", (rowwise.with_gradient(weft, attention.causal(weft)), attended)
 
 
 def bits(program: Bits, mode: str, threads: int) -> bytes:

@@ -11,9 +11,16 @@ from typing import Any
 
 import weft
 from benchmarks import compare, peers
-from benchmarks.limits import accuracy, modules, products, reductions, rowwise, training
+from benchmarks.limits import accuracy, attention, modules, products, reductions, rowwise, training
 from benchmarks.limits.contest import PEERS, ROUNDS, Bench, Contest, Limit, Load
 from benchmarks.timing import seconds
+
+
+def sixth(bench: Bench) -> Iterator[Limit]:
+    """Line 6: row-wise functions, and attention."""
+    yield from rowwise.rows(bench)
+    yield from attention.attention(bench)
+
 
 #: What each line of the table measures.
 LINES: dict[int, Callable[[Bench], Iterator[Limit]]] = {
@@ -22,7 +29,7 @@ LINES: dict[int, Callable[[Bench], Iterator[Limit]]] = {
     3: products.layer,
     4: training.two_layers,
     5: reductions.reductions,
-    6: rowwise.rows,
+    6: sixth,
     7: accuracy.accuracy,
     8: modules.modules,
 }

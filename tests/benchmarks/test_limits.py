@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.limits import accuracy, contest, modules, products, reductions, rowwise, training, yardsticks
+from benchmarks.limits import accuracy, attention, contest, modules, products, reductions, rowwise, training, yardsticks
 
 from benchmarks import timing, workloads
 
@@ -90,6 +90,13 @@ def test_rows(bench: contest.Bench) -> None:
     lines = list(rowwise.rows(bench, ((9, 33), (40, 17), (8, 24))))
     sound(bench, lines)
     assert [made.name for made in bench.done[:2]] == ["softmax 9×33 forward", "softmax 9×33 gradient"]
+
+
+def test_attention(bench: contest.Bench) -> None:
+    lines = list(attention.attention(bench, (1, 2, 64, 16)))
+    sound(bench, lines)
+    assert [made.name for made in bench.done] == ["attention 2×64×16 forward", "attention 2×64×16 gradient"]
+    assert len(lines) == 3
 
 
 def test_errors_are_relative_to_the_terms() -> None:
@@ -188,7 +195,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert workloads.MODES[0] in next(iter(found["cells"][0]["seconds"]))
 
 
-@pytest.mark.parametrize("name", ["Products", "Reductions", "Rows"])
+@pytest.mark.parametrize("name", ["Products", "Reductions", "Rows", "Attention"])
 def test_the_suite(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmarks import suites
 
