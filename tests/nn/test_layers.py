@@ -106,6 +106,22 @@ def test_layer_norm() -> None:
     np.testing.assert_allclose(values(layer(tensor(x))), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("eps", [None, 0.25])
+def test_rms_norm(eps: float | None) -> None:
+    layer = nn.RMSNorm((2, 5), eps)
+    assert repr(layer) == f"RMSNorm((2, 5), eps={eps}, elementwise_affine=True)"
+    assert nn.RMSNorm(5, elementwise_affine=False).weight is None
+    with weft.no_grad():
+        layer.weight.copy_(tensor(arr(2, 5)))
+    x = tensor(arr(3, 2, 5) * np.float32(1e-3))
+    flat = values(x).reshape(3, -1).astype(np.float64)
+    added = np.finfo(np.float32).eps if eps is None else eps
+    normal = flat / np.sqrt((flat * flat).mean(1, keepdims=True) + added)
+    np.testing.assert_allclose(values(layer(x)), normal.reshape(3, 2, 5) * values(layer.weight), rtol=1e-5, atol=1e-6)
+    with pytest.raises(weft.ShapeError, match="rms_norm normalises the last axes"):
+        layer(weft.ones(2, 3))
+
+
 def test_embedding() -> None:
     layer = nn.Embedding(5, 3)
     index = np.array([[0, 4, 4], [1, 0, 2]])

@@ -8,7 +8,7 @@ from weft.nn.embedding import Embedding
 from weft.nn.linear import Flatten, Identity, Linear
 from weft.nn.loss import CrossEntropyLoss, MSELoss
 from weft.nn.module import Module
-from weft.nn.normalization import LayerNorm
+from weft.nn.normalization import LayerNorm, RMSNorm
 from weft.nn.parameter import Parameter
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Module",
     "ModuleList",
     "Parameter",
+    "RMSNorm",
     "ReLU",
     "Sequential",
     "SiLU",

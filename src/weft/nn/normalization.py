@@ -52,4 +52,46 @@ class LayerNorm(Module):
         return f"{shape}, eps={self.eps}, elementwise_affine={affine}, bias={bias}"
 
 
-__all__ = ["LayerNorm"]
+class RMSNorm(Module):
+    """Scale each sample so that the mean of its squares over its last axes is 1, then by a trained ``weight``.
+
+    ``normalized_shape`` is the shape of those axes (or the size of the last one); ``eps`` is added to the mean square, None
+    for the machine epsilon of the type that it is computed in.
+
+    Source: B. Zhang, R. Sennrich: Root Mean Square Layer Normalization. NeurIPS 2019.
+
+    Example:
+        >>> import weft
+        >>> from weft import nn
+        >>> nn.RMSNorm(2)(weft.tensor([[3.0, -3.0]]))
+        tensor([[ 1., -1.]], dtype=float32, grad_fn=<layer_norm>)
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        dtype: Any = dtypes.default_float,
+    ) -> None:
+        super().__init__()
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.normalized_shape = shape
+        self.eps = eps
+        self.elementwise_affine = elementwise_affine
+        self.weight = empty(shape, dtype) if elementwise_affine else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the weight to 1."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+
+    def forward(self, x: Any) -> Any:
+        return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
+__all__ = ["LayerNorm", "RMSNorm"]

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from weft import dtypes
 from weft.errors import ShapeError
 from weft.ops import contraction as C
@@ -428,13 +430,24 @@ def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = No
 
 
 @public("neural networks", method=False)
-def rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float = 1e-6) -> Any:
-    """The last axes divided by the root of the mean of their squares, then scaled. Args are those of `layer_norm`.
+def rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Any:
+    """The last axes divided by the root of the mean of their squares, then scaled.
+
+    Args:
+        x: a tensor [..., *normalized_shape].
+        normalized_shape: a size or a tuple of sizes, those of x's last axes.
+        weight: a tensor of that shape, or None.
+        eps: added to the mean; None for the machine epsilon of the type that it is computed in (float32 for 16-bit types).
+
+    Raises:
+        ShapeError: where the shapes do not fit.
 
     Example:
         >>> weft.rms_norm(weft.tensor([[3.0, 3.0]]), 2, eps=0.0)
         tensor([[1., 1.]], dtype=float32)
     """
+    if eps is None:
+        eps = float(np.finfo(floating(tensor_of(x).dtype).compute.numpy).eps)
     return _normalise("rms_norm", x, normalized_shape, weight, None, eps, False)
 
 
