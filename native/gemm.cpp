@@ -10,6 +10,7 @@
 #include "allocator.h"
 #include "gemm_float.h"
 #include "gemm_loops.h"
+#include "gemm_vector.h"
 
 namespace weft {
 namespace {
@@ -41,11 +42,14 @@ void loop_rows(const Gemm& g, const T* a, const T* b, T* c, int64_t begin, int64
 // One product, over the pool where `shared`.
 template <class T>
 void product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Epilogue& epilogue) {
-  if constexpr (std::is_floating_point_v<T>) {
-    float_product<T>(g, a, b, c, shared, epilogue);
-  } else {
+  if constexpr (std::is_integral_v<T>) {
     loop_rows(g, a, b, c, 0, g.m);
     epilogue.all(shared);
+  } else if ((g.m == 1 || g.n == 1) && g.k > 0) {
+    vector_product<T>(g, a, b, c, shared);
+    epilogue.all(shared);
+  } else {
+    float_product<T>(g, a, b, c, shared, epilogue);
   }
 }
 

@@ -168,6 +168,45 @@ TEST(float_bits_do_not_depend_on_layouts) {
   CHECK(std::memcmp(first.data(), second.data(), first.size() * sizeof(float)) == 0);
 }
 
+TEST(single_rows_and_columns) {
+  // Around the edges of lanes, groups of rows, blocks of k and chunks of columns.
+  for (const Sizes& s : std::vector<Sizes>{{1, 9, 3}, {1, 8, 4}, {1, 3, 17}, {1, 37, 513}, {1, 2051, 20}, {1, 1, 5000}, {1, 5, 4100}})
+    for (int ka = 0; ka < 6; ++ka)
+      for (int kb = 0; kb < 6; ++kb) {
+        compare<float>(DType::float32, s.m, s.n, s.k, {}, ka, kb, 0);
+        compare<double>(DType::float64, s.n, s.m, s.k, {}, kb, ka, 2);
+        compare<float>(DType::float32, s.n, s.m, s.k, {2}, kb, ka, 3);
+      }
+  set_num_threads(3);
+  compare<float>(DType::float32, 1, 700, 1100, {}, 0, 0, 0);
+  compare<float>(DType::float32, 700, 1, 1100, {}, 0, 0, 0);
+  compare<double>(DType::float64, 1, 3, 70000, {}, 0, 1, 0);
+  compare<double>(DType::float64, 1, 301, 1100, {}, 0, 3, 0);
+}
+
+TEST(bits_of_single_rows_and_columns_do_not_depend_on_layouts_or_threads) {
+  for (const Sizes& s : std::vector<Sizes>{{1, 7, 1030}, {1, 100, 1030}, {1, 1, 100003}, {1, 3, 70001}, {1, 900, 500}}) {
+    const auto n = static_cast<size_t>(s.n), k = static_cast<size_t>(s.k);
+    std::vector<float> x(k), xs(3 * k), b(k * n), bt(k * n), bs(6 * k * n), found[6];
+    for (size_t p = 0; p < k; ++p) x[p] = xs[3 * p] = std::sin(static_cast<float>(p));
+    for (size_t p = 0; p < k; ++p)
+      for (size_t j = 0; j < n; ++j)
+        b[p * n + j] = bt[j * k + p] = bs[3 * (p * 2 * n + 2 * j)] = std::cos(static_cast<float>(p * n + j));
+    for (int i = 0; i < 6; ++i) {
+      found[i].resize(n);
+      set_num_threads(i < 3 ? 1 : 4);
+      const GemmOperand row{{}, s.k, 1}, apart{{}, s.k, 3}, plain{{}, s.n, 1}, turned{{}, 1, s.k}, wide{{}, 6 * s.n, 6};
+      const Gemm g{DType::float32, {}, 1, s.n, s.k, i % 2 ? apart : row, i % 3 == 0 ? plain : i % 3 == 1 ? turned : wide, plain};
+      run_gemm(g, i % 2 ? xs.data() : x.data(), i % 3 == 0 ? b.data() : i % 3 == 1 ? bt.data() : bs.data(), found[i].data());
+      CHECK(std::memcmp(found[i].data(), found[0].data(), n * sizeof(float)) == 0);
+    }
+    // The same product, turned.
+    const Gemm g{DType::float32, {}, s.n, 1, s.k, {{}, 1, s.n}, {{}, 1, 1}, {{}, 1, 1}};
+    run_gemm(g, b.data(), x.data(), found[1].data());
+    CHECK(std::memcmp(found[1].data(), found[0].data(), n * sizeof(float)) == 0);
+  }
+}
+
 TEST(sixteen_bit_products_round_once) {
   for (DType d : {DType::float16, DType::bfloat16}) {
     const auto narrow = d == DType::float16 ? float_to_half : float_to_bfloat16;

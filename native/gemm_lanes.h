@@ -1,0 +1,40 @@
+// Matrix-vector products of one block of k: the loops behind gemm_vector.h.
+//
+// An element is a sum over p of matrix[p] * vector[p]. Number p goes to lane p % 4, each lane is one chain of multiply-adds
+// begun at zero, and the sum is (lane 0 + lane 1) + (lane 2 + lane 3).
+#pragma once
+
+#include <cstdint>
+
+namespace weft {
+
+constexpr int lanes = 4;
+constexpr int64_t row_group = 8;  // rows that are summed at once
+
+// Neighbouring elements whose lanes stay near while the rows of a block go by, and whose runs in a row are long enough for
+// the memory to be read at its best.
+template <class T>
+constexpr int64_t lane_columns = 8192 / static_cast<int64_t>(sizeof(T));
+
+template <class T>
+struct LaneKernels {
+  // sums[r] = sum of matrix[r * row + p] * vector[r * step + p] over p < k, for r < rows.
+  void (*along_rows)(const T* matrix, int64_t row, int64_t rows, const T* vector, int64_t step, int64_t k, T* sums);
+  // sums[j] = sum of matrix[p * row + j] * vector[p] over p < k, for j < n; 8 <= n <= lane_columns<T>. `far` where the matrix
+  // comes from memory rather than a cache.
+  void (*down_columns)(const T* matrix, int64_t row, int64_t n, const T* vector, int64_t k, bool far, T* sums);
+};
+
+struct Lanes {
+  LaneKernels<float> f32;
+  LaneKernels<double> f64;
+};
+
+// The best that this CPU runs.
+const Lanes& lane_kernels();
+extern const Lanes portable_lanes;
+#ifdef WEFT_LANES_AVX2
+extern const Lanes avx2_lanes;
+#endif
+
+}  // namespace weft

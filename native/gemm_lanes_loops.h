@@ -1,0 +1,215 @@
+// The loops of gemm_lanes.h. Included by one source file for each instruction set, which is compiled for it; those files use
+// nothing of the standard library, so that no code for a newer CPU can stand in for the portable copy of a shared function.
+//
+// Where p is contiguous in the matrix a register holds the lanes of one or two elements; where the elements are, it holds one
+// lane of eight or four of them. Four lanes are the most that leave the second form limited by what it reads, not by the
+// lanes that it keeps in the nearest cache.
+//
+// They are C++ and not generated because memory limits them: there is nothing to choose for a CPU, and the first product of a
+// process waits for no compilation.
+#pragma once
+
+#include "gemm_lanes.h"
+
+namespace weft {
+namespace {
+
+template <class T>
+struct LaneVector;
+template <>
+struct LaneVector<float> {
+  typedef float type __attribute__((vector_size(32), aligned(4)));
+  typedef float half __attribute__((vector_size(16), aligned(4)));
+  typedef int32_t mask __attribute__((vector_size(32)));
+};
+template <>
+struct LaneVector<double> {
+  typedef double type __attribute__((vector_size(32), aligned(8)));
+  typedef int64_t mask __attribute__((vector_size(32)));
+};
+
+template <class T>
+constexpr int width = 32 / static_cast<int>(sizeof(T));
+template <class T>
+constexpr int rows_held = width<T> / lanes;  // rows whose lanes fill a register
+
+template <class T>
+inline typename LaneVector<T>::type& at(const T* p) {
+  return *reinterpret_cast<typename LaneVector<T>::type*>(const_cast<T*>(p));
+}
+
+// Four elements of each row that a register holds, `row` apart.
+inline LaneVector<float>::type load_lanes(const float* p, int64_t row) {
+  using Half = LaneVector<float>::half;
+  const Half first = *reinterpret_cast<const Half*>(p), second = *reinterpret_cast<const Half*>(p + row);
+  return __builtin_shufflevector(first, second, 0, 1, 2, 3, 4, 5, 6, 7);
+}
+inline LaneVector<double>::type load_lanes(const double* p, int64_t) { return at(p); }
+
+// The same, of which only the first `count` < 4 exist. The others are zero and are not read.
+inline LaneVector<float>::type load_some(const float* p, int64_t row, int64_t count) {
+  LaneVector<float>::type v{};
+  for (int64_t i = 0; i < count; ++i) v[i] = p[i], v[i + lanes] = p[row + i];
+  return v;
+}
+inline LaneVector<double>::type load_some(const double* p, int64_t, int64_t count) {
+  LaneVector<double>::type v{};
+  for (int64_t i = 0; i < count; ++i) v[i] = p[i];
+  return v;
+}
+
+template <int Rows>
+inline void store_sums(const LaneVector<float>::type* v, float* sums) {
+  using V = LaneVector<float>::type;
+  if constexpr (Rows == 8) {
+    const auto pairs = [](const V& x, const V& y) {
+      return __builtin_shufflevector(x, y, 0, 2, 8, 10, 4, 6, 12, 14) +
+             __builtin_shufflevector(x, y, 1, 3, 9, 11, 5, 7, 13, 15);
+    };
+    const V found = pairs(pairs(v[0], v[1]), pairs(v[2], v[3]));
+    at(sums) = __builtin_shufflevector(found, found, 0, 4, 1, 5, 2, 6, 3, 7);
+  } else {
+    for (int r = 0; r < Rows; ++r) {
+      const int l = r % 2 * lanes;
+      sums[r] = (v[r / 2][l] + v[r / 2][l + 1]) + (v[r / 2][l + 2] + v[r / 2][l + 3]);
+    }
+  }
+}
+
+template <int Rows>
+inline void store_sums(const LaneVector<double>::type* v, double* sums) {
+  using V = LaneVector<double>::type;
+  if constexpr (Rows % 4 == 0) {
+    const auto pairs = [](const V& x, const V& y) {
+      return __builtin_shufflevector(x, y, 0, 4, 2, 6) + __builtin_shufflevector(x, y, 1, 5, 3, 7);
+    };
+    for (int r = 0; r < Rows; r += 4) {
+      const V low = pairs(v[r], v[r + 1]), high = pairs(v[r + 2], v[r + 3]);
+      at(sums + r) = __builtin_shufflevector(low, high, 0, 1, 4, 5) + __builtin_shufflevector(low, high, 2, 3, 6, 7);
+    }
+  } else {
+    for (int r = 0; r < Rows; ++r) sums[r] = (v[r][0] + v[r][1]) + (v[r][2] + v[r][3]);
+  }
+}
+
+// `Own`: each row has a vector of its own, `step` apart.
+template <class T, int Rows, bool Own>
+void row_sums(const T* matrix, int64_t row, const T* vector, int64_t step, int64_t k, T* sums) {
+  using V = typename LaneVector<T>::type;
+  constexpr int registers = Rows / rows_held<T>;
+  V acc[registers] = {};
+  const auto add = [&](auto load, int64_t p) {
+    V right = load(vector + p, 0);
+#pragma GCC unroll 8
+    for (int i = 0; i < registers; ++i) {
+      const int64_t r = i * rows_held<T>;
+      if constexpr (Own) right = load(vector + r * step + p, step);
+      acc[i] += load(matrix + r * row + p, row) * right;
+    }
+  };
+  int64_t p = 0;
+  for (; p + lanes <= k; p += lanes) add([](const T* from, int64_t apart) { return load_lanes(from, apart); }, p);
+  if (p < k) {
+    const int64_t count = k - p;
+    typename LaneVector<T>::mask present;
+    for (int l = 0; l < width<T>; ++l) present[l] = l % lanes < count ? -1 : 0;
+    V before[registers];
+    for (int i = 0; i < registers; ++i) before[i] = acc[i];
+    add([=](const T* from, int64_t apart) { return load_some(from, apart, count); }, p);
+    for (int i = 0; i < registers; ++i) acc[i] = present ? acc[i] : before[i];
+  }
+  store_sums<Rows>(acc, sums);
+}
+
+template <class T, bool Own>
+void rows_of(const T* matrix, int64_t row, int64_t rows, const T* vector, int64_t step, int64_t k, T* sums) {
+  int64_t r = 0;
+  for (; r + 8 <= rows; r += 8) row_sums<T, 8, Own>(matrix + r * row, row, vector + r * step, step, k, sums + r);
+  for (; r + 2 <= rows; r += 2) row_sums<T, 2, Own>(matrix + r * row, row, vector + r * step, step, k, sums + r);
+  if (r == rows) return;
+  T twice[2];  // the last one fills a register with itself
+  row_sums<T, 2, Own>(matrix + r * row, 0, vector + r * step, 0, k, twice);
+  sums[r] = twice[0];
+}
+
+template <class T>
+void along_rows(const T* matrix, int64_t row, int64_t rows, const T* vector, int64_t step, int64_t k, T* sums) {
+  if (step == 0)
+    rows_of<T, false>(matrix, row, rows, vector, 0, k, sums);
+  else
+    rows_of<T, true>(matrix, row, rows, vector, step, k, sums);
+}
+
+// Adds `Rows` rows to the lanes of each column. Row number r goes to lane r % lanes.
+template <class T, int Rows, bool First, bool Far>
+inline void add_rows(const T* matrix, int64_t row, int64_t n, const T* vector, typename LaneVector<T>::type* acc) {
+  using V = typename LaneVector<T>::type;
+  T left[Rows];
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) left[r] = vector[r];
+  const auto column = [&](int64_t j, V* sum) {
+    V now[lanes];
+#pragma GCC unroll 4
+    for (int l = 0; l < lanes; ++l) now[l] = First ? V{} : sum[l];
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) now[r % lanes] += left[r] * at(matrix + r * row + j);
+#pragma GCC unroll 4
+    for (int l = 0; l < lanes; ++l)
+      if (First || l < Rows) sum[l] = now[l];
+  };
+  constexpr int line = 2 * width<T>;
+  int64_t j = 0;
+  for (; j + line <= n; j += line, acc += 2 * lanes) {
+    if constexpr (Far) {
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r) __builtin_prefetch(matrix + (Rows + r) * row + j, 0, 2);  // the next rows, this far
+    }
+    column(j, acc);
+    column(j + width<T>, acc + lanes);
+  }
+  for (; j + width<T> <= n; j += width<T>, acc += lanes) column(j, acc);
+  if (j < n) column(n - width<T>, acc);  // the last ones once more, beside those there are already
+}
+
+template <class T, bool First>
+void add_last_rows(const T* matrix, int64_t row, int64_t n, const T* vector, int64_t rows, typename LaneVector<T>::type* acc) {
+  switch (rows) {
+    case 1: return add_rows<T, 1, First, false>(matrix, row, n, vector, acc);
+    case 2: return add_rows<T, 2, First, false>(matrix, row, n, vector, acc);
+    case 3: return add_rows<T, 3, First, false>(matrix, row, n, vector, acc);
+    case 4: return add_rows<T, 4, First, false>(matrix, row, n, vector, acc);
+    case 5: return add_rows<T, 5, First, false>(matrix, row, n, vector, acc);
+    case 6: return add_rows<T, 6, First, false>(matrix, row, n, vector, acc);
+    case 7: return add_rows<T, 7, First, false>(matrix, row, n, vector, acc);
+    default: return;
+  }
+}
+
+template <class T>
+void down_columns(const T* matrix, int64_t row, int64_t n, const T* vector, int64_t k, bool far, T* sums) {
+  using V = typename LaneVector<T>::type;
+  alignas(64) V acc[(lane_columns<T> / width<T> + 1) * lanes];
+  if (k < 8) {
+    add_last_rows<T, true>(matrix, row, n, vector, k, acc);
+  } else {
+    add_rows<T, 8, true, false>(matrix, row, n, vector, acc);
+    int64_t p = 8;
+    if (far)
+      for (; p + 16 <= k; p += 8) add_rows<T, 8, false, true>(matrix + p * row, row, n, vector + p, acc);
+    for (; p + 8 <= k; p += 8) add_rows<T, 8, false, false>(matrix + p * row, row, n, vector + p, acc);
+    add_last_rows<T, false>(matrix + p * row, row, n, vector + p, k - p, acc);
+  }
+  const auto total = [](const V* lane, T* to) { at(to) = (lane[0] + lane[1]) + (lane[2] + lane[3]); };
+  const V* lane = acc;
+  int64_t j = 0;
+  for (; j + width<T> <= n; j += width<T>, lane += lanes) total(lane, sums + j);
+  if (j < n) total(lane, sums + n - width<T>);
+}
+
+template <class T>
+constexpr LaneKernels<T> lane_kernels_of() {
+  return {along_rows<T>, down_columns<T>};
+}
+
+}  // namespace
+}  // namespace weft

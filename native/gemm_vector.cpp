@@ -1,0 +1,145 @@
+// See gemm_vector.h. Memory limits these products, so the matrix is read where it is: along its rows where p is contiguous,
+// whole rows at a time where the elements of the result are; anything else is gathered block by block first.
+#include "gemm_vector.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "allocator.h"
+#include "gemm_lanes.h"
+
+namespace weft {
+namespace {
+
+constexpr int64_t block_k = 512;             // part of every result's definition: see gemm_vector.h
+constexpr int64_t group = row_group;         // rows, or blocks of one row, that are summed at once
+constexpr int64_t fewest_columns = 8;        // that are summed as columns
+constexpr int64_t shared_bytes = 512 << 10;  // to be read, for which waking another thread pays
+constexpr int64_t far_bytes = 16 << 20;      // a matrix of more bytes than this is not in a cache
+
+template <class T>
+const LaneKernels<T>& kernels_of() {
+  if constexpr (sizeof(T) == 4)
+    return lane_kernels().f32;
+  else
+    return lane_kernels().f64;
+}
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// sums[block * n + j] = the sum of matrix[j * row + p * col] * vector[p] over the block's p.
+template <class T>
+struct Sums {
+  const LaneKernels<T>& run;
+  const T* matrix;
+  int64_t row, col;
+  const T* vector;  // contiguous
+  int64_t n, k;
+  T* sums;
+  int64_t columns = lane_columns<T>;  // that one unit of work takes
+
+  int64_t bytes() const { return (n * k + k) * static_cast<int64_t>(sizeof(T)); }
+  int64_t blocks() const { return ceil_div(k, block_k); }
+  int64_t length(int64_t block) const { return std::min(block_k, k - block * block_k); }
+
+  // A group of rows, from end to end.
+  void rows(int64_t unit) {
+    const int64_t j = unit * group, count = std::min(group, n - j);
+    for (int64_t b = 0; b < blocks(); ++b)
+      run.along_rows(matrix + j * row + b * block_k, row, count, vector + b * block_k, 0, length(b), sums + b * n + j);
+  }
+
+  // A group of blocks of each row.
+  void row_blocks(int64_t unit) {
+    const int64_t first = unit * group, last = std::min(blocks(), first + group);
+    const int64_t whole = std::min(last, k / block_k) - first;
+    T found[group];
+    for (int64_t j = 0; j < n; ++j) {
+      const T* at = matrix + j * row + first * block_k;
+      const T* with = vector + first * block_k;
+      run.along_rows(at, block_k, whole, with, block_k, block_k, found);
+      if (first + whole < last)
+        run.along_rows(at + whole * block_k, 0, 1, with + whole * block_k, 0, length(last - 1), found + whole);
+      for (int64_t b = first; b < last; ++b) sums[b * n + j] = found[b - first];
+    }
+  }
+
+  // Neighbouring columns of one block. Fewer than there must be come with some before them: the same sums once more.
+  void some_columns(int64_t unit) {
+    const int64_t chunks = ceil_div(n, columns), b = unit / chunks, j = unit % chunks * columns;
+    const int64_t first = std::min(j, n - fewest_columns), count = std::min(columns, n - j);
+    const bool far = bytes() > far_bytes;
+    T some[fewest_columns];
+    T* to = first == j ? sums + b * n + j : some;
+    run.down_columns(matrix + b * block_k * col + first, col, std::max(count, fewest_columns), vector + b * block_k, length(b),
+                     far, to);
+    if (first < j) std::copy(some + (j - first), some + fewest_columns, sums + b * n + j);
+  }
+
+  // A group of rows of one block, made contiguous.
+  void gathered(int64_t unit) {
+    const int64_t groups = ceil_div(n, group), b = unit / groups, j = unit % groups * group;
+    const int64_t count = std::min(group, n - j), size = length(b);
+    T near[group * block_k];
+    const T* from = matrix + j * row + b * block_k * col;
+    for (int64_t p = 0; p < size; ++p)
+      for (int64_t r = 0; r < count; ++r) near[r * block_k + p] = from[r * row + p * col];
+    run.along_rows(near, block_k, count, vector + b * block_k, 0, size, sums + b * n + j);
+  }
+
+  template <void (Sums::*Unit)(int64_t)>
+  void each(int64_t count, bool shared) {
+    const auto units = [](void* context, int64_t begin, int64_t end) {
+      auto& self = *static_cast<Sums*>(context);
+      for (int64_t i = begin; i < end; ++i) (self.*Unit)(i);
+    };
+    if (!shared || count < 2 || bytes() < shared_bytes) return units(this, 0, count);
+    parallel_for(count, std::max<int64_t>(1, shared_bytes / 8 * count / bytes()), units, this);
+  }
+
+  void all(bool shared) {
+    if (row == 1 && n >= fewest_columns) {
+      if (shared && bytes() >= shared_bytes)
+        while (columns > 64 && blocks() * ceil_div(n, columns) < 4 * num_threads()) columns /= 2;
+      return each<&Sums::some_columns>(blocks() * ceil_div(n, columns), shared);
+    }
+    if (col != 1 && k > 1) return each<&Sums::gathered>(blocks() * ceil_div(n, group), shared);
+    if (n < 2 * group && blocks() > 1) return each<&Sums::row_blocks>(ceil_div(blocks(), group), shared);
+    each<&Sums::rows>(ceil_div(n, group), shared);
+  }
+};
+
+}  // namespace
+
+template <class T>
+void vector_product(const Gemm& g, const T* a, const T* b, T* c, bool shared) {
+  const bool left = g.n == 1;  // the matrix is A
+  const GemmOperand &of_matrix = left ? g.a : g.b, &of_vector = left ? g.b : g.a;
+  const int64_t row = left ? of_matrix.row_stride : of_matrix.col_stride;
+  const int64_t col = left ? of_matrix.col_stride : of_matrix.row_stride;
+  const int64_t step = left ? of_vector.row_stride : of_vector.col_stride;
+  const int64_t out_step = left ? g.c.row_stride : g.c.col_stride;
+  const int64_t n = left ? g.m : g.n;
+  const T* vector = left ? b : a;
+  std::optional<Block> copied;
+  if (step != 1 && g.k > 1) {
+    T* to = static_cast<T*>(copied.emplace(static_cast<size_t>(g.k) * sizeof(T)).data());
+    for (int64_t p = 0; p < g.k; ++p) to[p] = vector[p * step];
+    vector = to;
+  }
+  const int64_t blocks = ceil_div(g.k, block_k);
+  std::optional<Block> own;
+  T* sums = c;
+  if (blocks > 1 || (out_step != 1 && n > 1))
+    sums = static_cast<T*>(own.emplace(static_cast<size_t>(blocks * n) * sizeof(T)).data());
+  Sums<T>{kernels_of<T>(), left ? a : b, row, col, vector, n, g.k, sums}.all(shared);
+  if (sums == c) return;
+  for (int64_t block = 1; block < blocks; ++block)
+    for (int64_t j = 0; j < n; ++j) sums[j] += sums[block * n + j];
+  for (int64_t j = 0; j < n; ++j) c[j * out_step] = sums[j];
+}
+
+template void vector_product<float>(const Gemm&, const float*, const float*, float*, bool);
+template void vector_product<double>(const Gemm&, const double*, const double*, double*, bool);
+
+}  // namespace weft
