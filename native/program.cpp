@@ -13,42 +13,95 @@
 namespace weft {
 namespace {
 
-struct KernelCall {
-  KernelFn function;
-  void** buffers;
-  const int64_t* params;
+// A kernel with the arguments of one run.
+class KernelCall {
+ public:
+  KernelCall(const Instruction& instr, char* const* base, const int64_t* scalars, int64_t* status)
+      : instr_(instr),
+        buffers_(instr.buffers.size() + 1),
+        patched_(instr.patches.empty() ? 0 : instr.params.size()),
+        params_(instr.params.data()) {
+    size_t count = 0;
+    for (const BufferAt& b : instr.buffers) buffers_[count++] = base[b.buffer] + b.byte_offset;
+    if (instr.fallible) buffers_[count++] = status;
+    if (instr.patches.empty()) return;
+    std::copy(instr.params.begin(), instr.params.end(), patched_.get());
+    for (const Patch& p : instr.patches) patched_[static_cast<size_t>(p.param)] = scalars[p.scalar];
+    params_ = patched_.get();
+  }
+
+  // All phases, over the pool. False: interrupted.
+  bool run(const Poll* poll) {
+    for (const Phase& phase : instr_.phases) {
+      if (phase.total <= 0) continue;
+      if (phase.total <= phase.grain) {
+        phase.function(buffers_.get(), params_, 0, phase.total);
+        continue;
+      }
+      Chunks chunks{*this, phase.function};
+      if (!parallel_for(phase.total, phase.grain, Chunks::run, &chunks, poll)) return false;
+    }
+    return true;
+  }
+
+  // The share of rows [begin, end) out of `rows`, on this thread.
+  void run_rows(int64_t rows, int64_t begin, int64_t end) {
+    for (const Phase& phase : instr_.phases) {
+      const int64_t units = phase.total / rows;
+      phase.function(buffers_.get(), params_, begin * units, end * units);
+    }
+  }
+
+  // Elements [begin, end) of a kernel of one phase.
+  void run_elements(int64_t begin, int64_t end) {
+    instr_.phases.front().function(buffers_.get(), params_, begin, end);
+  }
+
+ private:
+  struct Chunks {
+    KernelCall& call;
+    KernelFn function;
+    static void run(void* context, int64_t begin, int64_t end) {
+      const auto& self = *static_cast<Chunks*>(context);
+      self.function(self.call.buffers_.get(), self.call.params_, begin, end);
+    }
+  };
+
+  const Instruction& instr_;
+  ShortArray<void*, 16> buffers_;
+  ShortArray<int64_t, 32> patched_;
+  const int64_t* params_;
 };
 
-void run_chunk(void* context, int64_t begin, int64_t end) {
-  const auto& call = *static_cast<const KernelCall*>(context);
-  call.function(call.buffers, call.params, begin, end);
-}
+// The kernels that follow a product, with the arguments of one run.
+class Followers {
+ public:
+  Followers(const Instruction* product, char* const* base, const int64_t* scalars, int64_t* statuses)
+      : m_(product->gemm.m), n_(product->gemm.n), rows_(product->gemm.m), count_(product->followers) {
+    for (int64_t size : product->gemm.batch) rows_ *= size;
+    for (int32_t i = 0; i < count_; ++i) calls_[i].emplace(product[i + 1], base, scalars, statuses + i);
+  }
 
-// False: interrupted.
-bool run_kernel(const Instruction& instr, char* const* base, const int64_t* scalars, const Poll* poll,
-                int64_t& status) {
-  ShortArray<void*, 16> buffers(instr.buffers.size() + 1);
-  size_t count = 0;
-  for (const BufferAt& b : instr.buffers) buffers[count++] = base[b.buffer] + b.byte_offset;
-  if (instr.fallible) buffers[count++] = &status;
-  const int64_t* params = instr.params.data();
-  ShortArray<int64_t, 32> patched(instr.patches.empty() ? 0 : instr.params.size());
-  if (!instr.patches.empty()) {
-    std::copy(instr.params.begin(), instr.params.end(), patched.get());
-    for (const Patch& p : instr.patches) patched[static_cast<size_t>(p.param)] = scalars[p.scalar];
-    params = patched.get();
+  static void done(void* context, int64_t matrix, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+    auto& self = *static_cast<Followers*>(context);
+    self.run(matrix * self.m_ + i0, i1 - i0, j0, j1);
   }
-  for (const Phase& phase : instr.phases) {
-    if (phase.total <= 0) continue;
-    if (phase.total <= phase.grain) {
-      phase.function(buffers.get(), params, 0, phase.total);
-      continue;
+
+ private:
+  void run(int64_t row, int64_t count, int64_t j0, int64_t j1) {
+    for (int32_t k = 0; k < count_; ++k) {
+      KernelCall& call = *calls_[k];
+      if (j0 == 0 && j1 == n_)
+        call.run_rows(rows_, row, row + count);
+      else
+        for (int64_t i = row; i < row + count; ++i) call.run_elements(i * n_ + j0, i * n_ + j1);
     }
-    KernelCall call{phase.function, buffers.get(), params};
-    if (!parallel_for(phase.total, phase.grain, run_chunk, &call, poll)) return false;
   }
-  return true;
-}
+
+  int64_t m_, n_, rows_;
+  int32_t count_;
+  std::optional<KernelCall> calls_[most_followers];
+};
 
 // The new storages of a run; given up only if the run succeeds.
 class FreshStorages {
@@ -74,14 +127,26 @@ class FreshStorages {
   size_t count_ = 0;
 };
 
+// A product with its followers. False: interrupted.
+bool run_product(const Instruction& instr, char* const* base, const Run& run, const Poll* poll, int64_t* statuses) {
+  const auto at = [&](size_t i) { return base[instr.buffers[i].buffer] + instr.buffers[i].byte_offset; };
+  if (!instr.followers) return run_gemm(instr.gemm, at(0), at(1), at(2), poll);
+  Followers followers(&instr, base, run.scalars, statuses);
+  double matrices = 1;
+  for (int64_t size : instr.gemm.batch) matrices *= static_cast<double>(size);
+  const GemmHooks hooks{&followers, Followers::done, instr.whole_rows, instr.follower_work / matrices};
+  return run_gemm(instr.gemm, at(0), at(1), at(2), poll, &hooks);
+}
+
 RunStatus run_instruction(const Program& program, size_t index, char* const* base, Run& run) {
   const Instruction& instr = program.instructions[index];
-  const Poll* poll = static_cast<int32_t>(index) < program.first_write ? run.poll : nullptr;
+  const size_t next = index + 1 + static_cast<size_t>(instr.followers);
+  const Poll* poll = static_cast<int32_t>(next) <= program.first_write ? run.poll : nullptr;
   ThreadState& ts = thread_state();
+  int64_t statuses[most_followers] = {};
   if (instr.is_gemm) {
     ts.gemm_launches.add(1);
-    const auto at = [&](size_t i) { return base[instr.buffers[i].buffer] + instr.buffers[i].byte_offset; };
-    if (!run_gemm(instr.gemm, at(0), at(1), at(2), poll)) return RunStatus::interrupted;
+    if (!run_product(instr, base, run, poll, statuses)) return RunStatus::interrupted;
   } else if (instr.attention) {
     ts.kernel_launches.add(1);
     const auto at = [&](size_t i) -> char* {
@@ -92,15 +157,17 @@ RunStatus run_instruction(const Program& program, size_t index, char* const* bas
     if (!run_attention(*instr.attention, memory, poll)) return RunStatus::interrupted;
   } else {
     ts.kernel_launches.add(1);
-    int64_t status = 0;
-    if (!run_kernel(instr, base, run.scalars, poll, status)) return RunStatus::interrupted;
-    if (status != 0) {
-      run.failed_instruction = static_cast<int32_t>(index);
-      run.failed_status = status;
-      return RunStatus::failed;
-    }
+    KernelCall call(instr, base, run.scalars, statuses);
+    if (!call.run(poll)) return RunStatus::interrupted;
   }
-  if (poll && index + 1 < program.instructions.size() && poll->ask(poll->context)) return RunStatus::interrupted;
+  const size_t first = index + instr.is_gemm;  // that has a status
+  for (size_t i = first; i < next; ++i) {
+    if (statuses[i - first] == 0) continue;
+    run.failed_instruction = static_cast<int32_t>(i);
+    run.failed_status = statuses[i - first];
+    return RunStatus::failed;
+  }
+  if (poll && next < program.instructions.size() && poll->ask(poll->context)) return RunStatus::interrupted;
   return RunStatus::ok;
 }
 
@@ -126,7 +193,7 @@ RunStatus run_program(const Program& program, Run& run) {
   }
 
   const bool profile = profiling.load(std::memory_order_relaxed);
-  for (size_t i = 0; i < program.instructions.size(); ++i) {
+  for (size_t i = 0; i < program.instructions.size(); i += 1 + static_cast<size_t>(program.instructions[i].followers)) {
     const int64_t start = profile ? now_ns() : 0;
     const RunStatus status = run_instruction(program, i, base.get(), run);
     if (profile) record_event(program.name, program.instructions[i].name, start, now_ns());

@@ -39,6 +39,8 @@ struct Patch {
   int32_t param, scalar;  // params[param] = scalars[scalar]
 };
 
+inline constexpr int32_t most_followers = 8;
+
 struct Instruction {
   const char* name;  // interned
   bool is_gemm = false;
@@ -50,6 +52,12 @@ struct Instruction {
   bool fallible = false;  // takes one more buffer: an int64, which the kernel sets when it finds an error
   Gemm gemm{};
   std::shared_ptr<const Attention> attention{};  // null: a kernel or a product
+  // Of a product: its epilogue are the kernels that the next `followers` instructions hold. Their ranges divide evenly among
+  // the rows of C (over all matrices of the batch); each row's share runs as soon as that row is final, or, unless
+  // `whole_rows`, each element's as soon as that element is.
+  int32_t followers = 0;
+  bool whole_rows = true;
+  double follower_work = 0;  // of all rows, in multiply-adds
 };
 
 struct Output {

@@ -237,6 +237,30 @@ class Reader {
         raise(PyExc_ValueError, "Program: an instruction has the unknown kind '%s'.", kind.c_str());
       f.done();
     }
+    for (size_t i = 0; i < p_.instructions.size(); ++i)
+      if (p_.instructions[i].followers) check_followers(i);
+  }
+
+  void check_followers(size_t index) {
+    Instruction& product = p_.instructions[index];
+    int64_t rows = product.gemm.m;
+    for (int64_t size : product.gemm.batch) rows *= size;
+    std::string name = product.name;
+    for (size_t i = index + 1; i <= index + static_cast<size_t>(product.followers); ++i) {
+      if (i >= p_.instructions.size() || p_.instructions[i].is_gemm)
+        raise(PyExc_ValueError, "Program: a matrix product has %d followers, but fewer kernels follow it.",
+              product.followers);
+      const Instruction& follower = p_.instructions[i];
+      for (const Phase& phase : follower.phases)
+        if (rows <= 0 || phase.total % rows != 0)
+          raise(PyExc_ValueError, "Program: the kernel %s follows a product of %lld rows, among which its %lld units "
+                "do not divide evenly.", follower.name, static_cast<long long>(rows), static_cast<long long>(phase.total));
+      if (!product.whole_rows && (follower.phases.size() != 1 || follower.phases[0].total != rows * product.gemm.n))
+        raise(PyExc_ValueError, "Program: the kernel %s follows a product element by element, but has another number "
+              "of units.", follower.name);
+      name += std::string(" + ") + follower.name;
+    }
+    product.name = name_of(name_id(name));
   }
 
   // ("kernel", name, phases, buffers, params, patches, fallible)
@@ -273,7 +297,7 @@ class Reader {
   }
 
   // ("gemm", dtype code, batch shape, m, n, k, a, b, c) with each operand (buffer, byte offset, batch strides, row
-  // stride, column stride)
+  // stride, column stride); then perhaps (followers, whether these want whole rows, their work)
   void read_gemm(Fields& f) {
     Instruction instr{.name = name_of(name_id("gemm")), .is_gemm = true};
     Gemm& g = instr.gemm;
@@ -283,6 +307,13 @@ class Reader {
     g.m = f.integer(0, any_size), g.n = f.integer(0, any_size), g.k = f.integer(0, any_size);
     for (GemmOperand* operand : {&g.a, &g.b, &g.c})
       instr.buffers.push_back(read_operand(f.object(), g.batch.size(), *operand));
+    if (f.more()) {
+      Fields epilogue(f.object(), "the epilogue of a matrix product");
+      instr.followers = static_cast<int32_t>(epilogue.integer(0, most_followers + 1));
+      instr.whole_rows = PyObject_IsTrue(epilogue.object()) == 1;
+      instr.follower_work = static_cast<double>(epilogue.integer(0, any_size));
+      epilogue.done();
+    }
     p_.instructions.push_back(std::move(instr));
   }
 

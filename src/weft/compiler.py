@@ -35,8 +35,8 @@ class Executable:
 
     @property
     def launches(self) -> int:
-        """Kernels and products that a run launches."""
-        return len(self.schedule.instrs)
+        """What a run launches: kernels, and products, each with its epilogue."""
+        return len(self.schedule.launches)
 
     @property
     def temporary_bytes(self) -> int:

@@ -56,10 +56,10 @@ def test_counters() -> None:
         "programs": 0,
         "kernels_compiled": 0,
         "kernels_loaded": 0,
-        "kernel_launches": 2,
+        "kernel_launches": 0,  # exp runs with the product
         "gemm_launches": 2,
     }
-    assert made.kernel_launches == made["kernel_launches"] == 2
+    assert made.kernel_launches == made["kernel_launches"] == 0
     f(weft.ones((5, 5)))
     assert (weft.stats() - before).traces == 1
     weft.stats().reset()

@@ -79,9 +79,9 @@ class Runner:
             else:
                 self.memory.append((fresh[n], 0) if kind == "output" else (arena, n))
         with np.errstate(all="ignore"):
-            for instr in plan.instrs:
+            for instr, *followers in plan.launches:
                 if isinstance(instr, Product):
-                    self.product(instr)
+                    self.product(instr, followers)
                 elif isinstance(instr, Attention):
                     self.attention(instr)
                 else:
@@ -108,7 +108,8 @@ class Runner:
         size = memory.size // dtype.itemsize * dtype.itemsize
         return memory[:size].view(stored_as(dtype)), (start + buffer[1]) // dtype.itemsize
 
-    def kernel(self, call: KernelCall) -> None:
+    def kernel(self, call: KernelCall, row: int = 0, rows: int = 1) -> None:
+        """Run a kernel, or the share of one row of a product."""
         kernel = call.kernel
         names = K.param_names(kernel)
         assert len(names) == len(call.params) or kernel.form == "nonzero"
@@ -179,7 +180,14 @@ class Runner:
                         else:
                             flat[k : k + 1] = narrowed(np.asarray([v]), dtype)
             values.append(value)
+        share = int(np.prod(sizes[: len(kernel.dims.rstrip("ri"))])) // rows
         for flat, at, new in stores:
+            if rows == 1:
+                flat[at] = new
+                continue
+            shape = [n if d == "o" else at.shape[k] for k, (n, d) in enumerate(zip(sizes, kernel.dims, strict=True))]
+            mine = np.s_[row * share : (row + 1) * share]
+            at, new = (np.broadcast_to(x, shape).reshape(share * rows, -1)[mine] for x in (at, new))
             flat[at] = new
 
     def matrix(self, p: Any, m: Any, rows: int, columns: int, dtype: Any = None) -> tuple[np.ndarray, np.ndarray]:
@@ -188,10 +196,18 @@ class Runner:
         flat, start = self.elements((buffer, offset), dtype or p.dtype)
         return flat, positions((*p.batch, rows, columns), (*batch, row, column), start)
 
-    def product(self, p: Product) -> None:
+    def product(self, p: Product, followers: Sequence[KernelCall] = ()) -> None:
+        """Run a product. With followers: row by row, each once the rows before are made and followed."""
         (a, i), (b, j) = self.matrix(p, p.a, p.m, p.k), self.matrix(p, p.b, p.k, p.n)
         c, k = self.matrix(p, p.c, p.m, p.n)
-        c[k] = np.matmul(a[i], b[j]).astype(held_as(p.dtype))
+        if not followers:
+            c[k] = np.matmul(a[i], b[j]).astype(held_as(p.dtype))
+            return
+        at = k.reshape(-1, p.n)
+        for row in range(len(at)):
+            c[at[row]] = np.matmul(a[i], b[j]).astype(held_as(p.dtype)).reshape(-1, p.n)[row]
+            for call in followers:
+                self.kernel(call, row, len(at))
 
     def attention(self, p: Attention) -> None:
         """By the references of its ops; the scale is read from the kernel's parameters."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from weft.passes.groups import Group
 from weft.passes.lower import Nest, Place
@@ -18,12 +18,14 @@ def ordered(
     rank: dict[Group, float],
     writes: bool,
     uses: Sequence[set[Place]],
+    followers: Mapping[Group, Sequence[Group]],
 ) -> list[Group]:
     """The groups in an order that respects their dependences.
 
     A program that writes inputs first runs what may fail. Otherwise the group comes next that leaves the fewest temporaries
     in use; among equals the order is the program's own. ``uses`` has for each group the temporaries that it reads or writes.
-    They count alike, whatever their size, so that programs that differ in sizes alone have one order.
+    They count alike, whatever their size, so that programs that differ in sizes alone have one order. A product comes together
+    with its ``followers``, whose needs are among its own.
     """
     urgent = 0
     if writes:
@@ -33,6 +35,13 @@ def ordered(
     waiting: dict[int, int] = {}
     users: dict[int, list[Group]] = {}
     ready: list[Group] = []
+    uses = list(uses)
+    leader = {}
+    for product, behind in followers.items():
+        uses[product.number] = uses[product.number].union(*(uses[f.number] for f in behind))
+        for f in behind:
+            uses[f.number] = set()
+            leader[f.number] = product.number
     left = Counter(place for used in uses for place in used)  # how many groups that have not run use a temporary
     live: set[Place] = set()
 
@@ -41,7 +50,9 @@ def ordered(
         return not urgent & group.bit, grows, rank[group], group.number
 
     for group in groups:
-        deps = list(bits(group.deps))
+        if group.number in leader:
+            continue
+        deps = {leader.get(d, d) for d in bits(group.deps)} - {group.number}
         waiting[group.number] = len(deps)
         for d in deps:
             users.setdefault(d, []).append(group)
@@ -51,7 +62,7 @@ def ordered(
     while ready:
         group = min(ready, key=key)
         ready.remove(group)
-        order.append(group)
+        order += [group, *followers.get(group, ())]
         live.update(uses[group.number])
         left.subtract(uses[group.number])
         for user in users.get(group.number, ()):
@@ -101,10 +112,11 @@ class Memory:
         self.last = max(self.last, at)
 
 
-def in_place(nest: Nest, at: int, memory: dict[Place, Memory]) -> None:
+def in_place(nest: Nest, at: int, memory: dict[Place, Memory], barred: Container[int] = ()) -> None:
     """Let results take over the memory of operands that die here.
 
-    ``memory`` is changed. A kernel may store over what it loads if it loads each element only where it stores it.
+    ``memory`` is changed. A kernel may store over what it loads if it loads each element only where it stores it, and if
+    nothing that runs at the same time reads it otherwise: what is ``barred``, by id.
     """
     taken: set[int] = set()
     for store in nest.stores:
@@ -117,7 +129,7 @@ def in_place(nest: Nest, at: int, memory: dict[Place, Memory]) -> None:
             if step.name != "load" or place is None or step.strides != store.strides or step.dtype is not store.dtype:
                 continue
             old = memory[place]
-            if old.kind != "temp" or old is mine or old.last != at or old.nbytes != mine.nbytes:
+            if old.kind != "temp" or old is mine or old.last != at or old.nbytes != mine.nbytes or id(old) in barred:
                 continue
             if nest.form == "reduce" and store.strides[nest.dims.index("r")]:
                 continue

@@ -12,6 +12,7 @@ from weft.ir.graph import Graph
 from weft.ir.node import Where
 from weft.ops.attention import number_of
 from weft.passes.attention import GRADIENTS, Attention, Matrix, pitch_of, slopes, weights
+from weft.passes.epilogues import by_group, epilogues
 from weft.passes.fuse import Fusion
 from weft.passes.groups import Constraints, Group, Layout, Retry, Sinks
 from weft.passes.lower import Call, Nest, Place, finish, lower, place_of
@@ -21,7 +22,10 @@ from weft.passes.updates import Updates, reads
 
 @dataclass(slots=True)
 class KernelCall:
-    """Run a kernel. ``phases``: (units, smallest chunk) of each of its functions."""
+    """Run a kernel, by itself or, if it ``follows``, with the product before it.
+
+    ``phases``: (units, smallest chunk) of each of its functions.
+    """
 
     kernel: K.Kernel
     buffers: list[tuple[int, int]]  # (buffer of the program, byte offset): the kernel's, then its scratch
@@ -33,11 +37,15 @@ class KernelCall:
     nodes: list[str]
     #: What each check_index of the body checks, by position: (attributes of the node, where it was recorded).
     checks: dict[int, tuple] = field(default_factory=dict)
+    follows: bool = False
 
 
 @dataclass(slots=True)
 class Product:
-    """``c = a @ b``: matrices of m x k and k x n elements, for each index of the batch."""
+    """``c = a @ b``: matrices of m x k and k x n elements, for each index of the batch.
+
+    The next ``followers`` kernels are its epilogue (`weft.passes.epilogues`): they run on whole rows of c, or by elements.
+    """
 
     dtype: DType
     batch: tuple[int, ...]
@@ -48,6 +56,8 @@ class Product:
     b: Matrix
     c: Matrix
     where: Where
+    followers: int = 0
+    whole_rows: bool = False
 
     @property
     def work(self) -> int:
@@ -84,21 +94,36 @@ class Schedule:
                 found.update(dict.fromkeys([i.kernel] if isinstance(i, KernelCall) else i.kernels))
         return list(found)
 
+    @property
+    def launches(self) -> list[list[KernelCall | Product | Attention]]:
+        """The instructions that run together: a kernel, or a product with its followers."""
+        made: list[list[KernelCall | Product | Attention]] = []
+        for instr in self.instrs:
+            if isinstance(instr, KernelCall) and instr.follows:
+                made[-1].append(instr)
+            else:
+                made.append([instr])
+        return made
+
     def __str__(self) -> str:
-        lines = [f"{len(self.instrs)} launches, {self.arena} temporary bytes"]
+        launches = self.launches
+        lines = [f"{len(launches)} launches, {self.arena} temporary bytes"]
         names = [f"{kind}{n}" if kind != "temp" else f"temp@{n}" for kind, n in self.buffers]
-        for i, instr in enumerate(self.instrs):
+        numbered = [
+            (f"{i:3}" if not k else "  +", instr) for i, of in enumerate(launches) for k, instr in enumerate(of)
+        ]
+        for i, instr in numbered:
             if isinstance(instr, Product):
                 size = "x".join(str(s) for s in (*instr.batch, instr.m, instr.k, instr.n))
                 a, b, c = (names[x[0]] for x in (instr.a, instr.b, instr.c))
-                lines.append(f"{i:3} matmul {size} {instr.dtype.name}: {c} = {a} @ {b}")
+                lines.append(f"{i} matmul {size} {instr.dtype.name}: {c} = {a} @ {b}")
             elif isinstance(instr, Attention):
                 size = "x".join(str(s) for s in (*instr.batch, *instr.sizes))
                 out = ", ".join(names[b] for b in instr.results if b is not None)
                 given = (instr.q, instr.k, instr.v, instr.g, instr.mask)
                 of = [names[x[0]] for x in given if x is not None]
                 kind = "causal attention" if instr.causal else "attention"
-                lines.append(f"{i:3} {kind} {size} {instr.dtype.name}: {out} = ({', '.join(of)})")
+                lines.append(f"{i} {kind} {size} {instr.dtype.name}: {out} = ({', '.join(of)})")
             else:
                 kernel = instr.kernel
                 sizes = "x".join(str(n) for n in instr.params[: len(kernel.dims)])
@@ -106,7 +131,7 @@ class Schedule:
                 of = [names[b] for b, _ in instr.buffers[: len(kernel.buffers)]]
                 out = ", ".join(n for k, n in enumerate(of) if k in stored)
                 lines.append(
-                    f"{i:3} {kernel.form} {kernel.dims}[{sizes}]: {out} = {' '.join(instr.nodes)} ({', '.join(of)})"
+                    f"{i} {kernel.form} {kernel.dims}[{sizes}]: {out} = {' '.join(instr.nodes)} ({', '.join(of)})"
                 )
         return "\n".join(lines)
 
@@ -148,7 +173,16 @@ class _Scheduler:
         if again:
             raise Retry
         updates = Updates(graph, sinks, self.fusion, self.nests, constraints)
-        order = ordered(self.fusion.groups, self.nests, updates.rank, bool(graph.writes), self._uses(updates))
+        self.epilogues = epilogues(graph, self.fusion.groups, self.nests, updates, lambda place: _home(place, updates))
+        self.followers = by_group(self.epilogues.values())
+        order = ordered(
+            self.fusion.groups,
+            self.nests,
+            updates.rank,
+            bool(graph.writes),
+            self._uses(updates),
+            {product: launch.followers for product, launch in self.epilogues.items()},
+        )
         self.result = Schedule(graph)
         self._plan(order, updates)
         self._emit(order)
@@ -172,10 +206,13 @@ class _Scheduler:
                 if place not in self.memory:
                     self.memory[place] = self._made(_home(place, updates))
                 self.memory[place].touch(at)
+        launches = self.followers
         for at, group in enumerate(order):
             nest = self.nests.get(group)
             if nest is not None and group.update is None:
-                in_place(nest, at, self.memory)
+                launch = launches.get(group)
+                barred = {id(self.made[place]) for place in launch.barred if place in self.made} if launch else ()
+                in_place(nest, at, self.memory, barred)
         result = self.result
         numbers: dict[int, int] = {}
         self.numbers = numbers
@@ -189,13 +226,19 @@ class _Scheduler:
 
         self.number = number
         used = list({id(m): m for m in self.memory.values() if m.kind == "temp"}.values())
+        # What runs together lives together: from here on, time is counted in launches.
+        start = [0] * len(order)
+        for at, group in enumerate(order):
+            start[at] = start[at - 1] if group in launches else at
+        for m in used:
+            m.first, m.last = start[m.first], start[m.last]
         for at, group in enumerate(order):
             nest = self.nests.get(group)
             if nest is not None:
                 call = self.calls[group] = finish(nest, lambda place: number(self.memory[place]))
                 self.scratch[group] = [Memory("temp", 0, n) for n in scratch_bytes(call)]
                 for m in self.scratch[group]:
-                    m.touch(at)
+                    m.touch(start[at])
                 used += self.scratch[group]
         result.arena = arena(used)
         for m in used:
@@ -255,6 +298,7 @@ class _Scheduler:
             group.node.where,
             nodes or ["copy"],
             {at: (s.node.attrs, s.node.where) for at, s in enumerate(nest.steps) if s.op == "check_index" and s.node},
+            group in self.followers,
         )
 
     def _nonzero(self, group: Group) -> KernelCall:
@@ -275,7 +319,9 @@ class _Scheduler:
             strides.append(size)
             size *= s
         c = (self.number(self.memory["n", node]), 0, tuple(reversed(strides)), n, 1)
-        return Product(node.dtype, node.shape[:-2], m, n, k, a, b, c, node.where)
+        launch = self.epilogues.get(group)
+        followers, whole_rows = (len(launch.followers), launch.whole_rows) if launch else (0, False)
+        return Product(node.dtype, node.shape[:-2], m, n, k, a, b, c, node.where, followers, whole_rows)
 
     def _attention(self, group: Group) -> Attention:
         node = group.node

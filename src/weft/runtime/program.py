@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 #: Work, in additions, from which a program runs without the GIL: some microseconds.
 RELEASE_WORK = 200_000
 
+#: Multiply-adds of a product in the time of a kernel's addition.
+PRODUCT_WORK = 4
+
 
 def assemble(schedule: Schedule, name: str) -> tuple[Any, list[Compiled]]:
     """The native Program of a schedule, and its kernels' machine code, each kernel once."""
@@ -57,7 +60,10 @@ def specification(schedule: Schedule, name: str) -> tuple[dict[str, Any], list[C
             instrs.append(("attention", *head, *operands, size, instr.results, *calls))
         else:
             tiles.ensure(instr.dtype)
-            instrs.append(("gemm", instr.dtype.code, instr.batch, instr.m, instr.n, instr.k, instr.a, instr.b, instr.c))
+            behind = schedule.instrs[len(instrs) + 1 : len(instrs) + 1 + instr.followers]
+            epilogue = (instr.followers, instr.whole_rows, PRODUCT_WORK * sum(i.work for i in behind))
+            sizes = (instr.dtype.code, instr.batch, instr.m, instr.n, instr.k)
+            instrs.append(("gemm", *sizes, instr.a, instr.b, instr.c, epilogue))
     graph = schedule.graph
     spec: dict[str, Any] = {
         "name": name,

@@ -72,25 +72,33 @@ def schedule_dot(schedule: Schedule) -> str:
     """What runs, in Graphviz's language: a box for each launch, numbered in order, and an arrow for each buffer it reads."""
     lines = _HEAD.copy()
     writer: dict[int, str] = {}  # what gave each buffer its present content
-    for k, instr in enumerate(schedule.instrs):
-        if isinstance(instr, KernelCall):
-            kernel = instr.kernel
-            loops = "×".join(str(n) for n in instr.params[: len(kernel.dims)])
-            title = f"{k}  {kernel.form} kernel, {loops}"
-            ops = textwrap.wrap(" ".join(instr.nodes), 34, max_lines=4, placeholder=" ...")
-            css = "elementwise" if kernel.form == "map" else "reduction"
-            used = [(instr.buffers[i.buffer][0], i) for i in kernel.body if hasattr(i, "buffer")]
-            reads = [b for b, i in used if isinstance(i, K.Load | K.LoadAt)]
-            writes = [b for b, i in used if isinstance(i, K.Store | K.StoreAt)]
-        elif isinstance(instr, Attention):
-            shape = "×".join(str(n) for n in (*instr.batch, *instr.sizes))
-            title, ops, css = f"{k}  attention, {shape}", [], "matmul"
-            reads = [m[0] for m in (instr.q, instr.k, instr.v, instr.g, instr.mask) if m is not None]
-            writes = [b for b in instr.results if b is not None]
-        else:
-            shape = "×".join(str(n) for n in (*instr.batch, instr.m, instr.k, instr.n))
-            title, ops, css = f"{k}  matrix product, {shape}", [], "matmul"
-            reads, writes = [instr.a[0], instr.b[0]], [instr.c[0]]
+    for k, launch in enumerate(schedule.launches):
+        titles: list[str] = []
+        reads: list[int] = []
+        writes: list[int] = []
+        css = ""
+        for instr in launch:
+            if isinstance(instr, KernelCall):
+                kernel = instr.kernel
+                loops = "×".join(str(n) for n in instr.params[: len(kernel.dims)])
+                titles.append(f"{f'{k} ' if not titles else '+'} {kernel.form} kernel, {loops}")
+                titles += textwrap.wrap(" ".join(instr.nodes), 34, max_lines=4, placeholder=" ...")
+                css = css or ("elementwise" if kernel.form == "map" else "reduction")
+                used = [(instr.buffers[i.buffer][0], i) for i in kernel.body if hasattr(i, "buffer")]
+                reads += [b for b, i in used if isinstance(i, K.Load | K.LoadAt) and b not in writes]
+                writes += [b for b, i in used if isinstance(i, K.Store | K.StoreAt)]
+            elif isinstance(instr, Attention):
+                shape = "×".join(str(n) for n in (*instr.batch, *instr.sizes))
+                titles.append(f"{k}  attention, {shape}")
+                css = "matmul"
+                reads += [m[0] for m in (instr.q, instr.k, instr.v, instr.g, instr.mask) if m is not None]
+                writes += [b for b in instr.results if b is not None]
+            else:
+                shape = "×".join(str(n) for n in (*instr.batch, instr.m, instr.k, instr.n))
+                titles.append(f"{k}  matrix product, {shape}")
+                css = "matmul"
+                reads += [instr.a[0], instr.b[0]]
+                writes += [instr.c[0]]
         name = f"r{k}"
         for b in dict.fromkeys(reads):
             if b not in writer:
@@ -103,7 +111,7 @@ def schedule_dot(schedule: Schedule) -> str:
                 lines.append(f'b{b} [label="{label}", class="leaf"]')
             lines.append(f"{writer[b]} -> {name}")
         kept = [f"{kind} {n}" for kind, n in (schedule.buffers[b] for b in dict.fromkeys(writes)) if kind != "temp"]
-        label = "\\n".join([title, *ops, *([f"writes {', '.join(kept)}"] if kept else [])])
+        label = "\\n".join([*titles, *([f"writes {', '.join(kept)}"] if kept else [])])
         lines.append(f'{name} [label="{label}", class="{css}{" result" if kept else ""}"]')
         writer.update(dict.fromkeys(writes, name))
     return "\n".join([*lines, "}"])

@@ -1,0 +1,270 @@
+"""Epilogues: which kernels run with which product, and that this changes no bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from weft import _native, config, dtypes
+from weft.compiler import compile_graph
+from weft.ir.graph import Graph
+from weft.passes.schedule import KernelCall, Schedule
+
+from .build import Builder, arrays_for, check, linear, op, softmax, total
+from .models import mlp_step, transpose
+
+CASES: dict[str, tuple[Callable[[], Graph], list[str]]] = {}
+
+
+def case(*launches: str) -> Callable[[Callable[[], Graph]], Callable[[], Graph]]:
+    """A graph and its launches: the forms of what runs together, joined by "+"."""
+
+    def add(build: Callable[[], Graph]) -> Callable[[], Graph]:
+        CASES[build.__name__] = build, list(launches)
+        return build
+
+    return add
+
+
+def forms(plan: Schedule) -> list[str]:
+    return ["+".join(i.kernel.form if isinstance(i, KernelCall) else "matmul" for i in of) for of in plan.launches]
+
+
+@case("matmul+map")
+def bias_and_activation() -> Graph:
+    b = Builder()
+    return b.graph(op("maximum", linear(b.input(20, 6), b.input(6, 5), b.input(5)), 0.0))
+
+
+@case("matmul+map")
+def residual() -> Graph:
+    b = Builder()
+    x = b.input(6, 6)
+    return b.graph(op("add", x, linear(x, b.input(6, 6), b.input(6))))
+
+
+@case("map", "matmul+map", "map")
+def residual_of_a_temporary_operand_may_not_take_over_its_memory() -> Graph:
+    b = Builder()
+    x = op("exp", b.input(6, 6))
+    y = op("tanh", op("add", x, op("matmul", x, b.input(6, 6))))
+    return b.graph(op("multiply", y, transpose(y)))
+
+
+@case("matmul+map")
+def scale_and_cast() -> Graph:
+    b = Builder()
+    product = op("matmul", b.input(9, 6), b.input(6, 7))
+    return b.graph(op("cast", op("multiply", product, 0.125), attrs=dtypes.float16))
+
+
+@case("matmul+reduce")
+def row_maximum() -> Graph:
+    b = Builder()
+    return b.graph(total(op("matmul", b.input(9, 6), b.input(6, 7)), 1, 2, "reduce_max"))
+
+
+@case("matmul+row")
+def softmax_of_scores() -> Graph:
+    b = Builder()
+    return b.graph(softmax(op("multiply", op("matmul", b.input(3, 9, 6), b.input(3, 6, 7)), 0.4)))
+
+
+@case("matmul+row")
+def softmax_of_many_rows() -> Graph:
+    b = Builder()
+    return b.graph(softmax(op("matmul", b.input(200, 6), b.input(6, 900))))
+
+
+@case("matmul", "row")
+def softmax_of_few_long_rows() -> Graph:
+    b = Builder()
+    return b.graph(softmax(op("matmul", b.input(20, 6), b.input(6, 9000))))
+
+
+@case("matmul+map")
+def few_long_rows_by_elements() -> Graph:
+    b = Builder()
+    return b.graph(op("exp", op("matmul", b.input(20, 6), b.input(6, 9000))))
+
+
+@case("matmul+map+reduce")
+def a_chain() -> Graph:
+    """The maximum over some columns reads what the map has stored."""
+    b = Builder()
+    h = op("tanh", linear(b.input(10, 6), b.input(6, 8), b.input(8)))
+    return b.graph(h, total(op("slice", h, attrs=((0, 2), (1, 2), (10, 3))), 1, 2, "reduce_max"))
+
+
+@case("matmul+map")
+def two_results() -> Graph:
+    b = Builder()
+    x = op("matmul", b.input(10, 6), b.input(6, 8))
+    return b.graph(op("exp", x), x)
+
+
+@case("matmul+map")
+def columns_of_a_row() -> Graph:
+    b = Builder()
+    x = op("matmul", b.input(10, 6), b.input(6, 8))
+    return b.graph(op("exp", op("slice", x, attrs=((0, 2), (1, 2), (10, 3)))))
+
+
+@case("matmul", "map")
+def some_rows() -> Graph:
+    b = Builder()
+    x = op("matmul", b.input(10, 6), b.input(6, 8))
+    return b.graph(op("exp", op("slice", x, attrs=((0, 0), (2, 1), (5, 8)))))
+
+
+@case("matmul", "map")
+def a_transposed_result() -> Graph:
+    """The loops are those of the result. (As the product would be turned, it has another user.)"""
+    b = Builder()
+    x = op("matmul", b.input(10, 6), b.input(6, 8))
+    return b.graph(op("copy", transpose(op("exp", x))), x)
+
+
+@case("matmul", "map")
+def rows_added_to_columns() -> Graph:
+    b = Builder()
+    x = op("matmul", b.input(6, 6), b.input(6, 6))
+    return b.graph(op("add", x, transpose(x)))
+
+
+@case("matmul", "outer")
+def sum_over_rows() -> Graph:
+    b = Builder()
+    return b.graph(total(op("matmul", b.input(9, 6), b.input(6, 7)), 0, 1))
+
+
+@case("matmul", "matmul+map")
+def two_products() -> Graph:
+    b = Builder()
+    x = op("matmul", b.input(5, 6), b.input(6, 7))
+    return b.graph(op("tanh", op("add", x, op("matmul", b.input(5, 3), b.input(3, 7)))))
+
+
+@case("matmul+map", "matmul+map")
+def two_layers() -> Graph:
+    b = Builder()
+    h = op("maximum", linear(b.input(5, 6), b.input(6, 7), b.input(7)), 0.0)
+    return b.graph(op("tanh", linear(h, b.input(7, 3), b.input(3))))
+
+
+@case("matmul+map")
+def an_update() -> Graph:
+    b = Builder()
+    x, g, w = b.input(20, 4), b.input(20, 6), b.input(4, 6)
+    gradient = op("matmul", transpose(x), g)
+    return b.graph(writes=[(w, op("subtract", w, op("multiply", gradient, 0.1)))])
+
+
+@case("matmul", "map")
+def an_update_of_an_operand() -> Graph:
+    b = Builder()
+    w = b.input(6, 6)
+    return b.graph(writes=[(w, op("subtract", w, op("matmul", w, b.input(6, 6))))])
+
+
+@case("map", "matmul")
+def a_reader_of_what_the_product_overwrites() -> Graph:
+    b = Builder()
+    z = b.input(4, 4)
+    return b.graph(op("exp", z), writes=[(z, op("matmul", b.input(4, 4), b.input(4, 4)))])
+
+
+@case("matmul", "reduce", "map")
+def a_program_that_may_fail_has_written_nothing() -> Graph:
+    b = Builder()
+    w = b.input(5, 7)
+    x = op("matmul", b.input(5, 6), b.input(6, 7))
+    index = op("check_index", b.input(5, dtype=dtypes.int64), 7)
+    picked = op("gather", x, op("iota", attrs=(5,)), index, attrs=((5,),))
+    return b.graph(total(picked, 0, 1), writes=[(w, op("subtract", w, x))])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_runs_together(name: str) -> None:
+    build, expected = CASES[name]
+    plan = check(build())  # which runs followers row by row, each product reading its operands anew for each row
+    assert sorted(forms(plan)) == sorted(expected), plan
+
+
+def results(graph: Graph, scalars: tuple = ()) -> list[bytes]:
+    given = [_native.from_numpy(a.copy()) for a in arrays_for(graph)]
+    made = compile_graph(graph).program.run(given, list(scalars))
+    return [t.numpy().tobytes() for t in (*made, *given)]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_same_bits(name: str) -> None:
+    graph = CASES[name][0]()
+    fused = results(graph)
+    with config.override(skip_passes=("epilogues",)):
+        assert fused == results(graph)
+        executable = compile_graph(graph)
+    assert executable.launches == len(executable.schedule.instrs)
+
+
+@pytest.mark.parametrize(
+    ("m", "k", "n", "batch"),
+    [
+        (300, 70, 40, ()),
+        (40, 70, 3000, ()),
+        (513, 300, 1100, ()),
+        (30, 20, 50, (7, 3)),
+        (1, 40, 900, ()),
+        (900, 5, 1, ()),
+    ],
+)
+@pytest.mark.parametrize("dtype", [dtypes.float32, dtypes.float64, dtypes.float16, dtypes.int32])
+def test_the_same_bits_in_blocks(m: int, k: int, n: int, batch: tuple[int, ...], dtype: dtypes.DType) -> None:
+    """Products large enough to be cut into blocks of rows and columns, and shared over threads."""
+    b = Builder()
+    x, w, c = b.input(*batch, m, k, dtype=dtype), b.input(*batch, k, n, dtype=dtype), b.input(n, dtype=dtype)
+    h = linear(x, w, c)
+    graphs = [b.graph(op("maximum", h, 0)), b.graph(h, total(h, h.ndim - 1, h.ndim, "reduce_max"))]
+    if dtype.kind == "f":
+        graphs.append(b.graph(softmax(h)))
+    before = _native.get_num_threads()
+    try:
+        for graph in graphs:
+            found = []
+            for threads, skipped in ((1, ()), (2, ()), (3, ()), (2, ("epilogues",))):
+                _native.set_num_threads(threads)
+                with config.override(skip_passes=skipped):
+                    found.append(results(graph))
+            assert found[0] == found[1] == found[2] == found[3]
+    finally:
+        _native.set_num_threads(before)
+
+
+@pytest.mark.parametrize("adam", [False, True])
+def test_a_training_step(adam: bool) -> None:
+    graph = mlp_step(adam=adam)
+    plan = check(graph, scalars=[0.1])
+    assert len(plan.launches) == 12, plan
+    fused = results(graph, (0.1,))
+    with config.override(skip_passes=("epilogues",)):
+        assert fused == results(graph, (0.1,))
+
+
+def test_an_index_out_of_range_in_an_epilogue() -> None:
+    b = Builder()
+    x = op("matmul", b.input(5, 6), b.input(6, 7))
+    index = op("check_index", b.input(5, 7, dtype=dtypes.int64), 7)
+    graph = b.graph(op("multiply", x, op("gather", b.input(7), index, attrs=((5, 7),))))
+    assert forms(check(graph)) == ["matmul+map"]
+    arrays = arrays_for(graph)
+    arrays[2][3, 4] = 9
+    with pytest.raises(IndexError, match="out of range"):
+        compile_graph(graph).program.run([_native.from_numpy(a) for a in arrays], [])
+
+
+def test_a_schedule_shows_them() -> None:
+    text = str(check(CASES["bias_and_activation"][0]()))
+    assert text.startswith("1 launches")
+    assert "\n  0 matmul 20x6x5" in text
+    assert "\n  + map oo[20x5]" in text
