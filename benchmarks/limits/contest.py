@@ -1,9 +1,9 @@
 """A contest: the same computation by Weft and by its peers, checked to agree, then timed in turn.
 
-The peers' threads go on spinning after a call (OpenBLAS's for 2**26 cycles) and slow down whoever comes next: on two cores
-PyTorch took 16 ms instead of 0.25 for a product of 256 × 256 within 20 ms of NumPy's, and 0.5 after 30 ms. So each contender
-rests (`REST`), then makes calls that do not count (`SETTLE`), then is timed over a burst of calls (`BURST`); after that it is
-the next one's turn. A figure is the median over the rounds.
+The peers' threads go on spinning after a call: OpenBLAS's for 0.1 s unless told otherwise (`limit_threads` does), libgomp's
+for 10 to 18 ms. Whoever comes next then has a core less: within that time PyTorch took 16 ms instead of 0.25 for a product of
+256 × 256, and Weft twice as long. So each contender rests (`REST`), then makes calls that do not count (`SETTLE`), then is
+timed over a burst of calls (`BURST`); after that it is the next one's turn. A figure is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmarks.peers import Prepare
 from benchmarks.timing import Candidate, Timing, interleave
 from benchmarks.workloads import Case
 
-REST, SETTLE, BURST = 0.030, 0.006, 0.030  # seconds
+REST, SETTLE, BURST = 0.025, 0.006, 0.030  # seconds
 ROUNDS = 7
 
 #: Contenders that are not Weft: names of `peers.installed`.
