@@ -104,8 +104,10 @@ class Unit {
     T* out = static_cast<T*>(job_.memory.out) + head_ * at_.rows * at_.value_width;
     for (int64_t block = part_; block < job_.blocks && !job_.stop(); block += job_.parts) {
       begin(block);
-      weigh(right, scores);
+      T factors[attention_rows];
+      weigh(right, scores, factors);
       sum_over_keys(scores, next, keys, at_.value_width, out);
+      scale_rows(out, at_.value_width, factors);
     }
   }
 
@@ -138,7 +140,7 @@ class Unit {
     if (dv) std::fill(dv, dv + at_.keys * ev, T{});
     for (int64_t block = part_; block < job_.blocks && !job_.stop(); block += job_.parts) {
       begin(block);
-      weigh(keys_across, weights);
+      weigh(keys_across, weights, nullptr);
       if (dv) {
         pack<T>(set_, {g_.at(first_), g_.row, g_.col}, height_, ev, block_panels);
         sum_over_rows(weights, block_panels, ev, dv);
@@ -191,17 +193,17 @@ class Unit {
       }
   }
 
-  void weigh(const T* keys_across, T* scores) const {
+  void weigh(const T* keys_across, T* scores, T* factors) const {
     across({q_.at(first_), q_.row, q_.col}, keys_across, at_.width, scores);
     const auto* mask = static_cast<const char*>(job_.memory.mask);
     if (mask) mask += (job_.offset(at_.mask, head_) + first_ * at_.mask.row_stride) * at_.mask_size;
-    rows_of(at_.weights, scores, const_cast<char*>(mask));
+    rows_of(at_.weights, scores, const_cast<char*>(mask), factors);
     clear_hidden(scores);
   }
 
   // Runs a kernel over the block's rows, each as long as what it sees.
-  void rows_of(const RowKernel& kernel, void* first, void* second) const {
-    void* buffers[2] = {first, second};
+  void rows_of(const RowKernel& kernel, void* first, void* second, void* third = nullptr) const {
+    void* buffers[3] = {first, second, third};
     ShortArray<int64_t, 32> params(kernel.params.size());
     std::copy(kernel.params.begin(), kernel.params.end(), params.get());
     if (!at_.causal) {
@@ -236,6 +238,14 @@ class Unit {
             tile_of(set_, tall, std::min<int64_t>(set_.nr, n - j), k, weights + i * at_.pitch + p, at_.pitch, 1,
                     panels + j * keys + p * set_.nr, to + i * n + j, n, p > 0);
         }
+  }
+
+  // Multiplies the block's rows of the result by a factor each.
+  void scale_rows(T* result, int64_t n, const T* factors) const {
+    for (int64_t i = 0; i < height_; ++i) {
+      T* row = result + (first_ + i) * n;
+      for (int64_t j = 0; j < n; ++j) row[j] *= factors[i];
+    }
   }
 
   // result += weights^T @ panels, which have the block's rows.

@@ -31,7 +31,8 @@ struct Attention {
   int64_t pitch;                           // elements from one row of scores to the next, as the kernels' parameters say
   GemmOperand q, k, v, g, mask;            // g: gradient of the output
   int64_t mask_size;                       // bytes of an element of the mask; its strides are in elements. 0: no mask
-  RowKernel weights;                       // buffer 0 (scores; buffer 1: the mask) to weights, in place
+  RowKernel weights;                       // buffer 0 (scores; buffer 1: the mask) to weights, in place; but for a gradient
+                                           // they lack a factor for each row, which goes to buffer 2
   RowKernel slopes;                        // buffer 0 (weights), buffer 1 (their gradients) to the scores' gradients, there
 };
 

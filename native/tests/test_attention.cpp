@@ -33,7 +33,11 @@ void weights(void** buffers, const int64_t* params, int64_t begin, int64_t end) 
     }
     if (std::isinf(top)) top = 0;
     for (int64_t j = 0; j < params[1]; ++j) total += x[j] = std::exp(x[j] - top);
-    for (int64_t j = 0; j < params[1]; ++j) x[j] /= total == 0 ? T{1} : total;
+    const T share = total == 0 ? T{1} : 1 / total;
+    if (buffers[2])
+      static_cast<T*>(buffers[2])[i] = share;
+    else
+      for (int64_t j = 0; j < params[1]; ++j) x[j] *= share;
   }
 }
 

@@ -94,7 +94,7 @@ def _grad_weights(g: Any, c: Saved) -> Sequence[Any]:
 def _softmax(scores: Any, attrs: Any) -> Any:
     """Softmax of rows; zeros where all of a row is -inf."""
     top = over(R.reduce_max, scores, (scores.ndim - 1,))
-    e = E.exp(E.subtract(scores, E.where(E.isinf(top), 0.0, top)))
+    e = E.exp_nonpositive(E.subtract(scores, E.where(E.equal(top, -math.inf), 0.0, top)))
     total = _total(e)
     return E.multiply(e, E.reciprocal(E.where(E.equal(total, 0), 1.0, total)))
 
@@ -180,7 +180,7 @@ def _reference_weights(q: np.ndarray, k: np.ndarray, mask: np.ndarray | None, at
     if attrs[0]:
         scores = np.where(np.tri(*scores.shape[-2:]) > 0, scores, -np.inf)
     top = scores.max(axis=-1, keepdims=True, initial=-np.inf)
-    e = np.exp(scores - np.where(np.isinf(top), 0, top))
+    e = np.exp(scores - np.where(top == -np.inf, 0, top))
     total = e.sum(axis=-1, keepdims=True)
     return e / np.where(total == 0, 1, total)
 

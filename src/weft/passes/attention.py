@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from math import inf, prod
 
-from weft.dtypes import DType, bool_
+from weft.dtypes import DType, bool_, float32, float64
 from weft.ir import kernel as K
 from weft.ir.node import Node, Where
 from weft.ops.attention import bits_of
@@ -13,6 +14,8 @@ from weft.ops.attention import bits_of
 #: A matrix operand: buffer, byte offset, strides of the batch axes, of the rows, of the columns (in elements).
 Matrix = tuple[int, int, tuple[int, ...], int, int]
 
+#: The largest finite numbers.
+_LARGEST = {float32: (2 - 2.0**-23) * 2.0**127, float64: sys.float_info.max}
 #: Rows of scores that are in scratch memory at once: as in the runtime.
 ROWS = 48
 #: The gradients of one call, in the order of their operands; they are computed together.
@@ -94,23 +97,38 @@ class _Body:
         return RowKernel(K.Kernel("row", "or", dtypes, tuple(self.instrs)), tuple(self.params))
 
 
-def weights(dtype: DType, keys: int, pitch: int, scale: float, mask: tuple[DType, int, int] | None) -> RowKernel:
-    """Scores become weights in place: scaled, masked (type, strides of the mask), their softmax; 0 where nothing is seen."""
+def weights(
+    dtype: DType, keys: int, pitch: int, scale: float, mask: tuple[DType, int, int] | None, whole: bool
+) -> RowKernel:
+    """Scores become weights in place: scaled, masked (type, strides of the mask), their softmax; 0 where nothing is seen.
+
+    Unless ``whole`` they lack a factor for each row, which goes to buffer 2: it is cheaper to scale rows of the result.
+    """
     b = _Body(keys, pitch)
-    x = b.apply("multiply", dtype, b.load(0), b.number(scale, dtype))
-    types: tuple[DType, ...] = (dtype,)
-    if mask is not None:
+    x, factor = b.load(0), b.number(scale, dtype)
+    if mask is None:  # rounding keeps order: the largest product is that of the largest score, or of the smallest
+        top = b.apply("multiply", dtype, b.add(K.Reduce("min" if scale < 0 else "max", x, dtype)), factor)
+        x = b.apply("multiply", dtype, x, factor)
+        hidden = -inf
+    else:
         kind, row, column = mask
-        types = (dtype, kind)
         m = b.add(K.Load(1, "sc"), row) if column == 1 else b.add(K.Load(1, "ss"), row, column)
-        x = b.apply("where", dtype, m, x, b.number(-inf, dtype)) if kind is bool_ else b.apply("add", dtype, x, m)
-    top = b.add(K.Reduce("max", x, dtype))
-    top = b.apply("where", dtype, b.apply("isinf", bool_, top), b.number(0.0, dtype), top)
-    e = b.apply("exp", dtype, b.apply("subtract", dtype, x, top))
+        x = b.apply("multiply", dtype, x, factor)
+        # The lowest finite number hides as -inf does, while LLVM would give that branches of its own.
+        hidden = -inf if kind is not bool_ else -_LARGEST[dtype]
+        x = b.apply("where", dtype, m, x, b.number(hidden, dtype)) if kind is bool_ else b.apply("add", dtype, x, m)
+        top = b.add(K.Reduce("max", x, dtype))
+    nothing = b.apply("less_equal", bool_, top, b.number(hidden, dtype))
+    top = b.apply("where", dtype, nothing, b.number(0.0, dtype), top)
+    e = b.apply("exp_nonpositive", dtype, b.apply("subtract", dtype, x, top))
     total = b.add(K.Reduce("sum", e, dtype))
     empty = b.apply("equal", bool_, total, b.number(0.0, dtype))
     share = b.apply("reciprocal", dtype, b.apply("where", dtype, empty, b.number(1.0, dtype), total))
-    return b.finish(b.apply("multiply", dtype, e, share), 0, types)
+    types = (dtype, mask[0] if mask else bool_)
+    if whole:
+        return b.finish(b.apply("multiply", dtype, e, share), 0, types if mask else (dtype,))
+    b.add(K.Store(2, "sb", share), 1)
+    return b.finish(e, 0, (*types, dtype))
 
 
 def slopes(dtype: DType, keys: int, pitch: int, scale: float) -> RowKernel:
