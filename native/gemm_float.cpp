@@ -20,7 +20,7 @@ namespace {
 constexpr int64_t block_k = 256;       // part of every result's definition: see gemm_float.h
 constexpr double unit_work = 1 << 16;  // multiply-adds for which waking another thread pays
 constexpr int64_t most_rows = 192;     // of a unit: with block_k, A's part takes a fifth of an L2 cache of 1 MiB
-constexpr int64_t few_rows = 16;       // fewer in a unit would read B too often
+constexpr int64_t few_rows = 64;       // fewer in a unit would read B too often
 constexpr int64_t units_per_thread = 4;
 constexpr int64_t pack_panels = 4;     // panels of B packed side by side, because memory is read in runs of lines
 constexpr int64_t pack_steps = 16;     // rows of B that are packed before the next panel's turn
@@ -91,7 +91,7 @@ class Product {
     column_units_ = 1;
     if (row_units_ >= least) return;
     // Few rows: divide the columns instead, if they allow a better division.
-    const int64_t columns = std::min(least, panels_ / 2);
+    const int64_t columns = std::min(least, panels_);
     if (columns > row_units_) row_units_ = parts(g_.m, most_rows), column_units_ = columns;
   }
 
