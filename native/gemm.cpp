@@ -10,13 +10,11 @@
 #include "allocator.h"
 #include "gemm_float.h"
 #include "gemm_loops.h"
+#include "gemm_small.h"
 #include "gemm_vector.h"
 
 namespace weft {
 namespace {
-
-// Below this many multiply-adds a product is not worth sharing, so a batch of them is shared instead.
-constexpr int64_t small_product = 64 * 64 * 64;
 
 template <class From, class To>
 void copy_matrix(const From* from, int64_t rows, int64_t cols, int64_t rs, int64_t cs, To* to, int64_t to_rs,
@@ -48,7 +46,7 @@ void product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Epi
   } else if ((g.m == 1 || g.n == 1) && g.k > 0) {
     vector_product<T>(g, a, b, c, shared);
     epilogue.all(shared);
-  } else {
+  } else if (g.k == 0 || !small_product<T>(g, a, b, c, shared, epilogue)) {
     float_product<T>(g, a, b, c, shared, epilogue);
   }
 }
@@ -71,11 +69,11 @@ void half_product(const Gemm& g, const uint16_t* a, const uint16_t* b, uint16_t*
 // Element offset of matrix number `index` of the batch.
 int64_t batch_offset(const Gemm& g, const GemmOperand& operand, int64_t index) {
   int64_t offset = 0;
-  for (size_t d = g.batch.size(); d-- > 0;) {
+  for (size_t d = g.batch.size(); d-- > 1;) {
     offset += index % g.batch[d] * operand.batch_strides[d];
     index /= g.batch[d];
   }
-  return offset;
+  return g.batch.empty() ? 0 : offset + index * operand.batch_strides[0];
 }
 
 template <class T>
@@ -121,7 +119,7 @@ bool run_batch(const Gemm& g, const void* a, const void* b, void* c, Matrices<T>
   const double work =
       static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) + job.epilogue(0).work();
   bool completed = true;
-  if (count == 1 && own_loops && work > small_product) {
+  if (count == 1 && own_loops && work > small_product_work) {
     // A chunk of rows packs all of B, so it should have enough rows to pay for that.
     const auto rows = [](void* context, int64_t begin, int64_t end) {
       auto& j = *static_cast<Job<T>*>(context);
@@ -131,8 +129,8 @@ bool run_batch(const Gemm& g, const void* a, const void* b, void* c, Matrices<T>
       });
     };
     completed = parallel_for(g.m, 32, rows, &job, poll);
-  } else if (count > 1 && (own_loops || work <= small_product)) {
-    const auto grain = std::max<int64_t>(1, static_cast<int64_t>(small_product / (work + 1)));
+  } else if (count > 1 && (own_loops || work <= small_product_work)) {
+    const auto grain = std::max<int64_t>(1, static_cast<int64_t>(small_product_work / (work + 1)));
     const auto matrices = [](void* context, int64_t begin, int64_t end) {
       auto& j = *static_cast<Job<T>*>(context);
       j.guarded([&] {

@@ -25,16 +25,4 @@ struct LaneKernels {
   void (*down_columns)(const T* matrix, int64_t row, int64_t n, const T* vector, int64_t k, bool far, T* sums);
 };
 
-struct Lanes {
-  LaneKernels<float> f32;
-  LaneKernels<double> f64;
-};
-
-// The best that this CPU runs.
-const Lanes& lane_kernels();
-extern const Lanes portable_lanes;
-#ifdef WEFT_LANES_AVX2
-extern const Lanes avx2_lanes;
-#endif
-
 }  // namespace weft

@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "allocator.h"
-#include "gemm_lanes.h"
+#include "gemm_vectors.h"
 
 namespace weft {
 namespace {
@@ -16,14 +16,6 @@ constexpr int64_t group = row_group;         // rows, or blocks of one row, that
 constexpr int64_t fewest_columns = 8;        // that are summed as columns
 constexpr int64_t shared_bytes = 512 << 10;  // to be read, for which waking another thread pays
 constexpr int64_t far_bytes = 16 << 20;      // a matrix of more bytes than this is not in a cache
-
-template <class T>
-const LaneKernels<T>& kernels_of() {
-  if constexpr (sizeof(T) == 4)
-    return lane_kernels().f32;
-  else
-    return lane_kernels().f64;
-}
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -132,7 +124,7 @@ void vector_product(const Gemm& g, const T* a, const T* b, T* c, bool shared) {
   T* sums = c;
   if (blocks > 1 || (out_step != 1 && n > 1))
     sums = static_cast<T*>(own.emplace(static_cast<size_t>(blocks * n) * sizeof(T)).data());
-  Sums<T>{kernels_of<T>(), left ? a : b, row, col, vector, n, g.k, sums}.all(shared);
+  Sums<T>{vector_loops<T>().lanes, left ? a : b, row, col, vector, n, g.k, sums}.all(shared);
   if (sums == c) return;
   for (int64_t block = 1; block < blocks; ++block)
     for (int64_t j = 0; j < n; ++j) sums[j] += sums[block * n + j];

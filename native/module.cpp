@@ -299,6 +299,8 @@ void bind_functions(nb::module_& m) {
   m.def("set_dtypes", [](nb::handle list) { set_dtypes(list.ptr()); }, nb::arg("dtypes"));
   m.def("set_slot", [](const char* name, nb::handle callable) { return nb::steal(set_slot(name, callable.ptr())); }, nb::arg("name"),
         nb::arg("callable").none());
+  m.def("set_matrix_product", [](nb::handle handle) { return nb::steal(set_matrix_product(handle.ptr())); },
+        nb::arg("handle").none());
   m.def("set_slow_path", [](nb::handle f) { return set_hook(hooks.slow_path, f, "set_slow_path"); }, nb::arg("callable").none());
   m.def("set_realize", [](nb::handle f) { return set_hook(hooks.realize, f, "set_realize"); }, nb::arg("callable").none());
   m.def("set_tiles", set_tiles_of, nb::arg("dtype_code"), nb::arg("rows"), nb::arg("columns"), nb::arg("packed_rows"),

@@ -26,6 +26,7 @@ constexpr const char* names[operator_count] = {
 };
 
 PyObject* callables[operator_count];
+PyObject* matrix_product;  // an OpHandle, or null
 
 PyObject* call_operator(Operator which, PyObject* const* args, size_t count) {
   PyObject* callable = callables[which];
@@ -52,6 +53,14 @@ template <Operator which>
 PyObject* binary(PyObject* a, PyObject* b) {
   PyObject* args[] = {a, b};
   return call_operator(which, args, 2);
+}
+
+bool is_matrix(PyObject* o) { return is_tensor(o) && as_tensor(o)->meta->ndim >= 2; }
+
+PyObject* matrix_multiply(PyObject* a, PyObject* b) {
+  if (!matrix_product || !is_matrix(a) || !is_matrix(b)) return binary<matmul>(a, b);
+  PyObject* args[] = {a, b};
+  return call_op(as_op(matrix_product), Py_None, args, 2);
 }
 
 template <Operator which>
@@ -150,7 +159,7 @@ void append_operator_slots(std::vector<PyType_Slot>& slots) {
       slot(Py_nb_remainder, binary<remainder>),
       slot(Py_nb_divmod, binary<divmod>),
       slot(Py_nb_power, ternary<power>),
-      slot(Py_nb_matrix_multiply, binary<matmul>),
+      slot(Py_nb_matrix_multiply, matrix_multiply),
       slot(Py_nb_lshift, binary<lshift>),
       slot(Py_nb_rshift, binary<rshift>),
       slot(Py_nb_and, binary<and_>),
@@ -194,6 +203,13 @@ PyObject* set_slot(const char* name, PyObject* callable) {
     return old ? old : Py_NewRef(Py_None);
   }
   raise(PyExc_ValueError, "set_slot: '%s' is not an operator of a tensor.", name);
+}
+
+PyObject* set_matrix_product(PyObject* handle) {
+  if (handle != Py_None && !is_op_handle(handle))
+    raise(PyExc_TypeError, "set_matrix_product takes an OpHandle or None, not %R.", handle);
+  PyObject* old = std::exchange(matrix_product, handle == Py_None ? nullptr : Py_NewRef(handle));
+  return old ? old : Py_NewRef(Py_None);
 }
 
 }  // namespace weft

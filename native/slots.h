@@ -12,5 +12,8 @@ void append_operator_slots(std::vector<PyType_Slot>& slots);
 // None takes the callable away again. Returns a new reference to the one before, or None. Throws ValueError for an
 // unknown name, TypeError if it cannot be called.
 PyObject* set_slot(const char* name, PyObject* callable);
+// The OpHandle that `@` calls, before the callable of its slot is asked, where both operands are tensors of two axes or more.
+// None takes it away again. Returns a new reference to the one before, or None. Throws TypeError for anything else.
+PyObject* set_matrix_product(PyObject* handle);
 
 }  // namespace weft

@@ -168,6 +168,36 @@ TEST(float_bits_do_not_depend_on_layouts) {
   CHECK(std::memcmp(first.data(), second.data(), first.size() * sizeof(float)) == 0);
 }
 
+TEST(small_and_flat_products) {
+  // Every depth of flat products, around the width of a vector; tiles of every height.
+  for (int64_t k = 1; k <= 9; ++k)
+    for (const int64_t n : {2, 3, 4, 5, 8, 9, 16, 21})
+      for (int kind = 0; kind < 6; ++kind) {
+        compare<float>(DType::float32, 23, n, k, {}, kind, (kind + 1) % 6, kind % 5);
+        compare<double>(DType::float64, 23, n, k, {2}, kind, (kind + 2) % 6, kind % 3);
+      }
+  for (int64_t m = 2; m <= 14; ++m) compare<float>(DType::float32, m, 19, 30, {}, m % 6, (m + 1) % 6, m % 5);
+  set_num_threads(4);
+  compare<float>(DType::float32, 30000, 3, 3, {}, 0, 0, 0);
+  compare<float>(DType::float32, 401, 1003, 2, {}, 0, 1, 0);
+  compare<double>(DType::float64, 16, 16, 16, {300}, 1, 1, 0);
+}
+
+TEST(bits_of_small_and_flat_products_are_those_of_large_ones) {
+  for (const Sizes& s : std::vector<Sizes>{{20, 3, 3}, {20, 8, 7}, {20, 30, 4}, {20, 30, 1}, {20, 10, 100}, {13, 5, 256}}) {
+    const int64_t rows = 3000;
+    std::vector<float> a(static_cast<size_t>(rows * s.k)), b(static_cast<size_t>(s.k * 96)), large(static_cast<size_t>(rows * 96)),
+        small(static_cast<size_t>(s.m * s.n));
+    for (size_t i = 0; i < a.size(); ++i) a[i] = std::sin(static_cast<float>(i));
+    for (size_t i = 0; i < b.size(); ++i) b[i] = std::cos(static_cast<float>(i));
+    const GemmOperand left{{}, s.k, 1}, right{{}, 96, 1};
+    run_gemm({DType::float32, {}, rows, 96, s.k, left, right, right}, a.data(), b.data(), large.data());
+    run_gemm({DType::float32, {}, s.m, s.n, s.k, left, right, {{}, s.n, 1}}, a.data(), b.data(), small.data());
+    for (int64_t i = 0; i < s.m; ++i)
+      CHECK(std::memcmp(small.data() + i * s.n, large.data() + i * 96, static_cast<size_t>(s.n) * sizeof(float)) == 0);
+  }
+}
+
 TEST(single_rows_and_columns) {
   // Around the edges of lanes, groups of rows, blocks of k and chunks of columns.
   for (const Sizes& s : std::vector<Sizes>{{1, 9, 3}, {1, 8, 4}, {1, 3, 17}, {1, 37, 513}, {1, 2051, 20}, {1, 1, 5000}, {1, 5, 4100}})

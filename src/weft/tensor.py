@@ -358,6 +358,7 @@ def install() -> None:
     kind: Any = Tensor
     for slot, function in _slots().items():
         _native.set_slot(slot, function)
+    _native.set_matrix_product(OPS["matmul"].handle)
     for name, function in method_table():
         setattr(kind, name, function)
     own: tuple[Callable[..., Any], ...] = (

@@ -377,6 +377,21 @@ def test_operators_without_a_callable(tensor, hook):
     assert (t == 3) is False
 
 
+def test_matrix_products_go_past_the_slot(tensor, hook):
+    matrix, vector, slow = tensor([[1.0]]), tensor([1.0]), []
+    hook(N.set_slot, "__matmul__", lambda a, b: ("slot", a, b))
+    hook(N.set_slow_path, lambda handle, attrs, operands: slow.append((handle.name, attrs, operands)))
+    hook(N.set_matrix_product, N.OpHandle("product", 2))
+    assert (matrix @ matrix) is None
+    assert slow == [("product", None, (matrix, matrix))]
+    for a, b in ((matrix, vector), (vector, matrix), (matrix, 3), (3, matrix)):
+        assert operator.matmul(a, b) == ("slot", a, b)
+    hook(N.set_matrix_product, None)
+    assert (matrix @ matrix) == ("slot", matrix, matrix)
+    with pytest.raises(TypeError, match="takes an OpHandle or None"):
+        N.set_matrix_product(3)
+
+
 def test_operators_with_python_callables(tensor, hook):
     t = tensor([1.0])
     binary = [

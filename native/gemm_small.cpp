@@ -1,0 +1,109 @@
+#include "gemm_small.h"
+
+#include <algorithm>
+
+#include "gemm_tile.h"
+#include "gemm_vectors.h"
+#include "short_array.h"
+
+namespace weft {
+namespace {
+
+constexpr int64_t deepest = 256;             // at most the blocks of gemm_float.cpp
+constexpr int64_t most_columns = 64;         // of a tile
+constexpr int64_t shared_bytes = 512 << 10;  // of A and C that make sharing a flat product pay
+constexpr int64_t near_bytes = 64 << 10;     // of A and C that are still in a cache when an epilogue follows
+
+// Tile after tile: A where it lies, B too unless its columns lie apart.
+template <class T>
+void tiled(const Gemm& g, const T* a, const T* b, T* c) {
+  const TileSet<T>& set = *tile_set<T>();
+  const int64_t tiles = (g.m + set.mr - 1) / set.mr;
+  const bool packed = g.b.col_stride != 1;
+  T panel[deepest * most_columns];
+  for (int64_t j = 0; j < g.n; j += set.nr) {
+    const int64_t columns = std::min<int64_t>(set.nr, g.n - j);
+    const T* right = b + j * g.b.col_stride;
+    if (packed) {
+      set.pack_b(g.k, right, g.b.col_stride, g.b.row_stride, panel, columns);
+      right = panel;
+    }
+    const int64_t b_k = packed ? set.nr : g.b.row_stride;
+    // Of nearly equal heights: low tiles use the registers badly.
+    for (int64_t t = 0, i = 0; t < tiles; ++t) {
+      const int64_t next = g.m * (t + 1) / tiles, height = next - i;
+      const T* left = a + i * g.a.row_stride;
+      T* out = c + i * g.c.row_stride + j * g.c.col_stride;
+      i = next;
+      if (g.c.col_stride == 1 && columns == set.nr) {
+        set.of_rows[height - 1](g.k, left, g.a.row_stride, g.a.col_stride, right, b_k, out, g.c.row_stride, false);
+      } else if (g.c.col_stride == 1) {
+        set.edges[height - 1](g.k, left, g.a.row_stride, g.a.col_stride, right, b_k, out, g.c.row_stride, false, columns);
+      } else {
+        T spare[most_tile_rows * most_columns];
+        set.edges[height - 1](g.k, left, g.a.row_stride, g.a.col_stride, right, b_k, spare, set.nr, false, columns);
+        for (int64_t r = 0; r < height; ++r)
+          for (int64_t q = 0; q < columns; ++q) out[r * g.c.row_stride + q * g.c.col_stride] = spare[r * set.nr + q];
+      }
+    }
+  }
+}
+
+// Row after row of C, each a sum of few rows of B.
+template <class T>
+void flat(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Epilogue& epilogue) {
+  const int64_t pitch = std::max<int64_t>(g.n, row_width<T>);
+  const int64_t row_bytes = (g.n + g.k) * static_cast<int64_t>(sizeof(T));
+  const bool copied = g.b.col_stride != 1 || pitch != g.n;
+  ShortArray<T, 1024> rows(copied ? static_cast<size_t>(g.k * pitch) : 0);
+  if (copied) {
+    for (int64_t p = 0; p < g.k; ++p) {
+      for (int64_t j = 0; j < g.n; ++j) rows[static_cast<size_t>(p * pitch + j)] = b[p * g.b.row_stride + j * g.b.col_stride];
+      std::fill(rows.get() + p * pitch + g.n, rows.get() + (p + 1) * pitch, T{});
+    }
+  }
+  struct Job {
+    RowSums<T> run;
+    const Gemm& g;
+    const T *a, *b;
+    int64_t b_row;
+    T* c;
+    const Epilogue& epilogue;
+    int64_t rows_at_once;
+  } job{vector_loops<T>().rows.of_depth[g.k - 1], g, a, copied ? rows.get() : b, copied ? pitch : g.b.row_stride, c, epilogue,
+        epilogue ? std::max<int64_t>(row_width<T>, near_bytes / row_bytes) : g.m};
+  const auto some = [](void* context, int64_t begin, int64_t end) {
+    const Job& j = *static_cast<const Job*>(context);
+    for (int64_t i = begin; i < end; i += j.rows_at_once) {
+      const int64_t stop = std::min(end, i + j.rows_at_once);
+      j.run(stop - i, j.a + i * j.g.a.row_stride, j.g.a.row_stride, j.g.a.col_stride, j.b, j.b_row,
+            j.c + i * j.g.c.row_stride, j.g.c.row_stride, j.g.n);
+      j.epilogue.rows(i, stop);
+    }
+  };
+  const int64_t bytes = g.m * row_bytes;
+  if (!shared || bytes + static_cast<int64_t>(epilogue.work()) < shared_bytes) return some(&job, 0, g.m);
+  parallel_for(g.m, std::max<int64_t>(1, g.m * (shared_bytes / 4) / bytes), some, &job);
+}
+
+}  // namespace
+
+template <class T>
+bool small_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Epilogue& epilogue) {
+  const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
+  const bool thin = g.n <= row_width<T> && g.k <= deepest_row;
+  const bool wide = g.n > row_width<T> && g.k <= deepest_wide_row;
+  if (g.c.col_stride == 1 && g.m > 4 && (thin || wide)) {
+    flat(g, a, b, c, shared, epilogue);
+    return true;
+  }
+  if (work > small_product_work || g.k > deepest || tile_set<T>()->nr > most_columns) return false;
+  tiled(g, a, b, c);
+  epilogue.all(shared);
+  return true;
+}
+
+template bool small_product<float>(const Gemm&, const float*, const float*, float*, bool, const Epilogue&);
+template bool small_product<double>(const Gemm&, const double*, const double*, double*, bool, const Epilogue&);
+
+}  // namespace weft

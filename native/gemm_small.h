@@ -1,0 +1,18 @@
+// Products of float and double that need no driver: small ones, straight out of register tiles on the calling thread, and
+// flat ones, in which k is tiny and C is written row by row. The values are those of gemm_float.h, to the bit: k is at most
+// one of its blocks, and every element is one chain of multiply-adds, begun at zero.
+#pragma once
+
+#include "gemm.h"
+
+namespace weft {
+
+// Multiply-adds up to which a product is not worth sharing; of a batch of such, the matrices are shared.
+constexpr int64_t small_product_work = 64 * 64 * 64;
+
+// Runs one matrix of the batch, on the calling thread or, where `shared` and worth it, over the pool, unless it is neither
+// small nor flat: then false, and nothing is done. m, n, k > 0. Calls the epilogue for all elements. Throws std::bad_alloc.
+template <class T>
+bool small_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Epilogue& epilogue);
+
+}  // namespace weft

@@ -1,0 +1,101 @@
+"""Matrix products of the shapes that have a path of their own: one row or column, flat, tiny, batches of tiny ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import weft
+from tests.ops.helpers import bits, in_every_mode
+
+#: batch, m, k, n
+SHAPES = [
+    ((), 1, 4096, 37), ((), 37, 4096, 1), ((), 1, 5003, 1), ((), 1, 1, 9), ((), 9, 1, 1), ((), 1, 7, 3), ((), 3, 700, 1),
+    ((), 1, 1030, 700), ((), 700, 1030, 1), ((), 10000, 3, 3), ((), 33, 8, 8), ((), 33, 5, 11), ((), 300, 1, 200),
+    ((), 2, 2, 2), ((), 8, 8, 8), ((), 32, 32, 32), ((), 64, 64, 64), ((), 64, 100, 10), ((), 5, 300, 6), ((64,), 16, 16, 16),
+    ((5, 3), 3, 3, 3), ((7,), 1, 64, 20), ((7,), 20, 64, 1), ((50,), 1, 33, 1),
+]  # fmt: skip
+
+
+def laid_out(x: np.ndarray, layout: str) -> Any:
+    """A tensor of these values: rows contiguous, columns contiguous, neither, reversed."""
+    if layout == "rows":
+        return weft.from_numpy(x.copy())
+    if layout == "columns":
+        return weft.from_numpy(np.ascontiguousarray(x.swapaxes(-1, -2))).swapaxes(-1, -2)
+    if layout == "apart":
+        wide = np.zeros((*x.shape[:-2], 2 * x.shape[-2], 3 * x.shape[-1]), x.dtype)
+        wide[..., ::2, ::3] = x
+        return weft.from_numpy(wide)[..., ::2, ::3]
+    return weft.from_numpy(np.ascontiguousarray(x[..., ::-1, :])).flip(-2)
+
+
+LAYOUTS = ["rows", "columns", "apart", "reversed"]
+
+
+def operands(batch: tuple[int, ...], m: int, k: int, n: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(m + 3 * k + 7 * n)
+    return rng.standard_normal((*batch, m, k)).astype(dtype), rng.standard_normal((*batch, k, n)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("batch", "m", "k", "n"), SHAPES, ids=str)
+def test_bits_depend_on_values_and_sizes_only(batch: tuple[int, ...], m: int, k: int, n: int, dtype: str) -> None:
+    a, b = operands(batch, m, k, n, dtype)
+    (first,) = in_every_mode(weft.matmul, laid_out(a, "rows"), laid_out(b, "rows"))
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    scale = np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64)
+    eps = np.finfo(dtype).eps
+    assert np.all(np.abs(first.numpy() - exact) <= eps * (4 + np.sqrt(k)) * scale)
+    want, threads = bits(first), weft.get_num_threads()
+    try:
+        for count in (1, 2):
+            weft.set_num_threads(count)
+            for left in LAYOUTS:
+                for right in LAYOUTS:
+                    assert bits(laid_out(a, left) @ laid_out(b, right)) == want, (left, right, count)
+    finally:
+        weft.set_num_threads(threads)
+    # The transposed product, and each matrix of the batch by itself.
+    turned = laid_out(b, "rows").swapaxes(-1, -2) @ laid_out(a, "rows").swapaxes(-1, -2)
+    assert bits(turned.swapaxes(-1, -2)) == want
+    for index in np.ndindex(*batch):
+        assert bits(laid_out(a[index], "rows") @ laid_out(b[index], "columns")) == bits(first[index])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_of_a_product_do_not_depend_on_how_many_there_are(dtype: str) -> None:
+    for k, n in ((3, 3), (8, 8), (4, 40), (100, 10), (200, 30)):
+        a, b = operands((), 700, k, n, dtype)
+        whole = laid_out(a, "rows") @ laid_out(b, "rows")
+        for rows in (2, 5, 6, 7, 64, 301):
+            assert bits(laid_out(a[:rows], "rows") @ laid_out(b, "rows")) == bits(whole[:rows]), (k, n, rows)
+
+
+@pytest.mark.parametrize(("m", "k", "n"), [(1, 9, 12), (12, 9, 1), (1, 9, 1), (20, 3, 3), (20, 2, 30), (8, 8, 8)])
+def test_what_is_not_finite_stays_in_its_row_and_column(m: int, k: int, n: int) -> None:
+    a, b = operands((), m, k, n, "float32")
+    a[-1, 0], b[0, -1] = np.inf, np.nan
+    want = a.astype(np.float64) @ b.astype(np.float64)
+    (got,) = in_every_mode(weft.matmul, laid_out(a, "rows"), laid_out(b, "rows"))
+    np.testing.assert_array_equal(np.isnan(got.numpy()), np.isnan(want))
+    np.testing.assert_array_equal(np.isinf(got.numpy()), np.isinf(want))
+    zeros = weft.zeros(m, k) @ weft.from_numpy(-np.abs(b[:, :-1]) if n > 1 else -np.ones((k, 1), "float32"))
+    assert not np.signbit(zeros.numpy()).any()  # sums begin at +0
+
+
+@pytest.mark.parametrize(("m", "k", "n"), [(1, 40, 6), (6, 40, 1), (30, 3, 3), (12, 1, 10), (8, 8, 8)])
+def test_gradients(m: int, k: int, n: int) -> None:
+    a, b = operands((), m, k, n, "float64")
+    left, right = (weft.from_numpy(v).requires_grad_() for v in (a, b))
+    seed = np.random.default_rng(5).standard_normal((m, n))
+    (left @ right).backward(weft.from_numpy(seed))
+    np.testing.assert_allclose(left.grad.numpy(), seed @ b.T, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(right.grad.numpy(), a.T @ seed, rtol=1e-12, atol=1e-12)
+
+
+def test_halves_are_summed_as_float32() -> None:
+    ones = weft.ones(1, 3000, dtype=weft.bfloat16)
+    assert (ones @ ones.T).item() == 3008.0  # 3000 rounded once; a running sum would stop at 256
