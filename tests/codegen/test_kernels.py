@@ -63,6 +63,40 @@ def test_map_with_transposed_operands_goes_tile_by_tile(pieces: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", NUMPY, ids=repr)
+@pytest.mark.parametrize("shape", [(2, 40, 67), (1, 3, 700), (1, 700, 3), (3, 33, 1), (2, 5, 5)], ids=str)
+def test_strided_operands_of_every_type(shape: tuple[int, ...], dtype: dtypes.DType) -> None:
+    """Through tiles: transposed, and with gaps; nothing is read beyond an operand's memory."""
+    b, m, n = shape
+    k = Nest("map", "ooo", shape)
+    transposed = k.load(data((b, n, m), dtype).transpose(0, 2, 1))
+    gaps = k.load(data((b, n, 2 * m - 1), dtype)[:, :, ::2].transpose(0, 2, 1))
+    backwards = k.load(data((b, n, m), dtype).transpose(0, 2, 1)[:, ::-1, ::-1])
+    less = k.apply("less", transposed, gaps, dtype=bool_)
+    k.store(np.empty(shape, dtype.numpy), k.apply("where", less, transposed, backwards, dtype=dtype))
+    k.store(np.empty(shape, dtype.numpy), gaps)
+    for pieces in (1, 3):
+        k.run(pieces)
+
+
+@pytest.mark.parametrize("dtype", [dtypes.float64, float32, float16, dtypes.int8], ids=repr)
+@pytest.mark.parametrize("shape", [(2, 40, 67), (1, 3, 5000), (2, 5000, 3), (3, 33, 1), (1, 130, 128)], ids=str)
+def test_transposed_copies(shape: tuple[int, ...], dtype: dtypes.DType) -> None:
+    """Written row by row, or at once where a tile has whole rows; in a region of a buffer too."""
+    b, m, n = shape
+    for out in (np.empty(shape, dtype.numpy), np.empty((b, m, n + 3), dtype.numpy)[:, :, 2:-1]):
+        k = Nest("map", "ooo", shape)
+        k.store(out, k.load(data((b, n, m), dtype).transpose(0, 2, 1)))
+        for pieces in (1, 3, 7):
+            k.run(pieces)
+
+
+def test_large_copies_pass_the_caches() -> None:
+    k = Nest("map", "oo", (2050, 2080))
+    k.store(np.empty((2050, 2080), "f"), k.load(data((2080, 2050)).T))
+    k.run(3)
+
+
+@pytest.mark.parametrize("dtype", NUMPY, ids=repr)
 def test_map_of_every_type(dtype: dtypes.DType) -> None:
     k = Nest("map", "o", (100,))
     a, b = k.load(data((100,), dtype)), k.load(data((100,), dtype))

@@ -306,13 +306,20 @@ class Place:
         """The position of instruction i, given the counters of the inner loops."""
         return " + ".join([f"{self.prefix}{i}"] * (i in self.moved) + self.body.terms(i, counters)) or "0"
 
-    def element(self, w: Writer, which: Iterable[int], counters: Mapping[int, str]) -> None:
-        """Compute those values of ``which`` that an element has, then do the stores among them."""
+    def element(
+        self, w: Writer, which: Iterable[int], counters: Mapping[int, str], near: Mapping[int, str] | None = None
+    ) -> None:
+        """Compute those values of ``which`` that an element has, then do the stores among them.
+
+        ``near`` says of loads whose elements were copied to a stack array where they are.
+        """
         instrs = self.body.kernel.body
         which = [i for i in which if not isinstance(instrs[i], Scalar | Reduce)]
         stores = [i for i in which if isinstance(instrs[i], Store | StoreAt)]
         for i in which:
-            if i not in stores:
+            if near and i in near:
+                w.assign(f"v{i}", variable_type(self.body.types[i]), widened(self.body.types[i], near[i]))
+            elif i not in stores:
                 self.body.value(w, i, self.position(i, counters))
         for i in stores:
             self.body.store(w, i, self.position(i, counters))

@@ -8,10 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from weft.codegen.emit import Body, Function, Writer
-from weft.ir.kernel import Kernel, Load, Scalar, Store, StoreAt
-
-#: Elements of a row that are copied from or to a transposed operand at a time: a few cache lines' worth of rows.
-TILE = 32
+from weft.ir.kernel import Kernel, Scalar
 
 
 def functions(kernel: Kernel, bodies: Mapping[str, str], name: str) -> list[Function]:
@@ -71,6 +68,8 @@ def segments(w: Writer, n: str) -> Iterator[None]:
 
 
 def _map(body: Body, name: str) -> Function:
+    from weft.codegen import tiled
+
     w = begin(body, name)
     last = len(body.kernel.dims) - 1
     everything = range(len(body.kernel.body))
@@ -78,34 +77,14 @@ def _map(body: Body, name: str) -> Function:
         with w.block(f"for i0 in {body.each(everything)}(begin, end):"):
             body.place(w, [], {}).element(w, everything, {0: "i0"})
         return body.finish(w)
-    with _tiles(body, w, last), segments(w, f"n{last}"):
-        if "width" in w.variables:
-            w.line("lo = imax(lo, tile)")
-            w.line("hi = imin(hi, tile + width)")
+    if loads := tiled.strided(body):
+        tiled.tiles(body, w, loads)
+        return body.finish(w)
+    with segments(w, f"n{last}"):
         place = body.place(w, everything, unravel(w, range(last), "row"))
         with w.block(f"for i{last} in {body.each(everything)}(lo, hi):"):
             place.element(w, everything, {last: f"i{last}"})
     return body.finish(w)
-
-
-@contextmanager
-def _tiles(body: Body, w: Writer, last: int) -> Iterator[None]:
-    """Cut long rows into tiles, and walk all rows within one tile before the next, where an operand lies transposed.
-
-    Its elements that share a cache line are then wanted soon after one another. Whether it does is known when the kernel runs:
-    its stride along the last loop is larger than that along the loop before.
-    """
-    instrs = body.kernel.body
-    strided = [i for i, s in enumerate(instrs) if isinstance(s, Load | Store) and s.access[last - 1 :] == "ss"]
-    if not strided or any(isinstance(s, StoreAt) for s in instrs):
-        yield
-        return
-    w.assign("width", "int64", f"n{last}")
-    for i in strided:
-        with w.block(f"if abs(s{i}_{last}) > abs(s{i}_{last - 1}):"):
-            w.line(f"width = {TILE}")
-    with w.block(f"for tile in range(0, n{last}, width):"):
-        yield
 
 
 def _nonzero(body: Body, name: str) -> Function:

@@ -259,7 +259,7 @@ class _Lowering:
             else:
                 loops, nest.dims = [*kept, along[0]], "o" * len(kept) + "r"
         else:
-            loops, nest.dims = kept, "o" * len(kept)
+            loops, nest.dims = self._in_memory_order(kept), "o" * len(kept)
         if not loops:  # one position: as a loop over contiguous elements, of which there is one
             nest.dims, nest.sizes = "o", (1,)
             for step in (*nest.steps, *nest.stores):
@@ -272,6 +272,28 @@ class _Lowering:
             if step.linear is not None:
                 step.strides = tuple(step.linear.coefficients.get(loop, 0) for loop, _ in loops)
                 step.offset = step.linear.offset
+
+    def _in_memory_order(self, loops: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """The loops of a map, so that it writes forwards, and the last but one is the one along which the operands lie that do
+        not lie along the last: then they are read a tile at a time."""
+        walks = [s.linear for s in self.nest.stores if s.linear is not None]
+        if len(loops) < 2 or len(walks) < len(self.nest.stores):
+            return loops
+        inputs = [
+            s.linear for s in self.nest.stores if s.linear is not None and s.place is not None and s.place[0] == "in"
+        ]
+        written = (inputs or walks)[0].coefficients  # memory of a node's own is row-major, and may yet prove needless
+        loops = sorted(loops, key=lambda loop: -abs(written.get(loop[0], 0)))
+        votes = [0] * len(loops)
+        for step in self.nest.steps:
+            if step.name == "load" and step.linear is not None:
+                strides = [abs(step.linear.coefficients.get(loop, 0)) for loop, _ in loops]
+                if strides[-1] > 1:
+                    votes[strides.index(min(s for s in strides if s))] += 1
+        along = votes.index(max(votes))
+        if max(votes) and along < len(loops) - 2:
+            loops.insert(len(loops) - 2, loops.pop(along))
+        return loops
 
     def _retry(self, constraints: Constraints) -> None:
         """The reduced axes are not one loop: keep rows apart from their reductions, and guests from both; then give

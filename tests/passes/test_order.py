@@ -1,0 +1,55 @@
+"""The order of a map's loops: it writes forwards, and operands that lie across are read a tile at a time."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any
+
+import pytest
+
+from weft.ir.kernel import Load, Store, param_names
+from weft.passes.indexmap import row_major_strides
+from weft.passes.pipeline import optimise
+from weft.passes.schedule import KernelCall, schedule
+
+from .build import Builder, op
+
+SHAPE = (4, 3, 6, 5)
+
+
+def only_kernel(graph: Any) -> tuple[KernelCall, dict[int, list[int]]]:
+    """The one kernel of a graph, with the strides of each of its loads and stores."""
+    (call,) = schedule(optimise(graph)[0]).instrs
+    assert isinstance(call, KernelCall)
+    numbers = dict(zip(param_names(call.kernel), call.params, strict=True))
+    strides = {}
+    for i, instr in enumerate(call.kernel.body):
+        if isinstance(instr, Load | Store):
+            moves = enumerate(instr.access)
+            strides[i] = [numbers[f"{i}_s{d}"] if a == "s" else int(a == "c") for d, a in moves]
+    return call, strides
+
+
+@pytest.mark.parametrize("perm", list(permutations(range(4))), ids=str)
+def test_permuted_operands(perm: tuple[int, ...]) -> None:
+    b = Builder()
+    x, y = b.input(*SHAPE), b.input(*(SHAPE[p] for p in perm))
+    call, strides = only_kernel(b.graph(op("add", op("permute", x, attrs=(perm,)), y)))
+    load, _, store = strides.values()
+    assert store[-1] == 1
+    assert load[-1] == 1 or load[-2] == 1, "the operand lies along none of the last two loops"
+    assert len(call.kernel.dims) <= 4
+
+
+@pytest.mark.parametrize("perm", list(permutations(range(4))), ids=str)
+def test_permuted_results(perm: tuple[int, ...]) -> None:
+    """A permuted tensor is written along its memory."""
+    b = Builder()
+    back = [perm.index(d) for d in range(4)]
+    x = b.input(*SHAPE)
+    forwards = row_major_strides([SHAPE[p] for p in perm])
+    y = b.input(*SHAPE, strides=[forwards[d] for d in back])
+    _, strides = only_kernel(b.graph(writes=[(y, op("negative", x))]))
+    load, store = strides.values()
+    assert store[-1] == 1
+    assert load[-1] == 1 or load[-2] == 1
