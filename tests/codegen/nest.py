@@ -21,6 +21,7 @@ from weft.ir.kernel import (
     OUTER_BLOCK,
     OUTER_TILE,
     RUN,
+    Across,
     Apply,
     Index,
     Instr,
@@ -87,6 +88,7 @@ class Nest:
         self.buffer_types: list[DType] = []
         self.params: list[list[int]] = []
         self.varies: list[bool] = []  # along "r"
+        self.columns: set[int] = set()  # values at column level
         self.wanted: dict[int, np.ndarray] = {}
 
     def _add(self, instr: Instr, value: Any, dtype: DType, params: list[int] | None = None) -> int:
@@ -98,7 +100,9 @@ class Nest:
         if isinstance(instr, Load | Index):
             self.varies.append(self.r >= 0 and instr.access[self.r] != "b")
         else:
-            self.varies.append(any(self.varies[a] for a in args))
+            self.varies.append(isinstance(instr, Across) or any(self.varies[a] for a in args))
+        if isinstance(instr, Across) or not self.columns.isdisjoint(args):
+            self.columns.add(len(self.body) - 1)
         return len(self.body) - 1
 
     def buffer(self, array: np.ndarray, dtype: DType | None = None) -> int:
@@ -110,13 +114,13 @@ class Nest:
         self.buffer_types.append(dtype or dtypes.as_dtype(array.dtype))
         return len(self.buffers) - 1
 
-    def _access(self, array: np.ndarray, row_level: bool = False) -> tuple[str, list[int]]:
+    def _access(self, array: np.ndarray, still: int = -1) -> tuple[str, list[int]]:
         access, strides = "", []
         if not array.size:  # NumPy gives an empty array strides of 0, which would mean that it does not move
             array = np.empty([max(n, 2) for n in array.shape], array.dtype)
         for d, (n, s) in enumerate(zip(array.shape, array.strides, strict=True)):
             s //= array.itemsize
-            if (n == 1 and self.sizes[d] != 1) or s == 0 or (row_level and d == self.r):
+            if (n == 1 and self.sizes[d] != 1) or s == 0 or d == still:
                 access += "b"
             elif s == 1 and d == len(self.dims) - 1:
                 access += "c"
@@ -186,9 +190,15 @@ class Nest:
         value = np.expand_dims(value if op.startswith("arg") else value.astype(acc), self.r)
         return self._add(Reduce(op, arg, dtype), rounded(value, dtype), dtype)
 
+    def across(self, op: str, arg: int, dtype: DType) -> int:
+        x = np.broadcast_to(self.values[arg], self.sizes).astype(dtype.compute.numpy)
+        value = reduced(op, np.moveaxis(x, 0, -1), True)[None].astype(dtype.compute.numpy)
+        return self._add(Across(op, arg, dtype), rounded(value, dtype), dtype)
+
     def store(self, array: np.ndarray, arg: int) -> None:
         k = self.buffer(array, self.types[arg])
-        access, strides = self._access(array, not self.varies[arg])
+        still = 0 if arg in self.columns else -1 if self.varies[arg] else self.r
+        access, strides = self._access(array, still)
         self._add(Store(k, access, arg), None, self.types[arg], strides)
         value = np.broadcast_to(self.values[arg], array.shape)
         dtype = self.types[arg]
@@ -209,6 +219,8 @@ class Nest:
             blocks = -(-r // BLOCK)
             return [outer * blocks, outer if blocks != 1 else 0]
         kept = self.sizes[-1]
+        if self.form == "columns":
+            return [-(-outer // OUTER_BLOCK), kept]
         return [outer * -(-r // OUTER_BLOCK) * -(-kept // OUTER_TILE), outer * kept]
 
     def run(self, pieces: int = 1, status: int = 0, bodies: dict[str, str] | None = None) -> Compiled:
@@ -225,6 +237,8 @@ class Nest:
         for dtype in scratch(self.kernel):
             n = outer * -(-r // (BLOCK if self.form == "reduce" else OUTER_BLOCK))
             n *= self.sizes[-1] if self.form == "outer" else 1
+            if self.form == "columns":
+                n = -(-outer // OUTER_BLOCK) * r
             parts.append(guarded(n * dtype.itemsize).view(storage(dtype).numpy))
             parts[-1][...] = 77
         pointers += [p.ctypes.data for p in parts]

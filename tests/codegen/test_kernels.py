@@ -336,3 +336,44 @@ def test_wide_outer_reduction_spans_tiles() -> None:
     x = k.load(data((2, 600, 2500)))
     k.store(np.empty((2, 1, 2500), "f"), k.reduce("sum", x, float32))
     k.run(5)
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+@pytest.mark.parametrize("shape", [(1, 7), (9, 1), (300, 40), (777, 2100), (0, 5)])
+def test_columns_of_a_row_kernel(shape: tuple[int, int], pieces: int) -> None:
+    """Rows less their sum times a factor, the sums over all rows of two values and a maximum, and what is made of these."""
+    k = Nest("columns", "or", shape)
+    x, factor, weight = k.load(data(shape)), k.load(data((shape[0], 1))), k.load(data((1, shape[1])))
+    row = k.apply("multiply", k.reduce("sum", x, float32), factor, dtype=float32)
+    y = k.apply("subtract", x, row, dtype=float32)
+    total, best = k.across("sum", y, float32), k.across("max", x, float32)
+    k.store(np.empty(shape, "f"), y)
+    k.store(np.empty((shape[0], 1), "f"), row)
+    k.store(
+        np.empty((1, shape[1]), "f"),
+        k.apply("subtract", total, k.apply("add", best, weight, dtype=float32), dtype=float32),
+    )
+    k.store(np.empty((1, shape[1]), "f"), k.across("sum", x, float32))
+    k.run(pieces)
+
+
+@pytest.mark.parametrize("dtype", [dtypes.float64, float16, int64], ids=str)
+def test_columns_of_other_types(dtype: dtypes.DType) -> None:
+    k = Nest("columns", "or", (270, 33))
+    x = k.load(data((270, 33), dtype))
+    y = k.apply("subtract", x, k.reduce("max", x, dtype), dtype=dtype)
+    for op in ("sum", "min") if dtype.kind == "f" else ("sum", "prod", "max"):
+        k.store(np.empty((1, 33), dtype.numpy), k.across(op, y, dtype))
+    k.run(2)
+
+
+def test_columns_beside_a_store_in_place() -> None:
+    k = Nest("columns", "or", (300, 50))
+    a = data((300, 50))
+    x = k.load(a)
+    y = k.apply("dear", k.apply("subtract", x, k.reduce("max", x, float32), dtype=float32), dtype=float32)
+    z = k.apply("divide", y, k.reduce("sum", y, float32), dtype=float32)
+    k.store(a, z)
+    k.store(np.empty((1, 50), "f"), k.across("sum", z, float32))
+    k.store(np.empty((1, 50), "f"), k.across("sum", y, float32))
+    k.run(2)

@@ -161,6 +161,9 @@ class Runner:
                     flat = reduce_ordered(instr.op, x.reshape(before, shape[r], after), kernel.form == "outer", dtype)
                     shape[r] = 1
                     value = flat.reshape(shape)
+                case K.Across():
+                    x = np.broadcast_to(values[instr.arg], sizes)[None]
+                    value = reduce_ordered(instr.op, x, True, dtype).reshape(1, sizes[1])
                 case K.Store():
                     dims, strides = access(i, instr.access)
                     flat, start = self.elements(call.buffers[instr.buffer], dtype)

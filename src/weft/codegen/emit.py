@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 from weft.dtypes import DType, bool_, float16, int64, uint8, uint16
 from weft.ir.kernel import (
+    ACROSS,
+    Across,
     Apply,
     Index,
     Kernel,
@@ -118,7 +120,8 @@ class Body:
     """A kernel's instructions, analysed for the emitter.
 
     ``varies[i]`` says whether value i changes along "r"; ``level[i]`` is the number of reduction passes over the row
-    that must be over before value i is known; ``reduces`` and ``stores`` are the instructions of those kinds by number.
+    that must be over before value i is known; ``reduces``, ``across`` and ``stores`` are the instructions of those kinds by
+    number; ``column[i]`` says whether value i is at column level.
     """
 
     def __init__(self, kernel: Kernel, bodies: Mapping[str, str]) -> None:
@@ -129,6 +132,8 @@ class Body:
         self.varies: list[bool] = []
         self.level: list[int] = []
         self.reduces = {i: instr for i, instr in enumerate(kernel.body) if isinstance(instr, Reduce)}
+        self.across = {i: instr for i, instr in enumerate(kernel.body) if isinstance(instr, Across)}
+        self.column: list[bool] = []
         self.stores = {i: instr for i, instr in enumerate(kernel.body) if isinstance(instr, Store)}
         for i, instr in enumerate(kernel.body):
             args = operands(instr)
@@ -136,13 +141,20 @@ class Body:
                 raise ValueError(f"instruction {i} of {kernel} uses a value that is not computed yet")
             level = max((self.level[a] for a in args), default=0)
             varies = any(self.varies[a] for a in args)
+            column = isinstance(instr, Across) or any(self.column[a] for a in args)
+            if column and (isinstance(instr, Reduce) or (isinstance(instr, Store) and instr.access[:-1].strip("b"))):
+                raise ValueError(f"instruction {i} of {kernel} needs a column's result before it is known")
+            if isinstance(instr, Across) and (
+                kernel.form != "columns" or instr.op not in ACROSS or not varies or any(self.column[a] for a in args)
+            ):
+                raise ValueError(f"instruction {i} of {kernel} cannot be reduced over the rows")
             if isinstance(instr, Load | Index | Store):
                 if len(instr.access) != len(kernel.dims) or "c" in instr.access[:-1]:
                     raise ValueError(f"instruction {i} of {kernel} has an access that does not fit the loops")
                 moves = self.r >= 0 and instr.access[self.r] != "b"
                 if isinstance(instr, Store) and varies and not moves:
                     raise ValueError(f"instruction {i} of {kernel} stores a changing value at row level")
-                if isinstance(instr, Store) and moves and level and kernel.form != "row":
+                if isinstance(instr, Store) and moves and level and kernel.form not in ("row", "columns"):
                     raise ValueError(f"instruction {i} of {kernel} stores elements that need a finished reduction")
                 varies = moves
             elif isinstance(instr, StoreAt):
@@ -150,10 +162,11 @@ class Body:
                     raise ValueError(f"instruction {i} of {kernel} stores at computed positions outside a map")
             elif isinstance(instr, Reduce):
                 level, varies = level + 1, False
-                if level > 1 and kernel.form != "row":
+                if level > 1 and kernel.form not in ("row", "columns"):
                     raise ValueError(f"instruction {i} of {kernel} reduces a reduction's result")
             self.level.append(level)
             self.varies.append(varies)
+            self.column.append(column)
         self.loaded = {i.buffer for i in kernel.body if isinstance(i, Load | LoadAt)}
         # A store in place goes where the load reads. Saying so with the same variables lets the loop vectorise.
         loads = {(i.buffer, i.access): k for k, i in reversed(list(enumerate(kernel.body))) if isinstance(i, Load)}
@@ -208,9 +221,13 @@ class Body:
             i = todo.pop()
             if i not in found:
                 found.add(i)
-                if i not in stop and not isinstance(self.kernel.body[i], Reduce):
+                if i not in stop and not isinstance(self.kernel.body[i], Reduce | Across):
                     todo += operands(self.kernel.body[i])
         return sorted(found)
+
+    def reduction(self, i: int) -> Reduce | Across:
+        """Instruction i, a reduction."""
+        return self.reduces.get(i) or self.across[i]
 
     def each(self, which: Iterable[int]) -> str:
         """What a loop that computes ``which`` for each element goes over: "interleaved" where that pays, else "range"."""
@@ -314,7 +331,7 @@ class Place:
         ``near`` says of loads whose elements were copied to a stack array where they are.
         """
         instrs = self.body.kernel.body
-        which = [i for i in which if not isinstance(instrs[i], Scalar | Reduce)]
+        which = [i for i in which if not isinstance(instrs[i], Scalar | Reduce | Across)]
         stores = [i for i in which if isinstance(instrs[i], Store | StoreAt)]
         for i in which:
             if near and i in near:
@@ -334,7 +351,7 @@ def operands(instr: object) -> tuple[int, ...]:
             return instr.indices
         case StoreAt():
             return (*instr.indices, instr.arg)
-        case Reduce() | Store():
+        case Reduce() | Across() | Store():
             return (instr.arg,)
     return ()
 
@@ -392,20 +409,20 @@ def identity(op: str, dtype: DType) -> str:
     raise ValueError(f"there is no reduction named {op!r}")
 
 
-def is_arg(reduce: Reduce) -> bool:
+def is_arg(reduce: Reduce | Across) -> bool:
     """Whether the reduction finds a position."""
     return reduce.op.startswith("arg")
 
 
 def reduced_type(body: Body, i: int) -> DType:
     """The type of the elements that Reduce i takes: that of its result, or of its argument if the result is a position."""
-    reduce = body.reduces[i]
+    reduce = body.reduction(i)
     return accumulator(body.types[reduce.arg] if is_arg(reduce) else reduce.dtype)
 
 
 def partial_types(body: Body, i: int) -> list[DType]:
     """The types of the numbers that a partial result of Reduce i consists of: argmax has a position, m2 a mean as well."""
-    reduce = body.reduces[i]
+    reduce = body.reduction(i)
     first = partial(reduce.op, reduced_type(body, i))
     return [first, int64] if is_arg(reduce) else [first, first] if reduce.op == "m2" else [first]
 
@@ -434,7 +451,7 @@ def join(body: Body, w: Writer, i: int, mine: Sequence[str], earlier: Sequence[s
 
 def reduced_element(body: Body, i: int) -> str:
     """What Reduce i takes from its argument, as source: any and all take whether it is non-zero."""
-    reduce = body.reduces[i]
+    reduce = body.reduction(i)
     test = reduce.op in ("any", "all") and body.types[reduce.arg] is not bool_
     return f"v{reduce.arg} != 0" if test else f"v{reduce.arg}"
 

@@ -1,5 +1,5 @@
-"""Loop nests: the source of each form of kernel, one function for each phase. Here "map"; "row" and "reduce" are in
-`weft.codegen.rows`, "outer" in `weft.codegen.outer`.
+"""Loop nests: the source of each form of kernel, one function for each phase. Here "map"; "row", "reduce" and "columns" are
+in `weft.codegen.rows`, "outer" in `weft.codegen.outer`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ def functions(kernel: Kernel, bodies: Mapping[str, str], name: str) -> list[Func
     from weft.codegen import outer, rows
 
     body = Body(kernel, bodies)
-    if not kernel.dims or kernel.dims.strip("o") != {"row": "r", "reduce": "r", "outer": "ri"}.get(kernel.form, ""):
+    if not kernel.dims or kernel.dims.strip("o") != {"row": "r", "reduce": "r", "outer": "ri", "columns": "r"}.get(
+        kernel.form, ""
+    ):
         raise ValueError(f"{kernel} has loops that do not fit its form")
     match kernel.form:
         case "map":
@@ -29,6 +31,8 @@ def functions(kernel: Kernel, bodies: Mapping[str, str], name: str) -> list[Func
             return [rows.blocks(body, f"{name}_1"), rows.combine(body, f"{name}_2")]
         case "outer":
             return [outer.blocks(body, f"{name}_1"), outer.combine(body, f"{name}_2")]
+        case "columns":
+            return [rows.columns(body, f"{name}_1"), outer.combine(body, f"{name}_2")]
     raise ValueError(f"{kernel} has an unknown form")
 
 

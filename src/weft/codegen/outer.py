@@ -153,10 +153,10 @@ def blocks(body: Body, name: str) -> Function:
 
 
 def combine(body: Body, name: str) -> Function:
-    """The second phase: each kept element's blocks combined, and what is done with the result."""
+    """The second phase, also of a "columns" kernel: each kept element's blocks combined, and what is done with the result."""
     w = begin(body, name)
-    r, kept = body.r, body.r + 1
-    needed = body.closure([i for i in body.stores if not body.varies[i]])
+    r, kept = (0, 1) if body.across else (body.r, body.r + 1)
+    needed = body.closure([i for i in body.stores if (body.column[i] if body.across else not body.varies[i])])
     buffers = {i: p for i, p in parts(body).items() if i in needed}
     w.assign("blocks", "int64", f"udiv(n{r} + {OUTER_BLOCK - 1}, {OUTER_BLOCK})")
     with segments(w, f"n{kept}"):
@@ -165,7 +165,7 @@ def combine(body: Body, name: str) -> Function:
             w.assign("other", "int64", f"at + step * n{kept}")
             w.assign("span", "int64", f"step * {OUTER_BLOCK}")
             for i, names in buffers.items():
-                op = body.reduces[i].op
+                op = body.reduction(i).op
                 pointers = [f"advance({n}, {at})" for at in ("at", "other") for n in names]
                 sizes = f", span, imin(span, n{r} - block * {OUTER_BLOCK} - span)" * (op == "m2")
                 w.line(f"join_{op}({', '.join(pointers)}, hi - lo{sizes})")
@@ -175,7 +175,8 @@ def combine(body: Body, name: str) -> Function:
             for i, names in buffers.items():
                 # the last number is the result: a position, or what else there is
                 (name, dtype) = names[-1], partial_types(body, i)[-1]
-                none = "0" if is_arg(body.reduces[i]) else identity(body.reduces[i].op, dtype)
+                reduce = body.reduction(i)
+                none = "0" if is_arg(reduce) else identity(reduce.op, dtype)
                 w.assign(f"r{i}", dtype.name, none)
                 with w.block("if blocks > 0:"):
                     w.assign(f"r{i}", dtype.name, f"{name}[at + k]")

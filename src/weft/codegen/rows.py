@@ -1,4 +1,4 @@
-"""The "row" and "reduce" forms: reductions along the innermost loop.
+"""The "row", "reduce" and "columns" forms: reductions along the innermost loop.
 
 A reduction needs a whole pass over the row before its result is known, so a "row" kernel makes one pass for each level of
 reductions that depend on one another and, if it writes elements, a last one. A pass runs block by block, and a block chunk
@@ -8,6 +8,9 @@ m2 reduces is computed for a whole block, since it is needed twice.
 
 An expensive value that a later pass needs again waits in an output of the kernel that has the right type and is written
 last, over an operand too if that is not needed any more. Loading it back gives the same bits as computing it again.
+
+What a "columns" kernel reduces over the rows is taken in the last pass over each row, into a row of scratch memory that holds
+the sums of a group of rows, which `weft.codegen.columns` adds to the block's.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ from weft.codegen.emit import (
 )
 from weft.codegen.loops import begin, unravel
 from weft.dtypes import bool_
-from weft.ir.kernel import BLOCK, LANES, Apply, Load, LoadAt, Reduce, Scalar, Store
+from weft.ir.kernel import BLOCK, GROUP, LANES, OUTER_BLOCK, Apply, Load, LoadAt, Reduce, Scalar, Store
 
 #: Elements of a row whose values are computed into stack arrays before they are reduced.
 CHUNK = 512
@@ -52,7 +55,7 @@ class Passes:
         self.reduces = [[i for i in body.reduces if body.level[i] == p + 1] for p in range(self.count + 1)]
         self.stores: list[list[int]] = [[] for _ in range(self.count + 1)]
         for i, store in body.stores.items():
-            if body.varies[i]:
+            if body.varies[i] and not body.column[i]:
                 # a buffer that is also loaded keeps its old values until nothing needs them
                 early = store.buffer not in body.loaded and body.level[i] < self.count
                 self.stores[body.level[i] if early else self.count].append(i)
@@ -66,6 +69,8 @@ class Passes:
         """The element values and stores of pass p, in order; what a kept value is made of is left out once it is kept."""
         body = self.body
         targets = [body.reduces[i].arg for i in self.reduces[p]] + self.stores[p]
+        if p == self.count:
+            targets += [across.arg for across in body.across.values()]
         known = [v for v, at in self.kept_in.items() if at < p]
         return [i for i in body.closure(targets, known) if body.varies[i]]
 
@@ -187,6 +192,10 @@ class _Row:
                 body.value(w, i, self.place.position(i, counters))
                 if kept_in == p:
                     w.line(f"{waits} = {narrowed(dtype, f'v{i}')}")
+        if p == passes.count:
+            for i, group in groups(body).items():
+                op, value, at = body.across[i].op, reduced_element(body, i), f"{group}[at + {j}]"
+                w.line(f"{at} = choose(fresh, {value}, combine_{op}({at}, {value}))")
         for i in values:
             if i in body.stores:
                 body.store(w, i, self.place.position(i, counters))
@@ -304,38 +313,75 @@ def _join_last(writing: _Row, reduces: Sequence[int], end: str) -> None:
     w.assign("first", "int64", "first - span")
 
 
+def _declare_row(writing: _Row) -> None:
+    """Declare what whole rows need."""
+    writing.declare()
+    for i in writing.body.reduces:
+        for array, dtype in zip(writing.names(i, "s", "u"), partial_types(writing.body, i), strict=True):
+            writing.w.line(f"{array} = stack({dtype.name}, {DEPTH})")
+
+
+def _whole_row(writing: _Row) -> None:
+    """All passes over ``row``."""
+    body, passes = writing.body, writing.passes
+    everything = [i for i in range(len(body.kernel.body)) if not body.column[i]]
+    writing.at(everything)
+    writing.row_values(0, everything)
+    for p in range(passes.count):
+        _reduced_row(writing, p)
+        writing.results(passes.reduces[p])
+        writing.row_values(p + 1, everything)
+    if passes.stores[passes.count] or body.across:
+        with writing.w.block(f"for j in {body.each(passes.computed(passes.count))}(n{body.r}):"):
+            writing.element(passes.count, "j")
+    writing.row_stores()
+
+
 def row(body: Body, name: str) -> Function:
     """The one phase of a "row" kernel."""
     w = begin(body, name)
     writing = _Row(body, w)
-    passes = writing.passes
-    everything = range(len(body.kernel.body))
-    writing.declare()
-    for i in body.reduces:
-        for array, dtype in zip(writing.names(i, "s", "u"), partial_types(body, i), strict=True):
-            w.line(f"{array} = stack({dtype.name}, {DEPTH})")
+    _declare_row(writing)
     with w.block("for row in range(begin, end):"):
-        writing.at(everything)
-        writing.row_values(0, everything)
-        for p in range(passes.count):
-            _reduced_row(writing, p)
-            writing.results(passes.reduces[p])
-            writing.row_values(p + 1, everything)
-        if passes.stores[passes.count]:
-            with w.block(f"for j in {body.each(passes.computed(passes.count))}(n{body.r}):"):
-                writing.element(passes.count, "j")
-        writing.row_stores()
+        _whole_row(writing)
+    return body.finish(w)
+
+
+def columns(body: Body, name: str) -> Function:
+    """The first phase of a "columns" kernel: one block of rows, group by group."""
+    w = begin(body, name)
+    writing = _Row(body, w)
+    _declare_row(writing)
+    n = f"n{body.r}"
+    with w.block("for unit in range(begin, end):"):
+        w.assign("at", "int64", f"unit * {n}")
+        w.assign("top", "int64", f"unit * {OUTER_BLOCK}")
+        w.assign("bottom", "int64", f"imin(top + {OUTER_BLOCK}, n0)")
+        for i, (total,) in parts(body).items():
+            w.line(f"fill_{body.across[i].op}(advance({total}, at), {n})")
+        with w.block(f"for upper in range(top, bottom, {GROUP}):"):
+            with w.block(f"for row in range(upper, imin(upper + {GROUP}, bottom)):"):
+                w.assign("fresh", "boolean", "row == upper")
+                _whole_row(writing)
+            for i, (total,) in parts(body).items():
+                group = f"advance({groups(body)[i]}, at)"
+                w.line(f"rows_{body.across[i].op}(advance({total}, at), {group}, 0, 1, {n})")
     return body.finish(w)
 
 
 def parts(body: Body) -> Mapping[int, list[str]]:
-    """The scratch buffers of each reduction."""
+    """The scratch buffers of each reduction's partial results; of a columns kernel those over its rows."""
     result: dict[int, list[str]] = {}
     k = 0
-    for i in body.reduces:
+    for i in body.across or body.reduces:
         result[i] = [f"part{k + j}" for j in range(len(partial_types(body, i)))]
-        k += len(result[i])
+        k += len(result[i]) + bool(body.across)
     return result
+
+
+def groups(body: Body) -> Mapping[int, str]:
+    """The scratch buffer of each Across that holds the sums of a group of rows."""
+    return {i: f"part{2 * k + 1}" for k, i in enumerate(body.across)}
 
 
 def blocks(body: Body, name: str) -> Function:

@@ -10,13 +10,16 @@ Loops. ``dims`` has one letter for each loop, outermost first::
     "o" * n + "r"    reduce   as row, each value read once, in blocks   phase 1: one block; phase 2: one row
     "o"              nonzero  buffer 1 gets the positions where the bool buffer 0 is true; one chunk, in order
     "o" * n + "ri"   outer    the reduced loop has a kept one inside    phase 1: one tile of a block; phase 2: one element
+    "or"             columns  as row, and reduced over the rows too     phase 1: one block of rows; phase 2: one column
 
 Access. A string with one letter for each loop says how an operand moves: "c" by one element (innermost loop only), "s" by
 a run-time stride (in elements), "b" not at all.
 
-Body. A list of instructions in which a value is named by the position of the instruction that made it. In row, reduce and
-outer kernels a value is at *row level* when it does not change along "r": a load with "b" there, a scalar, the result of
-a reduction, or an operation over such values. A store of a row-level value has "b" at "r" and happens once a row.
+Body. A list of instructions in which a value is named by the position of the instruction that made it. In row, reduce,
+outer and columns kernels a value is at *row level* when it does not change along "r": a load with "b" there, a scalar, the
+result of a reduction, or an operation over such values. A store of a row-level value has "b" at "r" and happens once a row.
+What comes of an Across is at *column level*: it does not change along "o" but along "r", is known when all rows are done, and
+is stored with "b" at "o".
 """
 
 from __future__ import annotations
@@ -78,6 +81,15 @@ class Reduce:
 
 
 @dataclass(frozen=True, slots=True)
+class Across:
+    """Reduce a value that changes along "r" over the rows of a columns kernel, in the order of outer: one of ACROSS."""
+
+    op: str
+    arg: int
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     """Write a value to a buffer at the loop position. ``buffer`` may also be loaded, with the same access: in-place."""
 
@@ -99,7 +111,10 @@ class StoreAt:
     accumulate: bool
 
 
-Instr = Load | Index | Scalar | LoadAt | Apply | Reduce | Store | StoreAt
+#: The reductions that an Across may be.
+ACROSS = ("sum", "prod", "max", "min")
+
+Instr = Load | Index | Scalar | LoadAt | Apply | Reduce | Across | Store | StoreAt
 
 #: Elements of a row that are reduced into one partial result before the next block begins ("row" and "reduce").
 BLOCK = 2048
@@ -117,14 +132,14 @@ OUTER_TILE = 2048
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A loop nest: its form ("map", "row", "reduce", "outer"), its loops, the types of its buffers, and the body.
+    """A loop nest: its form ("map", "row", "reduce", "outer", "columns"), its loops, the types of its buffers, and the body.
 
-    The order of a reduction of R elements is a function of R alone. Inner ("row", "reduce"): the row is cut into blocks of
-    BLOCK elements, and a block into runs of RUN. In a run, lane l starts at the identity and takes elements l, l + LANES, ...
-    in turn. What the runs gave is combined lane by lane, run after run, from the identity; then the lanes as a binary tree
-    (l with l + LANES/2, then l + LANES/4, ...). Outer: the rows are cut into blocks of OUTER_BLOCK, and a block into groups
-    of GROUP. A group is reduced in turn from its first row, and the groups in turn from the identity. In both, blocks are
-    combined as a binary tree: neighbours, then neighbouring pairs (see `tree`).
+    The order of a reduction of R elements is a function of R alone. Inner (Reduce, except in "outer"): the row is cut into
+    blocks of BLOCK elements, and a block into runs of RUN. In a run, lane l starts at the identity and takes elements l,
+    l + LANES, ... in turn. What the runs gave is combined lane by lane, run after run, from the identity; then the lanes as a
+    binary tree (l with l + LANES/2, then l + LANES/4, ...). Outer (Reduce in "outer", Across): the rows are cut into blocks of
+    OUTER_BLOCK, and a block into groups of GROUP. A group is reduced in turn from its first row, and the groups in turn from
+    the identity. In both, blocks are combined as a binary tree: neighbours, then neighbouring pairs (see `tree`).
 
     A sum of float32 is float32 within a run or group, float64 from there on, and rounded at the end. arg-reductions keep the
     first index among equals, and the first NaN wins.
@@ -174,10 +189,16 @@ def scratch(kernel: Kernel) -> list[DType]:
     floating-point sum. Two for argmax and argmin, the best value's and its index (int64), and for m2, the mean and m2. Each
     holds ``rows * blocks`` elements for "reduce" and ``rows * blocks * kept`` for "outer". A fallible kernel's status
     buffer (one int64, 0 while all is well, else 1 + the position of the failing instruction) comes last of all.
+    A columns kernel has two for each Across, of ``blocks * columns`` elements: partial results, and a group's own.
     """
+    types: list[DType] = []
+    if kernel.form == "columns":
+        for instr in kernel.body:
+            if isinstance(instr, Across):
+                types += [partial(instr.op, instr.dtype.compute), instr.dtype.compute]
+        return types
     if kernel.form not in ("reduce", "outer"):
         return []
-    types: list[DType] = []
     for instr in kernel.body:
         if isinstance(instr, Reduce):
             if instr.op.startswith("arg"):

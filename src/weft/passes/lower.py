@@ -418,6 +418,8 @@ def finish(nest: Nest, buffer_of: Callable[[Place], int]) -> Call:
                 body.append(K.Scalar(step.dtype))
             case "reduce":
                 body.append(K.Reduce(step.op, step.args[0], step.dtype))
+            case "across":
+                body.append(K.Across(step.op, step.args[0], step.dtype))
             case "index":
                 params.append(step.offset)
                 body.append(K.Index(access(step)))

@@ -11,6 +11,7 @@ from weft.ir import kernel as K
 from weft.ir.graph import Graph
 from weft.ir.node import Where
 from weft.ops.attention import number_of
+from weft.passes.across import join_rows
 from weft.passes.attention import GRADIENTS, Attention, Matrix, pitch_of, slopes, weights
 from weft.passes.epilogues import by_group, epilogues
 from weft.passes.fuse import Fusion
@@ -172,6 +173,7 @@ class _Scheduler:
                     self.nests[group] = nest
         if again:
             raise Retry
+        join_rows(sinks, self.fusion, self.nests)
         updates = Updates(graph, sinks, self.fusion, self.nests, constraints)
         self.epilogues = epilogues(graph, self.fusion.groups, self.nests, updates, lambda place: _home(place, updates))
         self.followers = by_group(self.epilogues.values())
@@ -388,6 +390,9 @@ def phases(kernel: K.Kernel, sizes: tuple[int, ...], cost: int) -> list[tuple[in
         units = rows * -(-length // K.OUTER_BLOCK) * -(-kept // K.OUTER_TILE)
         return [of(units, total), of(rows * kept, rows * kept * -(-length // K.OUTER_BLOCK))]
     rows = prod(sizes[:-1])
+    if kernel.form == "columns":
+        blocks = -(-rows // K.OUTER_BLOCK)
+        return [of(blocks, total), of(sizes[-1], sizes[-1] * blocks)]
     if kernel.form == "row":
         return [of(rows, total)]
     blocks = -(-sizes[-1] // K.BLOCK)
@@ -401,7 +406,7 @@ def scratch_bytes(call: Call) -> list[int]:
     if not types:
         return []
     *outer, last = call.sizes
-    if call.kernel.form == "outer":
+    if call.kernel.form in ("outer", "columns"):
         *outer, length = outer
         n = -(-length // K.OUTER_BLOCK) * last
     else:
