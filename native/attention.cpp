@@ -29,6 +29,13 @@ struct Matrix {
   const T* at(int64_t i) const { return data + i * row; }
 };
 
+// What a tile reads columns from: column j, the first of a tile, begins at j * col; its rows are `row` apart.
+template <class T>
+struct Panels {
+  const T* data;
+  int64_t col, row;
+};
+
 // Packs a matrix of k x n elements into panels of a tile's columns.
 template <class T>
 void pack(const TileSet<T>& set, const Matrix<T>& b, int64_t k, int64_t n, T* to) {
@@ -39,11 +46,11 @@ void pack(const TileSet<T>& set, const Matrix<T>& b, int64_t k, int64_t n, T* to
 // One tile of a product: `height` rows, `width` columns.
 template <class T>
 void tile_of(const TileSet<T>& set, int64_t height, int64_t width, int64_t k, const T* a, int64_t a_row, int64_t a_k,
-             const T* b, T* c, int64_t c_row, bool add) {
+             const T* b, int64_t b_k, T* c, int64_t c_row, bool add) {
   if (width == set.nr)
-    set.of_rows[height - 1](k, a, a_row, a_k, b, set.nr, c, c_row, add);
+    set.of_rows[height - 1](k, a, a_row, a_k, b, b_k, c, c_row, add);
   else
-    set.edges[height - 1](k, a, a_row, a_k, b, set.nr, c, c_row, add, width);
+    set.edges[height - 1](k, a, a_row, a_k, b, b_k, c, c_row, add, width);
 }
 
 // What the units share.
@@ -95,18 +102,22 @@ class Unit {
 
   void forward() {
     const int64_t keys = keys_of_part();
-    const Block memory(bytes(panels(keys, at_.width) + at_.pitch * attention_rows + panels(at_.value_width, keys)));
+    // Packing values takes longer than reading them a few times where they are.
+    const bool in_place = v_.col == 1 && at_.rows <= 2 * set_.mr;
+    const Block memory(bytes(panels(keys, at_.width) + at_.pitch * attention_rows +
+                             (in_place ? 0 : panels(at_.value_width, keys))));
     T* next = static_cast<T*>(memory.data());
     T* scores = take(next, at_.pitch * attention_rows);
     T* right = take(next, panels(keys, at_.width));
     pack<T>(set_, {k_.data, k_.col, k_.row}, at_.width, keys, right);
-    pack<T>(set_, v_, keys, at_.value_width, next);
+    if (!in_place) pack<T>(set_, v_, keys, at_.value_width, next);
+    const Panels<T> values = in_place ? Panels<T>{v_.data, 1, v_.row} : Panels<T>{next, keys, set_.nr};
     T* out = static_cast<T*>(job_.memory.out) + head_ * at_.rows * at_.value_width;
     for (int64_t block = part_; block < job_.blocks && !job_.stop(); block += job_.parts) {
       begin(block);
       T factors[attention_rows];
       weigh(right, scores, factors);
-      sum_over_keys(scores, next, keys, at_.value_width, out);
+      sum_over_keys(scores, values, at_.value_width, out);
       scale_rows(out, at_.value_width, factors);
     }
   }
@@ -149,7 +160,8 @@ class Unit {
       across({g_.at(first_), g_.row, g_.col}, values_across, ev, slopes);
       rows_of(at_.slopes, weights, slopes);
       clear_hidden(slopes);
-      if (m.dq) sum_over_keys(slopes, keys_along, keys, e, static_cast<T*>(m.dq) + head_ * at_.rows * e);
+      if (m.dq)
+        sum_over_keys(slopes, Panels<T>{keys_along, keys, set_.nr}, e, static_cast<T*>(m.dq) + head_ * at_.rows * e);
       if (dk) {
         pack<T>(set_, {q_.at(first_), q_.row, q_.col}, height_, e, block_panels);
         sum_over_rows(slopes, block_panels, e, dk);
@@ -188,8 +200,8 @@ class Unit {
       for (int64_t i = 0; i < height_; i += set_.mr) {
         const int64_t tall = std::min<int64_t>(set_.mr, height_ - i);
         if (seen_by(i + tall - 1) > j)
-          tile_of(set_, tall, std::min(nr, at_.keys - j), k, a.at(i), a.row, a.col, panel, to + i * at_.pitch + j, at_.pitch,
-                  false);
+          tile_of(set_, tall, std::min(nr, at_.keys - j), k, a.at(i), a.row, a.col, panel, nr, to + i * at_.pitch + j,
+                  at_.pitch, false);
       }
   }
 
@@ -226,8 +238,8 @@ class Unit {
     }
   }
 
-  // Rows of the result: weights @ panels, which have `keys` rows.
-  void sum_over_keys(const T* weights, const T* panels, int64_t keys, int64_t n, T* result) const {
+  // Rows of the result: weights @ right, which has n columns.
+  void sum_over_keys(const T* weights, const Panels<T>& right, int64_t n, T* result) const {
     T* to = result + first_ * n;
     for (int64_t p = 0; p < seen_; p += block_k)
       for (int64_t j = 0; j < n; j += set_.nr)
@@ -236,7 +248,7 @@ class Unit {
           const int64_t k = std::min(block_k, seen_by(i + tall - 1) - p);
           if (k > 0)
             tile_of(set_, tall, std::min<int64_t>(set_.nr, n - j), k, weights + i * at_.pitch + p, at_.pitch, 1,
-                    panels + j * keys + p * set_.nr, to + i * n + j, n, p > 0);
+                    right.data + j * right.col + p * right.row, right.row, to + i * n + j, n, p > 0);
         }
   }
 
@@ -255,7 +267,7 @@ class Unit {
       const int64_t hidden = at_.causal ? std::max<int64_t>(0, i - first_) : 0;  // rows that see none of these keys
       for (int64_t j = 0; j < n; j += set_.nr)
         tile_of(set_, tall, std::min<int64_t>(set_.nr, n - j), height_ - hidden, weights + i + hidden * at_.pitch,
-                int64_t{1}, at_.pitch, panels + j * height_ + hidden * set_.nr, result + i * n + j, n, true);
+                int64_t{1}, at_.pitch, panels + j * height_ + hidden * set_.nr, set_.nr, result + i * n + j, n, true);
     }
   }
 

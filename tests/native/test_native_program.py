@@ -132,6 +132,32 @@ GOOD = {
 }
 
 
+MATRIX = (0, 0, (), 1, 1)
+ATTENTION = [
+    "attention", F, False, (), (0, 0, 1, 1), 8, MATRIX, MATRIX, MATRIX, None, None, 0, (1, None, None, None),
+    (4096, [0, 0]), None,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        (1, 0, "is of float32 or float64"), (3, (2,), "0 batch strides for 1"), (4, (1, 2, 3), "too few fields"),
+        (4, (0, 9, 1, 1), "out of range"), (6, None, "has queries, keys and values"), (6, (9, 0, (), 1, 1), "out of range"),
+        (9, MATRIX, "gives its output or"), (10, MATRIX, "a mask's elements have"), (11, 1, "a mask's elements have"),
+        (12, (None, None, None, None), "gives its output or"), (12, (7, None, None, None), "a result is a buffer"),
+        (13, None, "must be a sequence"), (13, (0, [0, 0]), "address"), (13, (4096, [0]), "has the sizes of two loops"),
+        (14, (4096, [0, 0]), "has a kernel of slopes"),
+    ],
+)  # fmt: skip
+def test_a_wrong_attention_is_refused(field, value, message):
+    tiles.ensure(D.float32)
+    good = [*ATTENTION[:field], value, *ATTENTION[field + 1 :]]
+    N.Program(GOOD | {"instrs": [tuple(ATTENTION)]})
+    with pytest.raises((ValueError, TypeError), match=message):
+        N.Program(GOOD | {"instrs": [tuple(good)]})
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -199,6 +199,9 @@ def test_gradients_of_masks() -> None:
     q, k, v, m = (weft.tensor(a, requires_grad=True) for a in arrays((2, 4, 3), (2, 5, 3), (2, 5, 2), (4, 5)))
     assert gradcheck(attend, (q, k, v, m))
     assert gradgradcheck(attend, (q, k, v, m))
+    plain = [t.detach() for t in (q, k, v)]
+    (alone,) = grad(attend(*plain, m).sum(), [m])
+    assert bits(alone) == bits(grad(attend(q, k, v, m).sum(), [m])[0])
     hides = weft.tensor(np.random.default_rng(0).random((4, 5)) < 0.6)
     assert gradgradcheck(lambda *t: attend(*t, hides), (q, k, v))
 

@@ -20,7 +20,7 @@ BINARY = ("add", "subtract", "multiply", "maximum", "minimum", "divide_safe", "w
 SCALAR = ("add", "multiply", "rsub", "divide")
 REDUCE = ("sum", "mean", "max", "min", "prod", "any", "argmax", "var")
 MOVE = ("permute", "reshape", "expand", "slice", "flip", "unsqueeze", "stack", "concat")
-ROWWISE = ("softmax", "log_softmax", "logsumexp", "layer_norm")
+ROWWISE = ("softmax", "log_softmax", "logsumexp", "layer_norm", "attention")
 INPLACE = ("add_", "mul_", "copy_", "setitem", "zero_", "view_add_", "mask_set")
 INDEX = ("take", "mask_where", "gather_rows", "one_hot_sum")
 
@@ -189,6 +189,10 @@ def _rowwise(s: Step, a: Any, b: Any) -> Any:
         return None
     if s.name == "layer_norm":
         return weft.layer_norm(a, (a.shape[-1],))
+    if s.name == "attention":
+        if a.ndim < 2:
+            return None
+        return weft.scaled_dot_product_attention(a, a, a, is_causal=s.n % 2 == 1)
     return getattr(weft, s.name)(a, axis=-1 if s.n % 2 else 0)
 
 
