@@ -16,6 +16,7 @@ from benchmarks.workloads import MODES
 
 #: How much of an error's estimate is chance: sums of other orders round differently.
 CHANCE = 1.01
+DRAWS = 4
 SIZES = (16, 100, 333, 1024)
 LENGTHS = (100, 1000, 10_000, 100_000)
 
@@ -68,7 +69,7 @@ def product_errors(sizes: tuple[int, ...] = SIZES) -> dict[str, tuple[float, flo
     for kind, draw in PAIRS.items():
         for n in sizes:
             each = []
-            for seed in range(max(1, 300 // n)):
+            for seed in range(max(DRAWS, 400 // n)):
                 a, b = draw(np.random.default_rng(seed), n)
                 exact = a.astype(np.float64) @ b.astype(np.float64)
                 scale = np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64)

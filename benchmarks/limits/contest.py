@@ -71,9 +71,14 @@ class Bench:
         return all(word in words for word in self.cells)
 
     def run(
-        self, line: int, name: str, cases: Mapping[str, Case], extra: Mapping[str, Candidate] | None = None
+        self,
+        line: int,
+        name: str,
+        cases: Mapping[str, Case],
+        extra: Mapping[str, Candidate] | None = None,
+        repeats: int = 1,
     ) -> Contest:
-        """Compare the results of all cases with the first one's, and time those that agree, and ``extra``, in turn."""
+        """Compare the results of all cases with the first one's, and `time` those that agree, and ``extra``."""
         results = {key: case.check() for key, case in cases.items()}
         first = next(iter(results))
         problems = {
@@ -83,12 +88,14 @@ class Bench:
         del results
         candidates = {key: case.candidate for key, case in cases.items() if not problems[key]}
         wrong = [f"line {line}, {name}: {key} {problem}" for key, problem in problems.items() if problem]
-        return self.time(line, name, {**candidates, **(extra or {})}, wrong)
+        return self.time(line, name, {**candidates, **(extra or {})}, wrong, repeats)
 
-    def time(self, line: int, name: str, candidates: Mapping[str, Candidate], problems: Sequence[str] = ()) -> Contest:
-        """Time candidates in turn."""
+    def time(
+        self, line: int, name: str, candidates: Mapping[str, Candidate], problems: Sequence[str] = (), repeats: int = 1
+    ) -> Contest:
+        """Time candidates in turn, for ``repeats`` times as many rounds as usual."""
         burst = BURST / 3 if self.quick else BURST
-        times = interleave(candidates, self.rounds, burst, REST, SETTLE * burst / BURST)
+        times = interleave(candidates, self.rounds * repeats, burst, REST, SETTLE * burst / BURST)
         made = Contest(line, name, times, list(problems))
         self.done.append(made)
         gc.collect()

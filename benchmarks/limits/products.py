@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any
@@ -95,7 +96,7 @@ def squares(bench: Bench) -> Iterator[Limit]:
     chosen = {w.title: (n, w) for n in SQUARES for w in [product((n, n, n))]}
     for name in bench.watched(1, chosen):
         n, workload = chosen[name]
-        made = run(bench, 1, workload, extra={"peak": peak.candidate})
+        made = run(bench, 1, workload, extra={"peak": peak.candidate}, repeats=2)
         if made.problems:
             shares[name] = speeds[name] = 0.0
             continue
@@ -145,8 +146,10 @@ def layer(bench: Bench) -> Iterator[Limit]:
         got, plain = around(x, weights, b).numpy(), bare(x, weights).numpy() + b.numpy()
         problem = compare.difference([plain if "linear" in name else np.maximum(plain, 0)], [got], exact=False)
         candidates = {"weft layer": call(around, x, weights, b), "weft product": call(bare, x, weights)}
-        made = bench.time(3, name, candidates, [f"line 3, {name}: {problem}"] if problem else [])
-        ours, theirs = made.times["weft layer"].median, made.times["weft product"].median
-        costs[name] = ours / theirs, f"{seconds(ours)} ÷ {seconds(theirs)}"
+        made = bench.time(3, name, candidates, [f"line 3, {name}: {problem}"] if problem else [], repeats=3)
+        ours, theirs = made.times["weft layer"], made.times["weft product"]
+        # A few hundredths: the median of the rounds' own ratios, whose two times are taken right after each other.
+        each = [a / b for a, b in zip(ours.rounds, theirs.rounds, strict=True)]
+        costs[name] = statistics.median(each), f"{seconds(ours.median)} ÷ {seconds(theirs.median)}"
     for name, (cost, note) in costs.items():
         yield Limit(f"3  {name} ÷ bare matmul", f"≤ {LAYER_COST:.2f}", f"{cost:.3f}  ({note})", cost <= LAYER_COST)
