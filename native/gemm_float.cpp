@@ -19,14 +19,17 @@ namespace {
 
 constexpr int64_t block_k = 256;       // part of every result's definition: see gemm_float.h
 constexpr double unit_work = 1 << 16;  // multiply-adds for which waking another thread pays
-constexpr int64_t most_rows = 192;     // of a unit: with block_k, A's part takes a fifth of an L2 cache of 1 MiB
-constexpr int64_t few_rows = 64;       // fewer in a unit would read B too often
+constexpr int64_t unit_bytes = 768;    // of a unit's rows of A at one step of k: with block_k, a fifth of an L2 cache of 1 MiB
+constexpr int64_t few_rows = 16;       // fewer in a unit would read B too often
 constexpr int64_t units_per_thread = 4;
 constexpr int64_t pack_panels = 4;     // panels of B packed side by side, because memory is read in runs of lines
 constexpr int64_t pack_steps = 16;     // rows of B that are packed before the next panel's turn
 constexpr int64_t line = 64;           // bytes of a cache line
 constexpr int64_t page = 4096;         // bytes after which addresses compete for the same places of the nearest cache
 constexpr int64_t near = 512 << 10;    // bytes that stay in an L2 cache while they are read again and again
+constexpr int64_t in_reach = 8 << 20;  // bytes of packed B that each thread may have for itself in an L3 cache
+constexpr int64_t few_threads = 4;     // that pack B each for itself sooner than together
+constexpr int64_t few_uses = 16;       // of A or B by a thread: packing costs more than reading crowded lines so often
 constexpr int most_tile = most_tile_rows * 64;
 
 constexpr int64_t parts(int64_t total, int64_t size) { return (total + size - 1) / size; }
@@ -45,6 +48,7 @@ class Product {
       : g_(g), set_(*tile_set<T>()), a_(a), b_(b), c_(c), epilogue_(epilogue),
         blocks_(parts(g.k, block_k)), panels_(parts(g.n, set_.nr)) {
     divide(threads);
+    threads_ = std::min(threads, row_units_ * column_units_);
     choose();
     const auto elements = [](auto... sizes) {
       int64_t product = sizeof(T);
@@ -53,16 +57,16 @@ class Product {
       if (large) throw std::bad_alloc();
       return static_cast<size_t>(product);
     };
-    const int64_t deepest = std::min(g.k, block_k);
-    a_block_ = a_mode_ == Mode::lines ? parts(g.m, row_units_) * (deepest + line_gap)
-                                      : unit_tiles() * set_.packed_rows * deepest;
-    threads_ = std::min(threads, row_units_ * column_units_);
-    own_a_ = a_mode_ != Mode::in_place && !a_shared_ ? a_block_ : 0;
-    own_b_ = b_mode_ == Mode::own ? unit_panels() * set_.nr * deepest : 0;
-    if (a_shared_) shared_a_ = std::make_unique<Block>(elements(a_block_, blocks_, row_units_));
+    const int64_t deepest = std::min(g.k, block_k), a_unit = unit_tiles() * set_.packed_rows * deepest;
+    a_unit_ = a_unit;
+    own_a_ = a_mode_ == Mode::by_unit ? a_unit : 0;
+    if (a_mode_ == Mode::shared) shared_a_ = std::make_unique<Block>(elements(a_unit, blocks_, row_units_));
     if (b_mode_ == Mode::shared) shared_b_ = std::make_unique<Block>(elements(panels_, set_.nr, g.k));
+    if (b_mode_ == Mode::own) own_b_ = panels_ * set_.nr * g.k;
+    if (b_mode_ == Mode::by_unit) own_b_ = pack_panels * set_.nr * deepest;
     if (own_a_ + own_b_) own_ = std::make_unique<Block>(elements(own_a_ + own_b_, threads_));
-    a_tasks_ = a_shared_ ? blocks_ * row_units_ : 0;
+    taken_ = std::make_unique<Taken[]>(static_cast<size_t>(threads_));
+    a_tasks_ = a_mode_ == Mode::shared ? blocks_ * row_units_ : 0;
     b_tasks_ = b_mode_ == Mode::shared ? blocks_ * parts(panels_, pack_panels) : 0;
     if (epilogue_.whole_rows() && column_units_ > 1) {
       unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(row_units_));
@@ -78,53 +82,49 @@ class Product {
   }
 
  private:
-  // A: where it lies, its rows copied (each a run of k), or panels of a tile's height. B: where it lies, or panels that all
-  // units share or that each unit packs for itself.
-  enum class Mode { in_place, lines, panels, shared, own };
-  // Between copied rows of A, so that they do not compete for the same places of the cache.
-  static constexpr int64_t line_gap = line / static_cast<int64_t>(sizeof(T));
+  // How A and B are read: where they lie, or packed into panels of a tile's height or width. Panels are packed by all threads
+  // together for all units; by each thread for itself (because what another core has read is slow to write again); or by
+  // each unit, block by block, just before they are used.
+  enum class Mode { in_place, shared, own, by_unit };
+  static constexpr int64_t line_elements = line / static_cast<int64_t>(sizeof(T));
 
   // Sets the numbers of units.
   void divide(int64_t threads) {
     const int64_t least = threads == 1 ? 1 : threads * units_per_thread;
-    row_units_ = std::max(parts(g_.m, most_rows), std::min(least, g_.m / few_rows));
+    const int64_t needed = parts(g_.m, unit_bytes / static_cast<int64_t>(sizeof(T)));
+    row_units_ = needed > least ? parts(needed, least) * least : std::max(needed, std::min(least, g_.m / few_rows));
     column_units_ = 1;
     if (row_units_ >= least) return;
     // Few rows: divide the columns instead, if they allow a better division.
-    const int64_t columns = std::min(least, panels_);
-    if (columns > row_units_) row_units_ = parts(g_.m, most_rows), column_units_ = columns;
+    const int64_t columns = std::min(least, panels_ / 2);
+    if (columns > row_units_) row_units_ = needed, column_units_ = columns;
   }
 
+  // Sets how A and B are read. Packing pays where what is packed is used often, and sooner where reading it in place would
+  // crowd the nearest cache or comes from far away.
   void choose() {
     const int64_t size = sizeof(T), deepest = std::min(g_.k, block_k);
-    const int64_t uses_a = parts(panels_, column_units_), uses_b = parts(parts(g_.m, row_units_), set_.mr);
-    if (g_.a.col_stride == 1) {
-      // Lines of a tile's rows, besides those of a panel of B.
-      const bool crowded = competing(set_.mr * parts(deepest * size, line), g_.a.row_stride * size) > 4 &&
-                           g_.a.row_stride * size % page == 0;
-      a_mode_ = crowded && uses_a > 4 ? Mode::lines : Mode::in_place;
-    } else if (g_.a.row_stride == 1) {
-      const bool crowded = competing(deepest, g_.a.col_stride * size) > 4 || g_.m * g_.k * size > near;
-      a_mode_ = crowded && uses_a > 2 ? Mode::panels : Mode::in_place;
-    } else {
-      a_mode_ = Mode::panels;
-    }
-    a_shared_ = a_mode_ != Mode::in_place && column_units_ > 1;
-    if (g_.b.col_stride == 1) {
-      const bool crowded = competing(deepest, g_.b.row_stride * size) > 4;
-      const int64_t uses = row_units_ * uses_b;
-      const bool far = g_.k * g_.n * size > near;
-      b_mode_ = uses <= 1 || !(crowded ? uses > 2 : far && uses > 16) ? Mode::in_place : Mode::shared;
-    } else {
-      b_mode_ = Mode::shared;
-    }
-    if (b_mode_ == Mode::shared && row_units_ == 1) b_mode_ = Mode::own;
+    const int64_t uses_a = parts(panels_, column_units_), uses_b = row_units_ * unit_tiles() / threads_;
+    bool pack = true;
+    if (g_.a.col_stride == 1)
+      pack = uses_a >= (g_.a.row_stride * size % page == 0 ? 16 : 64);
+    else if (g_.a.row_stride == 1)
+      pack = uses_a > (g_.m * g_.k * size > near ? 2 : few_uses) && competing(deepest, g_.a.col_stride * size) > 4;
+    a_mode_ = !pack ? Mode::in_place : column_units_ > 1 ? Mode::shared : Mode::by_unit;
+    const int64_t b_bytes = g_.k * g_.n * size;
+    pack = true;
+    if (g_.b.col_stride == 1)
+      pack = competing(deepest, g_.b.row_stride * size) > 8 ? uses_b > (b_bytes > near ? 2 : few_uses)
+                                                            : uses_b > few_uses && b_bytes > near;
+    b_mode_ = !pack ? Mode::in_place
+              : row_units_ == 1 ? Mode::by_unit
+              : threads_ <= few_threads && b_bytes <= in_reach ? Mode::own
+                                                               : Mode::shared;
   }
 
   int64_t row_of(int64_t unit) const { return g_.m * unit / row_units_; }
   int64_t panel_of(int64_t unit) const { return panels_ * unit / column_units_; }
   int64_t unit_tiles() const { return parts(parts(g_.m, row_units_), set_.mr); }
-  int64_t unit_panels() const { return parts(panels_, column_units_); }
   int64_t depth(int64_t block) const { return std::min(block_k, g_.k - block * block_k); }
   int64_t width(int64_t panel) const { return std::min<int64_t>(set_.nr, g_.n - panel * set_.nr); }
 
@@ -138,48 +138,74 @@ class Product {
     return {first, count, parts(count, set_.mr)};
   }
 
-  // Rows of A or panels of it, for one block of k.
+  // The tiles' rows of A for one block of k, one after another.
   void pack_a(const Rows& rows, int64_t block, T* to) const {
-    const int64_t k = depth(block);
+    const int64_t k = depth(block), steps = g_.a.col_stride == 1 ? k : pack_steps;
     const T* from = a_ + rows.first * g_.a.row_stride + block * block_k * g_.a.col_stride;
-    if (a_mode_ == Mode::lines) {
-      for (int64_t i = 0; i < rows.count; ++i)
-        std::memcpy(to + i * (k + line_gap), from + i * g_.a.row_stride, static_cast<size_t>(k) * sizeof(T));
-      return;
-    }
-    for (int64_t t = 0; t < rows.tiles; ++t) {
-      const int64_t i = rows.at(t);
-      set_.pack_a(k, from + i * g_.a.row_stride, g_.a.row_stride, g_.a.col_stride, to + t * set_.packed_rows * k,
-                  rows.at(t + 1) - i);
-    }
+    for (int64_t p = 0; p < k; p += steps)
+      for (int64_t t = 0; t < rows.tiles; ++t) {
+        const int64_t i = rows.at(t);
+        set_.pack_a(std::min(steps, k - p), from + i * g_.a.row_stride + p * g_.a.col_stride, g_.a.row_stride,
+                    g_.a.col_stride, to + (t * k + p) * set_.packed_rows, rows.at(t + 1) - i);
+      }
+  }
+
+  // Brings the elements of B from k0 on, `k` steps and some columns, into a cache.
+  void fetch_b(int64_t k0, int64_t k, int64_t first, int64_t columns) const {
+    const T* from = b_ + k0 * g_.b.row_stride + first * g_.b.col_stride;
+    const bool across = g_.b.col_stride == 1;
+    const int64_t lines = across ? k : columns, length = across ? columns : k;
+    for (int64_t i = 0; i < lines; ++i)
+      for (int64_t j = 0; j < length; j += line_elements)
+        __builtin_prefetch(from + i * (across ? g_.b.row_stride : g_.b.col_stride) + j);
+  }
+
+  // Brings a part (number `part` of `count`) of what follows a group of panels in a unit into a cache.
+  void fetch_ahead(int64_t group, int64_t last, int64_t block, int64_t part, int64_t count) const {
+    group += pack_panels;
+    if (group >= last) return;
+    const int64_t first = group * set_.nr, columns = std::min(g_.n, (group + pack_panels) * set_.nr) - first;
+    const int64_t k0 = block * block_k, k = depth(block);
+    const auto cut = [&](int64_t total, int64_t i) { return total * i / count; };
+    if (g_.b.col_stride == 1)
+      fetch_b(k0 + cut(k, part), cut(k, part + 1) - cut(k, part), first, columns);
+    else
+      fetch_b(k0, k, first + cut(columns, part), cut(columns, part + 1) - cut(columns, part));
   }
 
   // Panels of B for one block of k, one after another.
   void pack_b(int64_t first, int64_t last, int64_t block, T* to) const {
-    const int64_t k = depth(block);
-    const T* from = b_ + block * block_k * g_.b.row_stride;
-    for (int64_t group = first; group < last; group += pack_panels)
-      for (int64_t p = 0; p < k; p += pack_steps)
-        for (int64_t panel = group; panel < std::min(last, group + pack_panels); ++panel)
-          set_.pack_b(std::min(pack_steps, k - p), from + p * g_.b.row_stride + panel * set_.nr * g_.b.col_stride,
-                      g_.b.col_stride, g_.b.row_stride, to + ((panel - first) * k + p) * set_.nr, width(panel));
+    const int64_t k0 = block * block_k, k = depth(block);
+    for (int64_t group = first; group < last; group += pack_panels) {
+      const int64_t end = std::min(last, group + pack_panels);
+      for (int64_t p = 0; p < k; p += pack_steps) {
+        const int64_t steps = std::min(pack_steps, k - p);
+        fetch_b(k0 + p + steps, std::min(pack_steps, k - p - steps), group * set_.nr,
+                std::min(g_.n, end * set_.nr) - group * set_.nr);
+        for (int64_t panel = group; panel < end; ++panel)
+          set_.pack_b(steps, b_ + (k0 + p) * g_.b.row_stride + panel * set_.nr * g_.b.col_stride, g_.b.col_stride,
+                      g_.b.row_stride, to + ((panel - first) * k + p) * set_.nr, width(panel));
+      }
+    }
   }
 
   T* shared_a(int64_t row_unit, int64_t block) const {
-    return static_cast<T*>(shared_a_->data()) + (row_unit * blocks_ + block) * a_block_;
+    return static_cast<T*>(shared_a_->data()) + (row_unit * blocks_ + block) * a_unit_;
   }
-  T* shared_b(int64_t panel, int64_t block) const {
-    return static_cast<T*>(shared_b_->data()) + (block * block_k * panels_ + panel * depth(block)) * set_.nr;
+  // Where a panel is among all of B packed.
+  int64_t packed_at(int64_t panel, int64_t block) const {
+    return (block * block_k * panels_ + panel * depth(block)) * set_.nr;
   }
+  T* shared_b() const { return static_cast<T*>(shared_b_->data()); }
 
   void pack(int64_t task) const {
+    const int64_t block = task % blocks_;
     if (task < a_tasks_) {
-      pack_a(rows_of(task / blocks_), task % blocks_, shared_a(task / blocks_, task % blocks_));
+      pack_a(rows_of(task / blocks_), block, shared_a(task / blocks_, block));
       return;
     }
-    task -= a_tasks_;
-    const int64_t groups = parts(panels_, pack_panels), block = task / groups, first = task % groups * pack_panels;
-    pack_b(first, std::min(panels_, first + pack_panels), block, shared_b(first, block));
+    const int64_t first = (task - a_tasks_) / blocks_ * pack_panels;
+    pack_b(first, std::min(panels_, first + pack_panels), block, shared_b() + packed_at(first, block));
   }
 
   // One thread's part.
@@ -193,35 +219,46 @@ class Product {
       for (int64_t waited = 0; packed_.load(std::memory_order_acquire) < tasks; ++waited)
         if (waited > 1000) std::this_thread::yield();
     }
-    for (int64_t u; (u = next_unit_.fetch_add(1, std::memory_order_relaxed)) < units;) unit(u, slot);
+    if (b_mode_ == Mode::own)
+      for (int64_t block = 0; block < blocks_; ++block) pack_b(0, panels_, block, own(slot) + own_a_ + packed_at(0, block));
+    // First the units that are this thread's in every product of these sizes, whose memory is then near; then others'.
+    for (int64_t i = 0; i < threads_; ++i) {
+      const int64_t owner = (slot + i) % threads_;
+      std::atomic<int64_t>& taken = taken_[static_cast<size_t>(owner)].units;
+      const int64_t begin = units * owner / threads_, end = units * (owner + 1) / threads_;
+      for (int64_t u; (u = begin + taken.fetch_add(1, std::memory_order_relaxed)) < end;) unit(u, slot);
+    }
   }
+
+  T* own(int64_t slot) const { return static_cast<T*>(own_->data()) + slot * (own_a_ + own_b_); }
 
   void unit(int64_t number, int64_t slot) {
     const int64_t row_unit = number / column_units_, column_unit = number % column_units_;
     const Rows rows = rows_of(row_unit);
     const int64_t first = panel_of(column_unit), last = panel_of(column_unit + 1);
-    T* const own_a = own_ ? static_cast<T*>(own_->data()) + slot * (own_a_ + own_b_) : nullptr;
+    T* const own_a = own_ ? own(slot) : nullptr;
     T* const own_b = own_a + own_a_;
     for (int64_t block = 0; block < blocks_; ++block) {
       const int64_t k = depth(block);
+      const bool a_packed = a_mode_ != Mode::in_place, b_packed = b_mode_ != Mode::in_place;
       const T* left = a_ + rows.first * g_.a.row_stride + block * block_k * g_.a.col_stride;
-      int64_t a_row = g_.a.row_stride, a_k = g_.a.col_stride;
-      if (a_mode_ != Mode::in_place) {
-        if (!a_shared_) pack_a(rows, block, own_a);
-        left = a_shared_ ? shared_a(row_unit, block) : own_a;
-        a_row = a_mode_ == Mode::lines ? k + line_gap : 1;
-        a_k = a_mode_ == Mode::lines ? 1 : set_.packed_rows;
-      }
-      if (b_mode_ == Mode::own) pack_b(first, last, block, own_b);
+      if (a_mode_ == Mode::by_unit) pack_a(rows, block, own_a);
+      if (a_packed) left = a_mode_ == Mode::shared ? shared_a(row_unit, block) : own_a;
+      const int64_t a_row = a_packed ? 1 : g_.a.row_stride, a_k = a_packed ? set_.packed_rows : g_.a.col_stride;
+      const int64_t b_k = b_packed ? set_.nr : g_.b.row_stride;
       for (int64_t panel = first; panel < last; ++panel) {
-        const T* right = b_ + block * block_k * g_.b.row_stride + panel * set_.nr;
-        if (b_mode_ == Mode::shared) right = shared_b(panel, block);
-        if (b_mode_ == Mode::own) right = own_b + (panel - first) * set_.nr * k;
-        const int64_t b_k = b_mode_ == Mode::in_place ? g_.b.row_stride : set_.nr;
+        const int64_t in_group = (panel - first) % pack_panels, group = panel - in_group;
+        if (b_mode_ == Mode::by_unit && in_group == 0)
+          pack_b(group, std::min(last, group + pack_panels), block, own_b);
+        const T* right = b_mode_ == Mode::in_place ? b_ + block * block_k * g_.b.row_stride + panel * set_.nr
+                         : b_mode_ == Mode::shared ? shared_b() + packed_at(panel, block)
+                         : b_mode_ == Mode::own    ? own_b + packed_at(panel, block)
+                                                   : own_b + in_group * k * set_.nr;
         for (int64_t t = 0; t < rows.tiles; ++t) {
-          const int64_t i = rows.at(t), height = rows.at(t + 1) - i;
-          const T* at = left + (a_mode_ == Mode::panels ? t * set_.packed_rows * k : i * a_row);
-          tile(height, k, at, a_row, a_k, right, b_k, rows.first + i, panel, block > 0);
+          if (b_mode_ == Mode::by_unit) fetch_ahead(group, last, block, in_group * rows.tiles + t, pack_panels * rows.tiles);
+          const int64_t i = rows.at(t);
+          const T* at = left + (a_packed ? t * k * set_.packed_rows : i * a_row);
+          tile(rows.at(t + 1) - i, k, at, a_row, a_k, right, b_k, rows.first + i, panel, block > 0);
         }
       }
     }
@@ -262,14 +299,16 @@ class Product {
   const Epilogue& epilogue_;
   int64_t blocks_, panels_, row_units_ = 1, column_units_ = 1, threads_ = 1;
   Mode a_mode_ = Mode::in_place, b_mode_ = Mode::in_place;
-  bool a_shared_ = false;
-  int64_t a_block_ = 0;  // elements of one unit's packed rows of A in one block of k
+  int64_t a_unit_ = 0;  // elements of one unit's packed rows of A in one block of k
   int64_t own_a_ = 0, own_b_ = 0, a_tasks_ = 0, b_tasks_ = 0;
   std::unique_ptr<Block> shared_a_, shared_b_, own_;
   std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each row of units, those not run yet
   alignas(line) std::atomic<int64_t> next_task_{0};
   alignas(line) std::atomic<int64_t> packed_{0};
-  alignas(line) std::atomic<int64_t> next_unit_{0};
+  struct alignas(line) Taken {
+    std::atomic<int64_t> units{0};
+  };
+  std::unique_ptr<Taken[]> taken_;  // how many of each thread's units have been taken
 };
 
 }  // namespace

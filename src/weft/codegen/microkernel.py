@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from llvmlite import ir
 
 #: Steps of k in one turn of a full tile's loop: enough that counting costs nothing.
-UNROLL = 2
+UNROLL = 4
+#: Steps of k before the last at which C is fetched: earlier, it might be gone again.
+AHEAD = 32
 #: Rows of the highest tile: each height is a function to be compiled. The native driver has room for as many.
 MOST_ROWS = 12
 
@@ -131,6 +133,11 @@ class _Writer:
         kinds = [self.vector, at.type, self.ir.IntType(32), mask.type]
         f = self.intrinsic(f"llvm.masked.store.{self.suffix}.p0", self.ir.VoidType(), kinds)
         b.call(f, [value, at, self.ir.IntType(32)(self.size), mask])
+
+    def opaque(self, value: Any) -> Any:
+        """The value, of which LLVM then knows nothing."""
+        kind = self.ir.FunctionType(value.type, [value.type])
+        return self.builder.call(self.ir.InlineAsm(kind, "", "=r,0"), [value])
 
     def zero(self) -> Any:
         return self.ir.Constant(self.vector, [0.0] * self.shape.lanes)
@@ -234,32 +241,36 @@ class _Writer:
         b, i, lanes = self.builder, self.index, self.shape.lanes
         k, a, a_row, a_k, right, b_k, c, c_row, add = given
         masks = [None] * (vectors - 1) + [mask]
-        offsets = [b.mul(a_row, i(r)) for r in range(rows)]
+        # Three rows to a pointer. LLVM must not know how the addresses belong together: it would go from row to row by
+        # additions, each of which waits for the one before, or keep more of them than there are registers.
+        offsets = [i(0), *(self.opaque(b.mul(a_row, i(r))) for r in (1, 2))]
+        lefts = [self.at(a, b.mul(a_row, i(r))) for r in range(0, rows, 3)]
         outs = [self.at(c, b.mul(c_row, i(r))) for r in range(rows)]
-        prefetch = self.intrinsic("llvm.prefetch.p0", self.ir.VoidType(), [self.pointer] + [self.ir.IntType(32)] * 3)
-        for out in outs:
-            b.call(prefetch, [out, *(self.ir.IntType(32)(n) for n in (1, 3, 1))])  # to be written, near, data
 
         def step(values: list[Any]) -> list[Any]:
-            x, y, *sums = values
+            y, *sums = values[len(lefts) :]
             row = [self.load(self.at(y, i(v * lanes)), masks[v]) for v in range(vectors)]
             new = []
             for r in range(rows):
-                left = self.broadcast(b.load(self.at(x, offsets[r]), align=self.size))
+                left = self.broadcast(b.load(self.at(values[r // 3], offsets[r % 3]), align=self.size))
                 new += [self.multiply_add(left, row[v], sums[r * vectors + v]) for v in range(vectors)]
-            return [self.at(x, a_k), self.at(y, b_k), *new]
+            return [*(self.opaque(self.at(x, a_k)) for x in values[: len(lefts)]), self.opaque(self.at(y, b_k)), *new]
 
         def turn(number: Any, values: list[Any]) -> list[Any]:
             for _ in range(UNROLL):
                 values = step(values)
             return values
 
-        values = [a, right] + [self.zero()] * (rows * vectors)
+        values = [*lefts, right] + [self.zero()] * (rows * vectors)
         rest = k
         if mask is None:
-            values = self.loop(b.sdiv(k, i(UNROLL)), values, turn)
-            rest = b.srem(k, i(UNROLL))
-        _, _, *sums = self.loop(rest, values, lambda number, values: step(values))
+            turns = b.sdiv(b.sub(k, i(AHEAD)), i(UNROLL))
+            values = self.loop(turns, values, turn)
+            rest = b.select(b.icmp_signed("<", i(0), turns), b.sub(k, b.mul(turns, i(UNROLL))), k)
+        prefetch = self.intrinsic("llvm.prefetch.p0", self.ir.VoidType(), [self.pointer] + [self.ir.IntType(32)] * 3)
+        for out in outs:
+            b.call(prefetch, [out, *(self.ir.IntType(32)(n) for n in (1, 3, 1))])  # to be written, near, data
+        sums = self.loop(rest, values, lambda number, values: step(values))[len(lefts) + 1 :]
         adding, setting, done = (b.append_basic_block(n) for n in ("adding", "setting", "done"))
         b.cbranch(add, adding, setting)
         for block in (adding, setting):
