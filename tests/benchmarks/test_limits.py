@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,27 @@ def test_the_yardsticks_do_what_they_are_counted_for() -> None:
     values = np.ones(yardsticks.CHAINS * width * 5, np.float32)
     yardsticks.compiled("reading", width)(values.size, values.ctypes.data, 2, out.ctypes.data)
     np.testing.assert_array_equal(out[:width], 5.0)
+
+
+def test_the_exit_status(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks.limits import command
+
+    import weft
+
+    def interrupted(bench: contest.Bench) -> Iterator[contest.Limit]:
+        raise KeyboardInterrupt
+
+    threads = weft.get_num_threads()
+    monkeypatch.setattr(
+        command, "LINES", {1: lambda bench: [contest.at_least("what", 1.0, {"a": 0.5})], 2: interrupted}
+    )
+    found = [command.main(["--no-peers", *options]) for options in (["--only", "1"], ["--only", "1", "--check"], [])]
+    weft.set_num_threads(threads)
+    assert found == [0, 1, 130]
+    said = capsys.readouterr()
+    assert said.out.count("MISSED") == 3
+    assert "a 0.50" in said.out
+    assert "Interrupted" in said.err
 
 
 def test_the_command(tmp_path: Path) -> None:
