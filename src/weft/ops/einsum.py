@@ -281,7 +281,7 @@ def _greedy(terms: tuple[Indices, ...], output: Indices, sizes: Sizes) -> Tree:
 
 def summed_products(subscripts: Any, *operands: Any) -> Any:
     """The sum of products of tensors that subscripts describe, given as for `parsed`."""
-    out = contract(*operands, attrs=subscripts)
+    out = contract.handle(subscripts, *operands)
     turn = _turn(subscripts, tuple([t.ndim for t in operands]))
     return out if turn is None else permute(out, attrs=turn)
 
@@ -353,7 +353,8 @@ def einsum(subscripts: Any, /, *operands: Any) -> Any:
     elif len(operands) == 1 and isinstance(operands[0], list | tuple):
         operands = tuple(operands[0])
     for t in operands:
-        tensor_of(t, "Each operand")
+        if t.__class__ is not Tensor:
+            tensor_of(t, "Each operand")
     if len(operands) == 1 and (found := _movement(subscripts, operands[0].shape)) is not None:
         return found[0](operands[0], attrs=found[1])
     return summed_products(subscripts, *operands)

@@ -117,7 +117,7 @@ def dot(x: Any, y: Any, /) -> Any:
     _exactly("dot", x, 1)
     _exactly("dot", y, 1)
     _same("dot", x, y, -1)
-    return contract(x, y, attrs=_DOT)
+    return contract.handle(_DOT, x, y)
 
 
 _DOT = (((0,), (0,)), ())
@@ -181,7 +181,7 @@ def outer(x: Any, y: Any, /) -> Any:
     """
     _exactly("outer", x, 1)
     _exactly("outer", y, 1)
-    return contract(x, y, attrs=_OUTER)
+    return contract.handle(_OUTER, x, y)
 
 
 _OUTER = (((0,), (1,)), (0, 1))
