@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         "--only", nargs="+", type=int, choices=LINES, default=list(LINES), metavar="LINE", help="only these lines"
     )
     made.add_argument(
-        "--cells", nargs="+", default=(), metavar="WORD", help="only cells whose names have these words: float32 NT"
+        "--cells", nargs="+", default=(), metavar="WORD", help="only cells whose names have these words: 64x64x64 NT"
     )
     made.add_argument("--rounds", type=_positive, help=f"rounds of all contenders (default: {ROUNDS}; quick: 3)")
     made.add_argument("--quick", action="store_true", help="fewer rounds and shorter bursts: rougher figures")

@@ -66,9 +66,9 @@ class Bench:
     done: list[Contest] = field(default_factory=list)
 
     def wanted(self, name: str) -> bool:
-        """Whether a cell's name has all the words that the user gave."""
+        """Whether a cell's name has all the words that the user gave; a shape may be written with the letter x."""
         words = name.split()
-        return all(word in words for word in self.cells)
+        return all(word in words or word.replace("x", "×") in words for word in self.cells)
 
     def run(
         self,

@@ -52,7 +52,7 @@ def test_shapes(bench: contest.Bench, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_cells_are_chosen_by_words(bench: contest.Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "SHAPES", ((3, 5, 2), (33, 5, 2)))
-    bench.cells = ("3×5×2", "TN")
+    bench.cells = ("3x5x2", "TN")
     assert list(products.shapes(bench))
     assert [made.name for made in bench.done] == ["3×5×2 float32 TN", "3×5×2 float64 TN"]
     bench.cells = ("4×4×4",)
