@@ -28,7 +28,7 @@ class Stats(Mapping[str, int]):
     """Counts at one moment, as attributes or by name; ``b - a`` is what happened from ``a`` to ``b``.
 
     ``traces`` of static functions, ``programs`` built, ``kernels_compiled`` here and ``kernels_loaded`` from disk,
-    ``kernel_launches``, and ``gemm_launches`` (matrix products).
+    ``kernel_launches`` (an attention is one), and ``gemm_launches`` (matrix products).
     """
 
     traces: int

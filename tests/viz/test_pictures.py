@@ -75,3 +75,13 @@ def test_graphs_in_graphviz_language() -> None:
     assert "matrix product, 3×3×3" in scheduled
     if graph.graphviz_missing() is None:
         ElementTree.fromstring(graph.drawn(scheduled))
+
+
+def test_attention_in_graphviz_language() -> None:
+    f = weft.static(lambda x: weft.scaled_dot_product_attention(x, x, x).exp())
+    explained = f.explain(weft.ones((3, 4)))
+    assert 'label="attention\\nfloat32[3, 4]", class="matmul"' in graph.graph_dot(explained.graph)
+    scheduled = graph.schedule_dot(explained.executable.schedule)
+    assert 'label="0  attention, 3×3×4×4"' in scheduled
+    assert scheduled.count("b0 -> r0") == 1
+    assert "r0 -> r1" in scheduled

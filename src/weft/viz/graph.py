@@ -120,7 +120,7 @@ def schedule_dot(schedule: Schedule) -> str:
 def _kind(node: Node) -> str:
     if node.op in OPS:
         kind = OPS[node.op].kind
-        return {"indexed": "movement"}.get(kind, kind)
+        return {"indexed": "movement", "attention": "matmul"}.get(kind, kind)
     return "leaf"
 
 
