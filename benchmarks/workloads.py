@@ -111,6 +111,21 @@ def softmax_numpy(x: Any) -> Any:
     return e / e.sum(axis=-1, keepdims=True)
 
 
+def transposed(module: Any) -> Callable[..., Any]:
+    return lambda x: x.T.contiguous()
+
+
+def channels_last(module: Any) -> Callable[..., Any]:
+    return lambda x: x.permute(0, 2, 3, 1).contiguous()
+
+
+SCORES = "bqhd,bkhd->bhqk"
+
+
+def scores(module: Any) -> Callable[..., Any]:
+    return lambda q, k: module.einsum(SCORES, q, k)
+
+
 def layer_norm(module: Any) -> Callable[..., Any]:
     return lambda x, w, b: module.nn.functional.layer_norm(x, (x.shape[-1],), w, b)
 
@@ -389,6 +404,30 @@ WORKLOADS = {
             pure(layer_norm),
             pure_jax(lambda jax: jax_layer_norm(jax)),
             lambda arrays: (layer_norm_numpy, arrays),
+        ),
+        Workload(
+            "transpose",
+            "x.T copied, 2,048 × 2,048",
+            random((2048, 2048)),
+            pure(transposed),
+            pure_jax(lambda jax: lambda x: x.T),
+            lambda arrays: (lambda x: np.ascontiguousarray(x.T), arrays),
+        ),
+        Workload(
+            "channels_last",
+            "16 × 64 × 56 × 56 copied with channels last",
+            random((16, 64, 56, 56)),
+            pure(channels_last),
+            pure_jax(lambda jax: lambda x: x.transpose(0, 2, 3, 1)),
+            lambda arrays: (lambda x: np.ascontiguousarray(x.transpose(0, 2, 3, 1)), arrays),
+        ),
+        Workload(
+            "einsum",
+            "einsum of 4 × 128 × 8 × 64: bqhd,bkhd->bhqk",
+            random((4, 128, 8, 64), (4, 128, 8, 64)),
+            pure(scores),
+            pure_jax(lambda jax: scores(jax.numpy)),
+            lambda arrays: (lambda q, k: np.einsum(SCORES, q, k, optimize=True), arrays),
         ),
         Workload(
             "perceptron",

@@ -22,6 +22,7 @@ REDUCE = ("sum", "mean", "max", "min", "prod", "any", "argmax", "var")
 MOVE = ("permute", "reshape", "expand", "slice", "flip", "unsqueeze", "stack", "concat")
 ROWWISE = ("softmax", "log_softmax", "logsumexp", "layer_norm", "attention")
 INPLACE = ("add_", "mul_", "copy_", "setitem", "zero_", "view_add_", "mask_set")
+EINSUM = ("ij,jk->ki", "...i,...i->...", "ij,ij->j", "i...->...", "ii->i", "...i,j->j...i", "ij,kj,k->i")
 INDEX = ("take", "mask_where", "gather_rows", "one_hot_sum")
 
 
@@ -58,6 +59,7 @@ def _steps() -> st.SearchStrategy[Step]:
         "inplace": INPLACE,
         "index": INDEX,
         "matmul": ("matmul",),
+        "einsum": EINSUM,
         "cast": ("float32", "float64", "int32", "float16", "bool"),
     }
     options = [(kind, name) for kind, names in table.items() for name in names]
@@ -261,6 +263,14 @@ def _matmul(s: Step, a: Any, b: Any) -> Any:
         except ValueError:
             return None
     return a @ b
+
+
+def _einsum(s: Step, a: Any, b: Any) -> Any:
+    operands = [a, b, b[..., 0] if b.ndim and b.shape[-1] else b][: s.name.count(",") + 1]
+    try:
+        return weft.einsum(s.name, *operands)
+    except (weft.ShapeError, TypeError):  # other sizes, or bool
+        return None
 
 
 def _cast(s: Step, a: Any, b: Any) -> Any:
