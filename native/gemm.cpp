@@ -39,31 +39,51 @@ void loop_rows(const Gemm& g, const T* a, const T* b, T* c, int64_t begin, int64
 
 // One product, over the pool where `shared`.
 template <class T>
-void product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Epilogue& epilogue) {
+void product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Prologue& prologue,
+             const Epilogue& epilogue) {
   if constexpr (std::is_integral_v<T>) {
+    prologue.all(shared);
     loop_rows(g, a, b, c, 0, g.m);
     epilogue.all(shared);
   } else if ((g.m == 1 || g.n == 1) && g.k > 0) {
+    prologue.all(shared);
     vector_product<T>(g, a, b, c, shared);
     epilogue.all(shared);
-  } else if (g.k == 0 || !small_product<T>(g, a, b, c, shared, epilogue)) {
-    float_product<T>(g, a, b, c, shared, epilogue);
+  } else if (g.k == 0 || !small_product<T>(g, a, b, c, shared, prologue, epilogue)) {
+    float_product<T>(g, a, b, c, shared, prologue, epilogue);
   }
 }
 
 // A 16-bit product: widen both operands, multiply in float32, round the result once.
 template <float (*widen)(uint16_t), uint16_t (*narrow)(float)>
 void half_product(const Gemm& g, const uint16_t* a, const uint16_t* b, uint16_t* c, bool shared,
-                  const Epilogue& epilogue) {
+                  const Prologue& prologue, const Epilogue& epilogue) {
+  prologue.all(shared);
   const Block wide_a(bytes_for(g.m, g.k, 4)), wide_b(bytes_for(g.k, g.n, 4)), wide_c(bytes_for(g.m, g.n, 4));
   auto *fa = static_cast<float*>(wide_a.data()), *fb = static_cast<float*>(wide_b.data()),
        *fc = static_cast<float*>(wide_c.data());
   copy_matrix<uint16_t, float>(a, g.m, g.k, g.a.row_stride, g.a.col_stride, fa, g.k, 1, widen);
   copy_matrix<uint16_t, float>(b, g.k, g.n, g.b.row_stride, g.b.col_stride, fb, g.n, 1, widen);
   const Gemm wide{DType::float32, {}, g.m, g.n, g.k, {{}, g.k, 1}, {{}, g.n, 1}, {{}, g.n, 1}};
-  product<float>(wide, fa, fb, fc, shared, Epilogue(nullptr, 0, g.m, g.n));
+  product<float>(wide, fa, fb, fc, shared, Prologue(nullptr, 0, g.m), Epilogue(nullptr, 0, g.m, g.n));
   copy_matrix<float, uint16_t>(fc, g.m, g.n, g.n, 1, c, g.c.row_stride, g.c.col_stride, narrow);
   epilogue.all(shared);
+}
+
+// All rows of what runs along with a product at once.
+template <class Along>
+void all_rows(const Along& along, int64_t m, bool shared) {
+  constexpr double chunk_work = 1 << 16;
+  if (!along) return;
+  if (!shared || along.work() < 2 * chunk_work) {
+    along.rows(0, m);
+    return;
+  }
+  const auto grain = static_cast<int64_t>(chunk_work / along.work() * static_cast<double>(m)) + 1;
+  const auto some = [](void* context, int64_t begin, int64_t end) {
+    static_cast<const Along*>(context)->rows(begin, end);
+  };
+  parallel_for(m, grain, some, const_cast<Along*>(&along));
 }
 
 // Element offset of matrix number `index` of the batch.
@@ -77,7 +97,7 @@ int64_t batch_offset(const Gemm& g, const GemmOperand& operand, int64_t index) {
 }
 
 template <class T>
-using Matrices = void (*)(const Gemm&, const T*, const T*, T*, bool, const Epilogue&);
+using Matrices = void (*)(const Gemm&, const T*, const T*, T*, bool, const Prologue&, const Epilogue&);
 
 // What the workers share: the job, and the first exception.
 template <class T>
@@ -101,10 +121,12 @@ struct Job {
     }
   }
 
+  Prologue prologue(int64_t matrix) const { return {hooks, matrix, g.m}; }
   Epilogue epilogue(int64_t matrix) const { return {hooks, matrix, g.m, g.n}; }
 
   void matrix(int64_t i, bool shared) {
-    one(g, a + batch_offset(g, g.a, i), b + batch_offset(g, g.b, i), c + batch_offset(g, g.c, i), shared, epilogue(i));
+    one(g, a + batch_offset(g, g.a, i), b + batch_offset(g, g.b, i), c + batch_offset(g, g.c, i), shared, prologue(i),
+        epilogue(i));
   }
 };
 
@@ -116,14 +138,15 @@ bool run_batch(const Gemm& g, const void* a, const void* b, void* c, Matrices<T>
   if (count == 0 || g.m == 0 || g.n == 0) return true;
   Job<T> job{.g = g, .a = static_cast<const T*>(a), .b = static_cast<const T*>(b), .c = static_cast<T*>(c), .one = one,
              .hooks = hooks};
-  const double work =
-      static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) + job.epilogue(0).work();
+  const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) +
+                      job.prologue(0).work() + job.epilogue(0).work();
   bool completed = true;
   if (count == 1 && own_loops && work > small_product_work) {
     // A chunk of rows packs all of B, so it should have enough rows to pay for that.
     const auto rows = [](void* context, int64_t begin, int64_t end) {
       auto& j = *static_cast<Job<T>*>(context);
       j.guarded([&] {
+        j.prologue(0).rows(begin, end);
         loop_rows(j.g, j.a, j.b, j.c, begin, end);
         j.epilogue(0).rows(begin, end);
       });
@@ -155,19 +178,8 @@ bool run_typed(const Gemm& g, const void* a, const void* b, void* c, const Poll*
 
 }  // namespace
 
-void Epilogue::all(bool shared) const {
-  if (!hooks_) return;
-  constexpr double chunk_work = 1 << 16;
-  if (!shared || work() < 2 * chunk_work) {
-    rows(0, m_);
-    return;
-  }
-  const auto grain = static_cast<int64_t>(chunk_work / work() * static_cast<double>(m_)) + 1;
-  const auto some = [](void* context, int64_t begin, int64_t end) {
-    static_cast<const Epilogue*>(context)->rows(begin, end);
-  };
-  parallel_for(m_, grain, some, const_cast<Epilogue*>(this));
-}
+void Epilogue::all(bool shared) const { all_rows(*this, m_, shared); }
+void Prologue::all(bool shared) const { all_rows(*this, m_, shared); }
 
 bool run_gemm(const Gemm& g, const void* a, const void* b, void* c, const Poll* poll, const GemmHooks* hooks) {
   switch (g.dtype) {

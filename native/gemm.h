@@ -27,6 +27,10 @@ struct Gemm {
 // there, several at once, and must not throw. A product that is interrupted leaves calls out.
 struct GemmHooks {
   void* context = nullptr;
+  // A prologue: makes the rows [i0, i1) of A's matrix number `matrix` (of the batch), which are read only then. Every row is
+  // made once.
+  void (*prepare)(void* context, int64_t matrix, int64_t i0, int64_t i1) = nullptr;
+  double prepare_work = 0;  // what it costs for one matrix, in multiply-adds: counts where threads are shared out
   // An epilogue: the elements [i0, i1) x [j0, j1) of C's matrix number `matrix` are final. Every element is reported
   // once, and nothing of the product reads it any more, nor the rows [i0, i1) of A where these are whole rows.
   void (*done)(void* context, int64_t matrix, int64_t i0, int64_t i1, int64_t j0, int64_t j1) = nullptr;
@@ -53,6 +57,24 @@ class Epilogue {
  private:
   const GemmHooks* hooks_;
   int64_t matrix_, m_, n_;
+};
+
+// The prologue of one matrix of the batch. A path of the product calls `rows` for some rows of A before any thread reads
+// these, or `all` before it begins.
+class Prologue {
+ public:
+  Prologue(const GemmHooks* given, int64_t matrix, int64_t m)
+      : hooks_(given && given->prepare ? given : nullptr), matrix_(matrix), m_(m) {}
+  explicit operator bool() const { return hooks_ != nullptr; }
+  double work() const { return hooks_ ? hooks_->prepare_work : 0; }
+  void rows(int64_t i0, int64_t i1) const {
+    if (hooks_ && i0 < i1) hooks_->prepare(hooks_->context, matrix_, i0, i1);
+  }
+  void all(bool shared) const;  // over the pool where `shared`
+
+ private:
+  const GemmHooks* hooks_;
+  int64_t matrix_, m_;
 };
 
 // Runs the product. k = 0 gives zeros. False: the poll asked to stop between two matrices of the batch.

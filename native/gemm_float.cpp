@@ -44,8 +44,8 @@ int64_t competing(int64_t count, int64_t stride) {
 template <class T>
 class Product {
  public:
-  Product(const Gemm& g, const T* a, const T* b, T* c, const Epilogue& epilogue, int64_t threads)
-      : g_(g), set_(*tile_set<T>()), a_(a), b_(b), c_(c), epilogue_(epilogue),
+  Product(const Gemm& g, const T* a, const T* b, T* c, const Prologue& prologue, const Epilogue& epilogue, int64_t threads)
+      : g_(g), set_(*tile_set<T>()), a_(a), b_(b), c_(c), prologue_(prologue), epilogue_(epilogue),
         blocks_(parts(g.k, block_k)), panels_(parts(g.n, set_.nr)) {
     divide(threads);
     threads_ = std::min(threads, row_units_ * column_units_);
@@ -68,6 +68,8 @@ class Product {
     taken_ = std::make_unique<Taken[]>(static_cast<size_t>(threads_));
     a_tasks_ = a_mode_ == Mode::shared ? blocks_ * row_units_ : 0;
     b_tasks_ = b_mode_ == Mode::shared ? blocks_ * parts(panels_, pack_panels) : 0;
+    // Rows that several units read are made by all threads before; those of one unit by that unit.
+    if (prologue_ && column_units_ > 1) row_tasks_ = std::min(g.m, threads_ * units_per_thread);
     if (epilogue_.whole_rows() && column_units_ > 1) {
       unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(row_units_));
       for (int64_t r = 0; r < row_units_; ++r) unfinished_[static_cast<size_t>(r)] = column_units_;
@@ -208,17 +210,24 @@ class Product {
     pack_b(first, std::min(panels_, first + pack_panels), block, shared_b() + packed_at(first, block));
   }
 
+  // Tasks that all threads share, each of which waits until all are done.
+  template <class Task>
+  void together(int64_t tasks, std::atomic<int64_t>& next, std::atomic<int64_t>& done, Task task) {
+    if (!tasks) return;
+    for (int64_t t; (t = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
+      task(t);
+      done.fetch_add(1, std::memory_order_release);
+    }
+    for (int64_t waited = 0; done.load(std::memory_order_acquire) < tasks; ++waited)
+      if (waited > 1000) std::this_thread::yield();
+  }
+
   // One thread's part.
   void work(int64_t slot) {
     const int64_t tasks = a_tasks_ + b_tasks_, units = row_units_ * column_units_;
-    if (tasks) {
-      for (int64_t t; (t = next_task_.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
-        pack(t);
-        packed_.fetch_add(1, std::memory_order_release);
-      }
-      for (int64_t waited = 0; packed_.load(std::memory_order_acquire) < tasks; ++waited)
-        if (waited > 1000) std::this_thread::yield();
-    }
+    together(row_tasks_, next_rows_, prepared_,
+             [this](int64_t t) { prologue_.rows(g_.m * t / row_tasks_, g_.m * (t + 1) / row_tasks_); });
+    together(tasks, next_task_, packed_, [this](int64_t t) { pack(t); });
     if (b_mode_ == Mode::own)
       for (int64_t block = 0; block < blocks_; ++block) pack_b(0, panels_, block, own(slot) + own_a_ + packed_at(0, block));
     // First the units that are this thread's in every product of these sizes, whose memory is then near; then others'.
@@ -235,6 +244,7 @@ class Product {
   void unit(int64_t number, int64_t slot) {
     const int64_t row_unit = number / column_units_, column_unit = number % column_units_;
     const Rows rows = rows_of(row_unit);
+    if (!row_tasks_) prologue_.rows(rows.first, rows.first + rows.count);
     const int64_t first = panel_of(column_unit), last = panel_of(column_unit + 1);
     T* const own_a = own_ ? own(slot) : nullptr;
     T* const own_b = own_a + own_a_;
@@ -296,6 +306,7 @@ class Product {
   const T* a_;
   const T* b_;
   T* c_;
+  const Prologue& prologue_;
   const Epilogue& epilogue_;
   int64_t blocks_, panels_, row_units_ = 1, column_units_ = 1, threads_ = 1;
   Mode a_mode_ = Mode::in_place, b_mode_ = Mode::in_place;
@@ -303,6 +314,9 @@ class Product {
   int64_t own_a_ = 0, own_b_ = 0, a_tasks_ = 0, b_tasks_ = 0;
   std::unique_ptr<Block> shared_a_, shared_b_, own_;
   std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each row of units, those not run yet
+  int64_t row_tasks_ = 0;  // of the prologue
+  alignas(line) std::atomic<int64_t> next_rows_{0};
+  alignas(line) std::atomic<int64_t> prepared_{0};
   alignas(line) std::atomic<int64_t> next_task_{0};
   alignas(line) std::atomic<int64_t> packed_{0};
   struct alignas(line) Taken {
@@ -314,20 +328,25 @@ class Product {
 }  // namespace
 
 template <class T>
-void float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Epilogue& epilogue) {
+void float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Prologue& prologue,
+                   const Epilogue& epilogue) {
   if (g.m == 0 || g.n == 0) return;
   if (g.k == 0) {
+    prologue.all(shared);
     for (int64_t i = 0; i < g.m; ++i)
       for (int64_t j = 0; j < g.n; ++j) c[i * g.c.row_stride + j * g.c.col_stride] = T{};
     epilogue.all(shared);
     return;
   }
-  const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) + epilogue.work();
+  const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) + prologue.work() +
+                      epilogue.work();
   const auto worth = static_cast<int64_t>(std::min(work / unit_work, 1e6));
-  Product<T>(g, a, b, c, epilogue, shared ? std::clamp<int64_t>(worth, 1, num_threads()) : 1).run();
+  Product<T>(g, a, b, c, prologue, epilogue, shared ? std::clamp<int64_t>(worth, 1, num_threads()) : 1).run();
 }
 
-template void float_product<float>(const Gemm&, const float*, const float*, float*, bool, const Epilogue&);
-template void float_product<double>(const Gemm&, const double*, const double*, double*, bool, const Epilogue&);
+template void float_product<float>(const Gemm&, const float*, const float*, float*, bool, const Prologue&,
+                                   const Epilogue&);
+template void float_product<double>(const Gemm&, const double*, const double*, double*, bool, const Prologue&,
+                                    const Epilogue&);
 
 }  // namespace weft

@@ -89,21 +89,24 @@ void flat(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Epilog
 }  // namespace
 
 template <class T>
-bool small_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Epilogue& epilogue) {
+bool small_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Prologue& prologue,
+                   const Epilogue& epilogue) {
   const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
   const bool thin = g.n <= row_width<T> && g.k <= deepest_row;
   const bool wide = g.n > row_width<T> && g.k <= deepest_wide_row;
   if (g.c.col_stride == 1 && g.m > 4 && (thin || wide)) {
+    prologue.all(shared);
     flat(g, a, b, c, shared, epilogue);
     return true;
   }
   if (work > small_product_work || g.k > deepest || tile_set<T>()->nr > most_columns) return false;
+  prologue.all(shared);
   tiled(g, a, b, c);
   epilogue.all(shared);
   return true;
 }
 
-template bool small_product<float>(const Gemm&, const float*, const float*, float*, bool, const Epilogue&);
-template bool small_product<double>(const Gemm&, const double*, const double*, double*, bool, const Epilogue&);
+template bool small_product<float>(const Gemm&, const float*, const float*, float*, bool, const Prologue&, const Epilogue&);
+template bool small_product<double>(const Gemm&, const double*, const double*, double*, bool, const Prologue&, const Epilogue&);
 
 }  // namespace weft

@@ -73,34 +73,41 @@ class KernelCall {
   const int64_t* params_;
 };
 
-// The kernels that follow a product, with the arguments of one run.
-class Followers {
+// The kernels that run with a product, with the arguments of one run.
+class Companions {
  public:
-  Followers(const Instruction* product, char* const* base, const int64_t* scalars, int64_t* statuses)
-      : m_(product->gemm.m), n_(product->gemm.n), rows_(product->gemm.m), count_(product->followers) {
+  // `product` points into the program's list. `statuses` are those of the followers.
+  Companions(const Instruction* product, char* const* base, const int64_t* scalars, int64_t* statuses)
+      : m_(product->gemm.m), n_(product->gemm.n), rows_(product->gemm.m), leaders_(product->leaders),
+        count_(product->leaders + product->followers) {
     for (int64_t size : product->gemm.batch) rows_ *= size;
-    for (int32_t i = 0; i < count_; ++i) calls_[i].emplace(product[i + 1], base, scalars, statuses + i);
+    for (int32_t i = 0; i < leaders_; ++i) calls_[i].emplace(product[i - leaders_], base, scalars, nullptr);
+    for (int32_t i = leaders_; i < count_; ++i)
+      calls_[i].emplace(product[i - leaders_ + 1], base, scalars, statuses + i - leaders_);
+  }
+
+  static void prepare(void* context, int64_t matrix, int64_t i0, int64_t i1) {
+    auto& self = *static_cast<Companions*>(context);
+    const int64_t first = matrix * self.m_;
+    for (int32_t k = 0; k < self.leaders_; ++k) self.calls_[k]->run_rows(self.rows_, first + i0, first + i1);
   }
 
   static void done(void* context, int64_t matrix, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
-    auto& self = *static_cast<Followers*>(context);
-    self.run(matrix * self.m_ + i0, i1 - i0, j0, j1);
-  }
-
- private:
-  void run(int64_t row, int64_t count, int64_t j0, int64_t j1) {
-    for (int32_t k = 0; k < count_; ++k) {
-      KernelCall& call = *calls_[k];
-      if (j0 == 0 && j1 == n_)
-        call.run_rows(rows_, row, row + count);
+    auto& self = *static_cast<Companions*>(context);
+    const int64_t first = matrix * self.m_;
+    for (int32_t k = self.leaders_; k < self.count_; ++k) {
+      KernelCall& call = *self.calls_[k];
+      if (j0 == 0 && j1 == self.n_)
+        call.run_rows(self.rows_, first + i0, first + i1);
       else
-        for (int64_t i = row; i < row + count; ++i) call.run_elements(i * n_ + j0, i * n_ + j1);
+        for (int64_t i = first + i0; i < first + i1; ++i) call.run_elements(i * self.n_ + j0, i * self.n_ + j1);
     }
   }
 
+ private:
   int64_t m_, n_, rows_;
-  int32_t count_;
-  std::optional<KernelCall> calls_[most_followers];
+  int32_t leaders_, count_;
+  std::optional<KernelCall> calls_[most_leaders + most_followers];
 };
 
 // The new storages of a run; given up only if the run succeeds.
@@ -127,14 +134,19 @@ class FreshStorages {
   size_t count_ = 0;
 };
 
-// A product with its followers. False: interrupted.
+// A product with what runs along. False: interrupted.
 bool run_product(const Instruction& instr, char* const* base, const Run& run, const Poll* poll, int64_t* statuses) {
   const auto at = [&](size_t i) { return base[instr.buffers[i].buffer] + instr.buffers[i].byte_offset; };
-  if (!instr.followers) return run_gemm(instr.gemm, at(0), at(1), at(2), poll);
-  Followers followers(&instr, base, run.scalars, statuses);
+  if (!instr.leaders && !instr.followers) return run_gemm(instr.gemm, at(0), at(1), at(2), poll);
+  Companions companions(&instr, base, run.scalars, statuses);
   double matrices = 1;
   for (int64_t size : instr.gemm.batch) matrices *= static_cast<double>(size);
-  const GemmHooks hooks{&followers, Followers::done, instr.whole_rows, instr.follower_work / matrices};
+  GemmHooks hooks{.context = &companions};
+  if (instr.leaders) hooks.prepare = Companions::prepare, hooks.prepare_work = instr.leader_work / matrices;
+  if (instr.followers) {
+    hooks.done = Companions::done, hooks.work = instr.follower_work / matrices;
+    hooks.whole_rows = instr.whole_rows;
+  }
   return run_gemm(instr.gemm, at(0), at(1), at(2), poll, &hooks);
 }
 
@@ -193,7 +205,8 @@ RunStatus run_program(const Program& program, Run& run) {
   }
 
   const bool profile = profiling.load(std::memory_order_relaxed);
-  for (size_t i = 0; i < program.instructions.size(); i += 1 + static_cast<size_t>(program.instructions[i].followers)) {
+  for (const int32_t launch : program.launches) {
+    const auto i = static_cast<size_t>(launch);
     const int64_t start = profile ? now_ns() : 0;
     const RunStatus status = run_instruction(program, i, base.get(), run);
     if (profile) record_event(program.name, program.instructions[i].name, start, now_ns());

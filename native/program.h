@@ -39,7 +39,7 @@ struct Patch {
   int32_t param, scalar;  // params[param] = scalars[scalar]
 };
 
-inline constexpr int32_t most_followers = 8;
+inline constexpr int32_t most_leaders = 1, most_followers = 8;  // of a product
 
 struct Instruction {
   const char* name;  // interned
@@ -52,12 +52,15 @@ struct Instruction {
   bool fallible = false;  // takes one more buffer: an int64, which the kernel sets when it finds an error
   Gemm gemm{};
   std::shared_ptr<const Attention> attention{};  // null: a kernel or a product
-  // Of a product: its epilogue are the kernels that the next `followers` instructions hold. Their ranges divide evenly among
-  // the rows of C (over all matrices of the batch); each row's share runs as soon as that row is final, or, unless
-  // `whole_rows`, each element's as soon as that element is.
+  // Of a product: the kernels of the `leaders` instructions before it are its prologue, those of the `followers` after it its
+  // epilogue. Their ranges divide evenly among the rows of C (over all matrices of the batch). Each row's share of the
+  // prologue runs before that row of A is read; each row's share of the epilogue runs as soon as that row of C is final, or,
+  // unless `whole_rows`, each element's as soon as that element is.
+  int32_t leaders = 0;
+  double leader_work = 0;  // of all rows, in multiply-adds
   int32_t followers = 0;
   bool whole_rows = true;
-  double follower_work = 0;  // of all rows, in multiply-adds
+  double follower_work = 0;
 };
 
 struct Output {
@@ -82,6 +85,7 @@ struct Program {
   std::vector<int64_t> fresh_bytes{};        // of each new storage
   int64_t arena_bytes = 0;
   std::vector<Instruction> instructions{};
+  std::vector<int32_t> launches{};         // the instructions that run by themselves: kernels, and products with theirs
   std::vector<Output> outputs{};
   std::vector<Write> writes{};
   int32_t first_write = 0;                 // the first instruction that changes an input: no interruption from there on

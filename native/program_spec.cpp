@@ -237,30 +237,49 @@ class Reader {
         raise(PyExc_ValueError, "Program: an instruction has the unknown kind '%s'.", kind.c_str());
       f.done();
     }
-    for (size_t i = 0; i < p_.instructions.size(); ++i)
-      if (p_.instructions[i].followers) check_followers(i);
+    find_launches();
   }
 
-  void check_followers(size_t index) {
-    Instruction& product = p_.instructions[index];
+  // Sets `launches`; checks what runs with products, and names these after it.
+  void find_launches() {
+    const auto count = static_cast<int64_t>(p_.instructions.size());
+    int64_t end = 0;  // of the launch before
+    for (int64_t i = 0; i < count; ++i) {
+      Instruction& product = p_.instructions[static_cast<size_t>(i)];
+      if (!product.is_gemm) continue;
+      const int64_t first = i - product.leaders, last = i + product.followers;
+      bool kernels = first >= end && last < count;
+      for (int64_t k = first; kernels && k <= last; ++k)
+        kernels = k == i || (!p_.instructions[static_cast<size_t>(k)].is_gemm && !p_.instructions[static_cast<size_t>(k)].attention);
+      if (!kernels)
+        raise(PyExc_ValueError, "Program: a matrix product runs with %d kernels before it and %d after it, but there are "
+              "fewer.", product.leaders, product.followers);
+      for (int64_t k = end; k < first; ++k) p_.launches.push_back(static_cast<int32_t>(k));
+      p_.launches.push_back(static_cast<int32_t>(i));
+      end = last + 1;
+      std::string name;
+      for (int64_t k = first; k <= last; ++k) {
+        const Instruction& instr = p_.instructions[static_cast<size_t>(k)];
+        if (k != i) check_companion(product, instr, k > i);
+        name += std::string(k == first ? "" : " + ") + instr.name;
+      }
+      product.name = name_of(name_id(name));
+    }
+    for (int64_t k = end; k < count; ++k) p_.launches.push_back(static_cast<int32_t>(k));
+  }
+
+  void check_companion(const Instruction& product, const Instruction& kernel, bool follows) {
     int64_t rows = product.gemm.m;
     for (int64_t size : product.gemm.batch) rows *= size;
-    std::string name = product.name;
-    for (size_t i = index + 1; i <= index + static_cast<size_t>(product.followers); ++i) {
-      if (i >= p_.instructions.size() || p_.instructions[i].is_gemm)
-        raise(PyExc_ValueError, "Program: a matrix product has %d followers, but fewer kernels follow it.",
-              product.followers);
-      const Instruction& follower = p_.instructions[i];
-      for (const Phase& phase : follower.phases)
-        if (rows <= 0 || phase.total % rows != 0)
-          raise(PyExc_ValueError, "Program: the kernel %s follows a product of %lld rows, among which its %lld units "
-                "do not divide evenly.", follower.name, static_cast<long long>(rows), static_cast<long long>(phase.total));
-      if (!product.whole_rows && (follower.phases.size() != 1 || follower.phases[0].total != rows * product.gemm.n))
-        raise(PyExc_ValueError, "Program: the kernel %s follows a product element by element, but has another number "
-              "of units.", follower.name);
-      name += std::string(" + ") + follower.name;
-    }
-    product.name = name_of(name_id(name));
+    for (const Phase& phase : kernel.phases)
+      if (rows <= 0 || phase.total % rows != 0)
+        raise(PyExc_ValueError, "Program: the kernel %s runs with a product of %lld rows, among which its %lld units do not "
+              "divide evenly.", kernel.name, static_cast<long long>(rows), static_cast<long long>(phase.total));
+    if (follows && !product.whole_rows && (kernel.phases.size() != 1 || kernel.phases[0].total != rows * product.gemm.n))
+      raise(PyExc_ValueError, "Program: the kernel %s follows a product element by element, but has another number of "
+            "units.", kernel.name);
+    if (!follows && kernel.fallible)
+      raise(PyExc_ValueError, "Program: the kernel %s may fail, so it cannot be the prologue of a product.", kernel.name);
   }
 
   // ("kernel", name, phases, buffers, params, patches, fallible)
@@ -296,8 +315,8 @@ class Reader {
     p_.instructions.push_back(std::move(instr));
   }
 
-  // ("gemm", dtype code, batch shape, m, n, k, a, b, c) with each operand (buffer, byte offset, batch strides, row
-  // stride, column stride); then perhaps (followers, whether these want whole rows, their work)
+  // ("gemm", dtype code, batch shape, m, n, k, a, b, c) with each operand (buffer, byte offset, batch strides, row stride,
+  // column stride); then perhaps (leaders, their work, followers, their work, whether these want whole rows)
   void read_gemm(Fields& f) {
     Instruction instr{.name = name_of(name_id("gemm")), .is_gemm = true};
     Gemm& g = instr.gemm;
@@ -308,11 +327,13 @@ class Reader {
     for (GemmOperand* operand : {&g.a, &g.b, &g.c})
       instr.buffers.push_back(read_operand(f.object(), g.batch.size(), *operand));
     if (f.more()) {
-      Fields epilogue(f.object(), "the epilogue of a matrix product");
-      instr.followers = static_cast<int32_t>(epilogue.integer(0, most_followers + 1));
-      instr.whole_rows = PyObject_IsTrue(epilogue.object()) == 1;
-      instr.follower_work = static_cast<double>(epilogue.integer(0, any_size));
-      epilogue.done();
+      Fields along(f.object(), "what runs with a matrix product");
+      instr.leaders = static_cast<int32_t>(along.integer(0, most_leaders + 1));
+      instr.leader_work = static_cast<double>(along.integer(0, any_size));
+      instr.followers = static_cast<int32_t>(along.integer(0, most_followers + 1));
+      instr.follower_work = static_cast<double>(along.integer(0, any_size));
+      instr.whole_rows = PyObject_IsTrue(along.object()) == 1;
+      along.done();
     }
     p_.instructions.push_back(std::move(instr));
   }

@@ -35,7 +35,7 @@ static Operand operand(int kind, int64_t rows, int64_t cols, const std::vector<i
   return o;
 }
 
-// What an epilogue is told, checked as it happens: each element once, with its final value.
+// What an epilogue is told, checked as it happens: each element once, with its final value. Its prologue counts the rows.
 template <class T>
 struct Watch {
   const Gemm& g;
@@ -43,7 +43,13 @@ struct Watch {
   const T* expected;
   bool whole_rows;
   std::vector<uint8_t> seen;  // of each element
+  std::vector<uint8_t> made;  // of each row of A
   std::atomic<bool> wrong{false};
+
+  static void prepare(void* context, int64_t matrix, int64_t i0, int64_t i1) {
+    auto& w = *static_cast<Watch*>(context);
+    for (int64_t i = i0; i < i1; ++i) ++w.made[static_cast<size_t>(matrix * w.g.m + i)];
+  }
 
   static void done(void* context, int64_t matrix, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
     auto& w = *static_cast<Watch*>(context);
@@ -53,6 +59,7 @@ struct Watch {
       at += rest % w.g.batch[d] * w.g.c.batch_strides[d];
     for (int64_t i = i0; i < i1; ++i)
       for (int64_t j = j0; j < j1; ++j) {
+        if (w.made[static_cast<size_t>(matrix * w.g.m + i)] != 1) w.wrong = true;
         const int64_t element = at + i * w.g.c.row_stride + j * w.g.c.col_stride;
         if (w.c[element] != w.expected[element]) w.wrong = true;
         ++w.seen[static_cast<size_t>((matrix * w.g.m + i) * w.g.n + j)];
@@ -94,8 +101,8 @@ static void compare(DType dtype, int64_t m, int64_t n, int64_t k, const std::vec
   CHECK(c == expected);  // small whole numbers: exact in any order
   for (bool whole_rows : {false, true}) {
     Watch<T> watch{g, c.data() + oc.origin, expected.data() + oc.origin, whole_rows,
-                   std::vector<uint8_t>(static_cast<size_t>(count * m * n))};
-    const GemmHooks hooks{&watch, Watch<T>::done, whole_rows, 1e6};
+                   std::vector<uint8_t>(static_cast<size_t>(count * m * n)), std::vector<uint8_t>(static_cast<size_t>(count * m))};
+    const GemmHooks hooks{&watch, Watch<T>::prepare, 1e6, Watch<T>::done, whole_rows, 1e6};
     for (auto& x : c) x = static_cast<T>(77);
     CHECK(run_gemm(g, a.data() + oa.origin, b.data() + ob.origin, c.data() + oc.origin, nullptr, &hooks));
     CHECK(!watch.wrong);

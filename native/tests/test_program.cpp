@@ -47,6 +47,7 @@ static Program three_steps(Storage* constant) {
   p.instructions.push_back({.name = "add", .phases = {{add_floats, n / 2, 100}, {add_floats, n, 100}},
                             .buffers = {{2, 0}, {4, 0}, {3, 0}}, .params = {n}});
   p.first_write = 3;
+  p.launches = {0, 1, 2};
   return p;
 }
 
@@ -151,6 +152,7 @@ TEST(the_timeline_names_every_instruction) {
 TEST(an_empty_program_and_empty_phases_are_fine) {
   Program p{.name = "nothing"};
   p.instructions.push_back({.name = "none", .phases = {{add_floats, 0, 1}}});
+  p.launches = {0};
   Run run{.inputs = nullptr, .scalars = nullptr, .fresh = nullptr};
   CHECK(run_program(p, run) == RunStatus::ok);
 }

@@ -79,9 +79,10 @@ class Runner:
             else:
                 self.memory.append((fresh[n], 0) if kind == "output" else (arena, n))
         with np.errstate(all="ignore"):
-            for instr, *followers in plan.launches:
-                if isinstance(instr, Product):
-                    self.product(instr, followers)
+            for launch in plan.launches:
+                instr = launch[0]
+                if any(isinstance(i, Product) for i in launch):
+                    self.launch(launch)
                 elif isinstance(instr, Attention):
                     self.attention(instr)
                 else:
@@ -199,18 +200,22 @@ class Runner:
         flat, start = self.elements((buffer, offset), dtype or p.dtype)
         return flat, positions((*p.batch, rows, columns), (*batch, row, column), start)
 
-    def product(self, p: Product, followers: Sequence[KernelCall] = ()) -> None:
-        """Run a product. With followers: row by row, each once the rows before are made and followed."""
+    def launch(self, launch: Sequence[Any]) -> None:
+        """Run a product with its prologue and epilogue row by row: the later rows are not made yet, nor their operands."""
+        at = next(k for k, i in enumerate(launch) if isinstance(i, Product))
+        p, before, after = launch[at], launch[:at], launch[at + 1 :]
         (a, i), (b, j) = self.matrix(p, p.a, p.m, p.k), self.matrix(p, p.b, p.k, p.n)
         c, k = self.matrix(p, p.c, p.m, p.n)
-        if not followers:
+        if len(launch) == 1:
             c[k] = np.matmul(a[i], b[j]).astype(held_as(p.dtype))
             return
-        at = k.reshape(-1, p.n)
-        for row in range(len(at)):
-            c[at[row]] = np.matmul(a[i], b[j]).astype(held_as(p.dtype)).reshape(-1, p.n)[row]
-            for call in followers:
-                self.kernel(call, row, len(at))
+        rows = k.reshape(-1, p.n)
+        for row in range(len(rows)):
+            for call in before:
+                self.kernel(call, row, len(rows))
+            c[rows[row]] = np.matmul(a[i], b[j]).astype(held_as(p.dtype)).reshape(-1, p.n)[row]
+            for call in after:
+                self.kernel(call, row, len(rows))
 
     def attention(self, p: Attention) -> None:
         """By the references of its ops; the scale is read from the kernel's parameters."""

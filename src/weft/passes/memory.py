@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from weft.passes.groups import Group
 from weft.passes.lower import Nest, Place
@@ -18,14 +18,14 @@ def ordered(
     rank: dict[Group, float],
     writes: bool,
     uses: Sequence[set[Place]],
-    followers: Mapping[Group, Sequence[Group]],
+    together: Iterable[Sequence[Group]],
 ) -> list[Group]:
     """The groups in an order that respects their dependences.
 
     A program that writes inputs first runs what may fail. Otherwise the group comes next that leaves the fewest temporaries
     in use; among equals the order is the program's own. ``uses`` has for each group the temporaries that it reads or writes.
-    They count alike, whatever their size, so that programs that differ in sizes alone have one order. A product comes together
-    with its ``followers``, whose needs are among its own.
+    They count alike, whatever their size, so that programs that differ in sizes alone have one order. Groups that run
+    ``together``, in the order given, come one after another.
     """
     urgent = 0
     if writes:
@@ -36,12 +36,15 @@ def ordered(
     users: dict[int, list[Group]] = {}
     ready: list[Group] = []
     uses = list(uses)
-    leader = {}
-    for product, behind in followers.items():
-        uses[product.number] = uses[product.number].union(*(uses[f.number] for f in behind))
-        for f in behind:
-            uses[f.number] = set()
-            leader[f.number] = product.number
+    first: dict[int, int] = {}
+    behind: dict[int, Sequence[Group]] = {}
+    for launch in together:
+        number = launch[0].number
+        behind[number] = launch
+        uses[number] = uses[number].union(*(uses[g.number] for g in launch))
+        for g in launch[1:]:
+            uses[g.number] = set()
+        first.update((g.number, number) for g in launch)
     left = Counter(place for used in uses for place in used)  # how many groups that have not run use a temporary
     live: set[Place] = set()
 
@@ -50,9 +53,10 @@ def ordered(
         return not urgent & group.bit, grows, rank[group], group.number
 
     for group in groups:
-        if group.number in leader:
+        if first.get(group.number, group.number) != group.number:
             continue
-        deps = {leader.get(d, d) for d in bits(group.deps)} - {group.number}
+        launch = behind.get(group.number, (group,))
+        deps = {first.get(d, d) for g in launch for d in bits(g.deps)} - {group.number}
         waiting[group.number] = len(deps)
         for d in deps:
             users.setdefault(d, []).append(group)
@@ -62,7 +66,7 @@ def ordered(
     while ready:
         group = min(ready, key=key)
         ready.remove(group)
-        order += [group, *followers.get(group, ())]
+        order += behind.get(group.number, (group,))
         live.update(uses[group.number])
         left.subtract(uses[group.number])
         for user in users.get(group.number, ()):

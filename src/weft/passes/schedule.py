@@ -13,9 +13,9 @@ from weft.ir.node import Where
 from weft.ops.attention import number_of
 from weft.passes.across import join_rows
 from weft.passes.attention import GRADIENTS, Attention, Matrix, pitch_of, slopes, weights
-from weft.passes.epilogues import by_group, epilogues
 from weft.passes.fuse import Fusion
 from weft.passes.groups import Constraints, Group, Layout, Retry, Sinks
+from weft.passes.launches import by_group, launches
 from weft.passes.lower import Call, Nest, Place, finish, lower, place_of
 from weft.passes.memory import Memory, arena, in_place, ordered
 from weft.passes.updates import Updates, reads
@@ -23,7 +23,7 @@ from weft.passes.updates import Updates, reads
 
 @dataclass(slots=True)
 class KernelCall:
-    """Run a kernel, by itself or, if it ``follows``, with the product before it.
+    """Run a kernel: by itself, or ``"before"`` or ``"after"`` the rows of the product that is next to it.
 
     ``phases``: (units, smallest chunk) of each of its functions.
     """
@@ -38,14 +38,15 @@ class KernelCall:
     nodes: list[str]
     #: What each check_index of the body checks, by position: (attributes of the node, where it was recorded).
     checks: dict[int, tuple] = field(default_factory=dict)
-    follows: bool = False
+    along: str = ""
 
 
 @dataclass(slots=True)
 class Product:
     """``c = a @ b``: matrices of m x k and k x n elements, for each index of the batch.
 
-    The next ``followers`` kernels are its epilogue (`weft.passes.epilogues`): they run on whole rows of c, or by elements.
+    The ``leaders`` kernels before it are its prologue and make rows of a, the ``followers`` kernels after it are its epilogue
+    and run on whole rows of c, or by elements (`weft.passes.launches`).
     """
 
     dtype: DType
@@ -57,6 +58,7 @@ class Product:
     b: Matrix
     c: Matrix
     where: Where
+    leaders: int = 0
     followers: int = 0
     whole_rows: bool = False
 
@@ -97,13 +99,15 @@ class Schedule:
 
     @property
     def launches(self) -> list[list[KernelCall | Product | Attention]]:
-        """The instructions that run together: a kernel, or a product with its followers."""
+        """The instructions that run together: a kernel, or a product with its prologue and epilogue."""
         made: list[list[KernelCall | Product | Attention]] = []
+        led = False
         for instr in self.instrs:
-            if isinstance(instr, KernelCall) and instr.follows:
+            if led or (isinstance(instr, KernelCall) and instr.along == "after"):
                 made[-1].append(instr)
             else:
                 made.append([instr])
+            led = isinstance(instr, KernelCall) and instr.along == "before"
         return made
 
     def __str__(self) -> str:
@@ -175,15 +179,15 @@ class _Scheduler:
             raise Retry
         join_rows(sinks, self.fusion, self.nests)
         updates = Updates(graph, sinks, self.fusion, self.nests, constraints)
-        self.epilogues = epilogues(graph, self.fusion.groups, self.nests, updates, lambda place: _home(place, updates))
-        self.followers = by_group(self.epilogues.values())
+        self.launches = launches(graph, self.fusion.groups, self.nests, updates, lambda place: _home(place, updates))
+        self.launch_of = by_group(self.launches.values())
         order = ordered(
             self.fusion.groups,
             self.nests,
             updates.rank,
             bool(graph.writes),
             self._uses(updates),
-            {product: launch.followers for product, launch in self.epilogues.items()},
+            [launch.members for launch in self.launches.values()],
         )
         self.result = Schedule(graph)
         self._plan(order, updates)
@@ -208,11 +212,10 @@ class _Scheduler:
                 if place not in self.memory:
                     self.memory[place] = self._made(_home(place, updates))
                 self.memory[place].touch(at)
-        launches = self.followers
         for at, group in enumerate(order):
             nest = self.nests.get(group)
             if nest is not None and group.update is None:
-                launch = launches.get(group)
+                launch = self.launch_of.get(group)
                 barred = {id(self.made[place]) for place in launch.barred if place in self.made} if launch else ()
                 in_place(nest, at, self.memory, barred)
         result = self.result
@@ -231,7 +234,8 @@ class _Scheduler:
         # What runs together lives together: from here on, time is counted in launches.
         start = [0] * len(order)
         for at, group in enumerate(order):
-            start[at] = start[at - 1] if group in launches else at
+            launch = self.launch_of.get(group)
+            start[at] = at if launch is None or group is launch.members[0] else start[at - 1]
         for m in used:
             m.first, m.last = start[m.first], start[m.last]
         for at, group in enumerate(order):
@@ -300,8 +304,12 @@ class _Scheduler:
             group.node.where,
             nodes or ["copy"],
             {at: (s.node.attrs, s.node.where) for at, s in enumerate(nest.steps) if s.op == "check_index" and s.node},
-            group in self.followers,
+            self._along(group),
         )
+
+    def _along(self, group: Group) -> str:
+        launch = self.launch_of.get(group)
+        return "" if launch is None else "before" if group in launch.leaders else "after"
 
     def _nonzero(self, group: Group) -> KernelCall:
         node = group.node
@@ -321,9 +329,11 @@ class _Scheduler:
             strides.append(size)
             size *= s
         c = (self.number(self.memory["n", node]), 0, tuple(reversed(strides)), n, 1)
-        launch = self.epilogues.get(group)
-        followers, whole_rows = (len(launch.followers), launch.whole_rows) if launch else (0, False)
-        return Product(node.dtype, node.shape[:-2], m, n, k, a, b, c, node.where, followers, whole_rows)
+        product = Product(node.dtype, node.shape[:-2], m, n, k, a, b, c, node.where)
+        if launch := self.launches.get(group):
+            product.leaders, product.followers = len(launch.leaders), len(launch.followers)
+            product.whole_rows = launch.whole_rows
+        return product
 
     def _attention(self, group: Group) -> Attention:
         node = group.node

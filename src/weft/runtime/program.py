@@ -60,10 +60,12 @@ def specification(schedule: Schedule, name: str) -> tuple[dict[str, Any], list[C
             instrs.append(("attention", *head, *operands, size, instr.results, *calls))
         else:
             tiles.ensure(instr.dtype)
-            behind = schedule.instrs[len(instrs) + 1 : len(instrs) + 1 + instr.followers]
-            epilogue = (instr.followers, instr.whole_rows, PRODUCT_WORK * sum(i.work for i in behind))
+            at = len(instrs)
+            before, after = schedule.instrs[at - instr.leaders : at], schedule.instrs[at + 1 : at + 1 + instr.followers]
+            costs = [PRODUCT_WORK * sum(i.work for i in part) for part in (before, after)]
+            along = (instr.leaders, costs[0], instr.followers, costs[1], instr.whole_rows)
             sizes = (instr.dtype.code, instr.batch, instr.m, instr.n, instr.k)
-            instrs.append(("gemm", *sizes, instr.a, instr.b, instr.c, epilogue))
+            instrs.append(("gemm", *sizes, instr.a, instr.b, instr.c, along))
     graph = schedule.graph
     spec: dict[str, Any] = {
         "name": name,

@@ -1,9 +1,10 @@
-"""Epilogues: kernels that run with the product whose result they read, block by block, while it is in a cache.
+"""Launches: which kernels run with a product, as its epilogue or its prologue.
 
 ``relu(x @ w + b)`` is a product and a kernel, one after the other: the kernel waits until all of the product is written, is
 shared out over the threads anew, and reads from memory what a thread had in its cache a moment before. A kernel that *follows*
 the product instead is called by the driver of the product (``native/gemm.h``) for each block of rows, as soon as it is
-final, by the thread that made it. No other code is generated for that: a kernel runs over any range of its outermost loops.
+final, by the thread that made it. A kernel that *leads* the product, the prologue, makes the rows of the left operand just
+before they are read. No other code is generated for that: a kernel runs over any range of its outermost loops.
 
 A group of loops may follow a product of R rows (over all matrices of its batch), of n columns each, if
 
@@ -16,10 +17,16 @@ A group of loops may follow a product of R rows (over all matrices of its batch)
 Where all followers touch such memory element by element, in order, and read nothing with a stride along its rows, they
 run on blocks of columns too; else on whole rows, once all columns are there.
 
-The cost rule: fusing never adds work, it only changes which thread does it. Followers by elements share out as the product
+A group may lead a product if it stores the left operand, likewise row by row, the product reads row r of it for row r of
+its result alone, and the group cannot fail and writes no input.
+
+The cost rule: neither adds work, it only changes which thread does it, and when. Followers by elements share out as the product
 does, and always follow. Whole rows share out badly where rows are few and long: then the product's threads divide its
 columns, and whoever comes last is left with the rows. So a kernel that wants whole rows follows if there are at least
-`MANY_ROWS` of them, or if it would run on one thread in any case.
+`MANY_ROWS` of them, or if it would run on one thread in any case. A kernel leads if there are at least `MANY_ROWS` rows: then
+the threads divide rows, and each makes what it reads; with fewer they would have to wait for one another, as they do for
+a kernel of its own. What can be both, follows: it then reads from the cache, which is more than leaving there what
+the next product reads.
 """
 
 from __future__ import annotations
@@ -48,30 +55,59 @@ ELEMENT, ROW, WHOLE = range(3)
 
 @dataclass(slots=True)
 class Launch:
-    """A product with what follows it, in order. ``barred``: memory that must not be overwritten in place."""
+    """A product with what leads it and what follows it, in order."""
 
     product: Group
     rows: int
     columns: int
+    #: The left operand's memory; for a follower that is read as a whole, for a leader row by row.
+    left: Place = ("", 0)
+    leaders: list[Group] = field(default_factory=list)
     followers: list[Group] = field(default_factory=list)
     whole_rows: bool = False
     #: How far the accesses of each member's share of a row reach, by memory: the widest, and whether one writes.
     touched: dict[Place, tuple[int, bool]] = field(default_factory=dict)
 
     @property
+    def members(self) -> list[Group]:
+        """All groups of the launch, in order."""
+        return [*self.leaders, self.product, *self.followers]
+
+    @property
+    def bits(self) -> int:
+        """The groups of the launch, as bits."""
+        return sum(group.bit for group in self.members)
+
+    @property
     def barred(self) -> set[Place]:
-        """Memory that some member reads beyond its own row, so that no other may take it over."""
-        return {place for place, (reach, _) in self.touched.items() if reach == WHOLE}
+        """Memory that no follower may take over, because some member reads it beyond its own row: the left operand too, of
+        which several units may read the same row."""
+        return {place for place, (reach, _) in self.touched.items() if reach == WHOLE} | {self.left}
+
+    def touch(self, touched: dict[Place, tuple[int, bool]]) -> None:
+        """Note what a member touches."""
+        for place, (reach, writes) in touched.items():
+            before = self.touched.get(place, (ELEMENT, False))
+            self.touched[place] = (max(before[0], reach), before[1] or writes)
+
+    def clash(self, touched: dict[Place, tuple[int, bool]]) -> bool:
+        """Whether memory that one writes and another touches is touched beyond a row, given a new member."""
+        for place, (reach, writes) in touched.items():
+            others, written = self.touched.get(place, (None, False))
+            if others is not None and (writes or written) and max(reach, others) == WHOLE:
+                return True
+        return False
 
 
-def epilogues(
+def launches(
     graph: Graph, groups: list[Group], nests: dict[Group, Nest], updates: Updates, home: Callable[[Place], Place]
 ) -> dict[Group, Launch]:
-    """The launch of each product that has followers. Adds what followers need to what their products need."""
-    if "epilogues" in config.current().skip_passes:
-        return {}
+    """The launch of each product that runs with other groups. Adds what these need to what their products need.
+
+    ``home`` gives the place whose memory a place is.
+    """
     finder = _Finder(graph, groups, nests, updates, home)
-    return {launch.product: launch for launch in finder.launches if launch.followers}
+    return {launch.product: launch for launch in finder.launches if len(launch.members) > 1}
 
 
 class _Finder:
@@ -87,59 +123,83 @@ class _Finder:
         self.above = ancestors_of_all(groups)
         self.taken: set[Group] = set()
         self.launches: list[Launch] = []
-        readers: dict[Place, list[Group]] = {}
+        skipped = config.current().skip_passes
+        self.readers: dict[Place, list[Group]] = {}
+        self.writers: dict[Place, list[Group]] = {}
         for group, nest in nests.items():
-            for step in nest.steps:
-                if step.place is not None:
-                    readers.setdefault(home(step.place), []).append(group)
-        order = sorted(groups, key=lambda g: (updates.rank[g], g.number))
-        for group in order:
-            if group.kind == "matmul":
-                self._product(group, readers)
+            for steps, found in ((nest.steps, self.readers), (nest.stores, self.writers)):
+                for place in dict.fromkeys(home(step.place) for step in steps if step.place is not None):
+                    found.setdefault(place, []).append(group)
+        for group in sorted(groups, key=self._order):
+            if group.kind == "matmul" and group.node.size and group.node.inputs[0].size:
+                self.launches.append(self._alone(group))
+        if "epilogues" not in skipped:
+            for launch in self.launches:
+                self._add_followers(launch)
+        if "prologues" not in skipped:
+            for launch in self.launches:
+                self._add_leader(launch)
 
-    def _product(self, group: Group, readers: dict[Place, list[Group]]) -> None:
+    def _order(self, group: Group) -> tuple[float, int]:
+        return self.updates.rank[group], group.number
+
+    def _alone(self, group: Group) -> Launch:
+        """A product's launch before anything has joined it."""
         node = group.node
         *batch, m, n = node.shape
-        rows = prod(batch) * m
-        if not rows * n:
-            return
-        launch = Launch(group, rows, n)
-        self.launches.append(launch)
-        for port in group.ports:
-            if port.base is not None and port.base.size:
-                launch.touched[self.home(place_of(port)[0])] = (WHOLE, False)
-        c = self.home(("n", node))
-        if c in launch.touched or self._row_width(c, rows) != n:
+        launch = Launch(group, prod(batch) * m, n)
+        a, b = group.ports
+        place, offset, strides = place_of(a)
+        *sizes, k = a.node.shape
+        width = inner = self._row_width(self.home(place), launch.rows)
+        by_rows = width > 0 and offset >= 0 and offset + (k - 1) * strides[-1] < width and strides[-1] >= 0
+        for size, stride in zip(reversed(sizes), reversed(strides[:-1]), strict=True):
+            by_rows &= size == 1 or stride == inner
+            inner *= size
+        if by_rows:
+            launch.left = self.home(place)
+        else:
+            launch.touched[self.home(place)] = (WHOLE, False)
+        launch.touched[self.home(place_of(b)[0])] = (WHOLE, False)
+        return launch
+
+    def _add_followers(self, launch: Launch) -> None:
+        c = self.home(("n", launch.product.node))
+        if c == launch.left or c in launch.touched or self._row_width(c, launch.rows) != launch.columns:
             return
         launch.touched[c] = (ELEMENT, True)
         fresh = [c]  # memory that the launch has written, whose readers have not been asked yet
         while fresh:
-            for reader in sorted(readers.get(fresh.pop(0), ()), key=lambda g: (self.updates.rank[g], g.number)):
+            for reader in sorted(self.readers.get(fresh.pop(0), ()), key=self._order):
                 if reader in self.taken or len(launch.followers) == MOST:
                     continue
                 touched = self._follows(launch, reader)
                 if touched is None:
                     continue
-                self.taken.add(reader)
-                launch.followers.append(reader)
-                for place, (reach, writes) in touched.items():
-                    before = launch.touched.get(place, (ELEMENT, False))
-                    launch.touched[place] = (max(before[0], reach), before[1] or writes)
-                    if writes:
-                        fresh.append(place)
-                launch.whole_rows |= not self._by_elements(launch, reader)
                 self._join(launch, reader)
+                launch.followers.append(reader)
+                launch.touch(touched)
+                fresh += [place for place, (_, writes) in touched.items() if writes]
+                launch.whole_rows |= not self._by_elements(launch, reader)
 
-    def _join(self, launch: Launch, follower: Group) -> None:
-        """What a follower needs, its product needs too, and whatever needs that."""
-        product = launch.product
-        inside = product.bit | sum(f.bit for f in launch.followers)
-        product.deps |= follower.deps & ~inside
-        more = self.above[follower.number] & ~inside
-        self.above[product.number] |= more
+    def _add_leader(self, launch: Launch) -> None:
+        for group in self.writers.get(launch.left, ()):
+            if group not in self.taken and (touched := self._leads(launch, group)) is not None:
+                self._join(launch, group)
+                launch.leaders.append(group)
+                launch.touch(touched)
+                return
+
+    def _join(self, launch: Launch, group: Group) -> None:
+        """What a group needs, its launch needs too, and whatever needs either needs that."""
+        self.taken.add(group)
+        product, inside = launch.product, launch.bits | group.bit
+        product.deps |= group.deps & ~inside
+        needed = (self.above[product.number] | self.above[group.number]) & ~inside
+        self.above[product.number] |= needed
         for number, above in enumerate(self.above):
-            if above & product.bit:
-                self.above[number] = above | more
+            if above & inside and not inside >> number & 1:
+                self.above[number] = above | needed | product.bit
 
     def _row_width(self, place: Place, rows: int) -> int:
         """The elements of a memory's row, if it has that many rows, one after another; else 0."""
@@ -155,34 +215,52 @@ class _Finder:
         size = prod(shape)
         return size // rows if size % rows == 0 else 0
 
-    def _follows(self, launch: Launch, group: Group) -> dict[Place, tuple[int, bool]] | None:
-        """What a group would touch as a follower, and how far; None if it must not be one, or if that would not pay."""
+    def _touched(self, launch: Launch, group: Group) -> dict[Place, tuple[int, bool]] | None:
+        """What the share of one row of a group touches, and how far; None if there are no such shares."""
         nest = self.nests[group]
         if group.update is not None or nest.form not in ("map", "row", "reduce"):
             return None
         if any(s.name == "storeat" for s in nest.stores):
             return None
         units = prod(nest.sizes if nest.form == "map" else nest.sizes[:-1])
-        if units % launch.rows or not self._nothing_between(launch, group):
+        if units % launch.rows:
             return None
         touched: dict[Place, tuple[int, bool]] = {}
         for step in (*nest.steps, *nest.stores):
-            if step.place is None:
-                continue
-            place = self.home(step.place)
-            before = touched.get(place, (ELEMENT, False))
-            reach = self._reach(launch, nest, step, place)
-            touched[place] = (max(before[0], reach), before[1] or step.name == "store")
-        for place, (reach, writes) in touched.items():
-            others, written = launch.touched.get(place, (None, False))
-            if others is not None and (writes or written) and max(reach, others) == WHOLE:
-                return None
+            if step.place is not None:
+                place = self.home(step.place)
+                before = touched.get(place, (ELEMENT, False))
+                reach = self._reach(launch, nest, step, place)
+                touched[place] = (max(before[0], reach), before[1] or step.name == "store")
+        return touched
+
+    def _follows(self, launch: Launch, group: Group) -> dict[Place, tuple[int, bool]] | None:
+        """What a group would touch as a follower; None if it must not be one, or if that would not pay."""
+        touched = self._touched(launch, group)
+        if touched is None or not self._nothing_between(launch, group):
+            return None
+        if launch.clash(touched) or touched.get(launch.left, (0, False))[1]:
+            return None
         writes_input = any(writes and place[0] == "in" for place, (_, writes) in touched.items())
         if writes_input and any(self.above[check.number] & launch.product.bit for check in self.updates.checks):
             return None
-        work = prod(nest.sizes) * nest.cost
         wants_rows = launch.whole_rows or not self._by_elements(launch, group)
-        if wants_rows and launch.rows < MANY_ROWS and work + sum(map(self._work, launch.followers)) > ONE_THREAD:
+        work = sum(map(self._work, (group, *launch.followers)))
+        if wants_rows and launch.rows < MANY_ROWS and work > ONE_THREAD:
+            return None
+        return touched
+
+    def _leads(self, launch: Launch, group: Group) -> dict[Place, tuple[int, bool]] | None:
+        """What a group would touch as a leader; None if it must not be one, or if that would not pay."""
+        if launch.rows < MANY_ROWS or self.nests[group].fallible:
+            return None
+        touched = self._touched(launch, group)
+        if touched is None or touched[launch.left][0] == WHOLE or launch.clash(touched):
+            return None
+        if any(writes and place[0] == "in" for place, (_, writes) in touched.items()):
+            return None
+        outside = launch.product.deps & ~launch.bits & ~group.bit
+        if any(self.above[needed] & group.bit for needed in bits(outside)):
             return None
         return touched
 
@@ -191,12 +269,11 @@ class _Finder:
         return prod(nest.sizes) * nest.cost
 
     def _nothing_between(self, launch: Launch, group: Group) -> bool:
-        """Whether everything that the group needs, besides the launch, can come before the launch, and it itself after."""
+        """Whether everything that a follower needs, besides the launch, can come before the launch, and it itself after."""
         product = launch.product
         if self.above[product.number] & group.bit:
             return False
-        inside = product.bit | sum(f.bit for f in launch.followers)
-        return not any(self.above[needed] & product.bit for needed in bits(group.deps & ~inside))
+        return not any(self.above[needed] & product.bit for needed in bits(group.deps & ~launch.bits))
 
     def _reach(self, launch: Launch, nest: Nest, step: Step, place: Place) -> int:
         """How far a row's share of a kernel goes in a memory: its own elements in order, its own row, or anywhere."""
@@ -286,8 +363,8 @@ def ancestors_of_all(groups: list[Group]) -> list[int]:
 
 
 def by_group(launches: Iterable[Launch]) -> dict[Group, Launch]:
-    """The launch that each follower belongs to."""
-    return {follower: launch for launch in launches for follower in launch.followers}
+    """The launch of each group that shares one."""
+    return {group: launch for launch in launches for group in launch.members}
 
 
-__all__ = ["Launch", "by_group", "epilogues", "within_rows"]
+__all__ = ["Launch", "by_group", "launches", "within_rows"]

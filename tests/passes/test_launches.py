@@ -1,4 +1,4 @@
-"""Epilogues: which kernels run with which product, and that this changes no bit."""
+"""Launches: which kernels run with which product, before or after its rows, and that this changes no bit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from weft.compiler import compile_graph
 from weft.ir.graph import Graph
 from weft.passes.schedule import KernelCall, Schedule
 
-from .build import Builder, arrays_for, check, linear, op, softmax, total
+from .build import Builder, arrays_for, check, layer_norm, linear, op, softmax, total
 from .models import mlp_step, transpose
 
 CASES: dict[str, tuple[Callable[[], Graph], list[str]]] = {}
@@ -185,6 +185,75 @@ def a_program_that_may_fail_has_written_nothing() -> Graph:
     return b.graph(total(picked, 0, 1), writes=[(w, op("subtract", w, x))])
 
 
+@case("map+matmul")
+def activation_of_an_operand() -> Graph:
+    b = Builder()
+    return b.graph(op("matmul", op("tanh", b.input(200, 6)), b.input(6, 5)))
+
+
+@case("map", "matmul")
+def activation_of_few_rows() -> Graph:
+    b = Builder()
+    return b.graph(op("matmul", op("tanh", b.input(20, 6)), b.input(6, 5)))
+
+
+@case("row+matmul+map")
+def normalised_rows_in_between() -> Graph:
+    b = Builder()
+    x = layer_norm(b.input(2, 100, 6), b.input(6), b.input(6))[0]
+    return b.graph(op("tanh", linear(op("reshape", x, attrs=((200, 6),)), b.input(6, 5), b.input(5))))
+
+
+@case("map+matmul+map")
+def an_operand_that_is_added_again_and_an_output() -> Graph:
+    b = Builder()
+    h = op("tanh", b.input(150, 6))
+    return b.graph(h, op("add", h, op("matmul", h, b.input(6, 6))))
+
+
+@case("map", "matmul")
+def the_right_operand() -> Graph:
+    b = Builder()
+    return b.graph(op("matmul", b.input(200, 150), op("tanh", b.input(150, 5))))
+
+
+@case("map", "matmul")
+def both_operands() -> Graph:
+    b = Builder()
+    h = op("tanh", b.input(150, 6))
+    return b.graph(op("matmul", h, transpose(h)))
+
+
+@case("map", "matmul")
+def a_transposed_operand() -> Graph:
+    b = Builder()
+    return b.graph(op("matmul", transpose(op("tanh", b.input(150, 200))), b.input(150, 5)))
+
+
+@case("matmul+map", "matmul")
+def rather_an_epilogue() -> Graph:
+    b = Builder()
+    h = op("tanh", op("matmul", b.input(150, 6), b.input(6, 7)))
+    return b.graph(op("matmul", h, b.input(7, 5)))
+
+
+@case("map", "reduce", "matmul+map")
+def something_between_that_needs_all_rows() -> Graph:
+    b = Builder()
+    h = op("tanh", b.input(150, 6))
+    scale = op("exp", total(op("reshape", h, attrs=((900,),)), 0, 1))
+    return b.graph(op("multiply", op("matmul", h, b.input(6, 3)), scale))
+
+
+@case("map+matmul", "map+matmul")
+def two_heads() -> Graph:
+    """The scaled input is made for the first product, and is there for the second, which has an operand of its own."""
+    b = Builder()
+    x, y = b.input(3, 50, 6), b.input(3, 50, 6)
+    h = op("tanh", x)
+    return b.graph(op("matmul", h, b.input(3, 6, 5)), op("matmul", op("exp", y), b.input(3, 6, 4)))
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_what_runs_together(name: str) -> None:
     build, expected = CASES[name]
@@ -202,7 +271,7 @@ def results(graph: Graph, scalars: tuple = ()) -> list[bytes]:
 def test_the_same_bits(name: str) -> None:
     graph = CASES[name][0]()
     fused = results(graph)
-    with config.override(skip_passes=("epilogues",)):
+    with config.override(skip_passes=("epilogues", "prologues")):
         assert fused == results(graph)
         executable = compile_graph(graph)
     assert executable.launches == len(executable.schedule.instrs)
@@ -225,14 +294,18 @@ def test_the_same_bits_in_blocks(m: int, k: int, n: int, batch: tuple[int, ...],
     b = Builder()
     x, w, c = b.input(*batch, m, k, dtype=dtype), b.input(*batch, k, n, dtype=dtype), b.input(n, dtype=dtype)
     h = linear(x, w, c)
-    graphs = [b.graph(op("maximum", h, 0)), b.graph(h, total(h, h.ndim - 1, h.ndim, "reduce_max"))]
+    graphs = [
+        b.graph(op("maximum", h, 0)),
+        b.graph(h, total(h, h.ndim - 1, h.ndim, "reduce_max")),
+        b.graph(linear(op("multiply", x, 3), w, c)),
+    ]
     if dtype.kind == "f":
         graphs.append(b.graph(softmax(h)))
     before = _native.get_num_threads()
     try:
         for graph in graphs:
             found = []
-            for threads, skipped in ((1, ()), (2, ()), (3, ()), (2, ("epilogues",))):
+            for threads, skipped in ((1, ()), (2, ()), (3, ()), (2, ("epilogues", "prologues"))):
                 _native.set_num_threads(threads)
                 with config.override(skip_passes=skipped):
                     found.append(results(graph))
@@ -247,7 +320,7 @@ def test_a_training_step(adam: bool) -> None:
     plan = check(graph, scalars=[0.1])
     assert len(plan.launches) == 12, plan
     fused = results(graph, (0.1,))
-    with config.override(skip_passes=("epilogues",)):
+    with config.override(skip_passes=("epilogues", "prologues")):
         assert fused == results(graph, (0.1,))
 
 
