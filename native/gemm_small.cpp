@@ -106,7 +106,9 @@ bool small_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, con
   return true;
 }
 
-template bool small_product<float>(const Gemm&, const float*, const float*, float*, bool, const Prologue&, const Epilogue&);
-template bool small_product<double>(const Gemm&, const double*, const double*, double*, bool, const Prologue&, const Epilogue&);
+template bool small_product<float>(const Gemm&, const float*, const float*, float*, bool, const Prologue&,
+                                   const Epilogue&);
+template bool small_product<double>(const Gemm&, const double*, const double*, double*, bool, const Prologue&,
+                                    const Epilogue&);
 
 }  // namespace weft

@@ -11,7 +11,8 @@ namespace weft {
 constexpr int64_t small_product_work = 64 * 64 * 64;
 
 // Runs one matrix of the batch, on the calling thread or, where `shared` and worth it, over the pool, unless it is neither
-// small nor flat: then false, and nothing is done. m, n, k > 0. Calls the prologue for all rows, the epilogue for all elements. Throws std::bad_alloc.
+// small nor flat: then false, and nothing is done. m, n, k > 0. Calls the prologue for all rows and the epilogue for all
+// elements. Throws std::bad_alloc.
 template <class T>
 bool small_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Prologue& prologue,
                    const Epilogue& epilogue);

@@ -109,6 +109,7 @@ TEST(a_failing_kernel_stops_the_program_and_frees_everything) {
   Fixture f;
   f.program.instructions.insert(f.program.instructions.begin() + 1,
                                 {.name = "check", .phases = {{refuse_negative, n, 100}}, .buffers = {{1, 0}}, .fallible = true});
+  f.program.launches = {0, 1, 2, 3};
   CHECK(f.run_is_right(2.0));
   f.y[n - 1] = -1;
   const int64_t live = memory_stats().live_bytes;
@@ -147,6 +148,52 @@ TEST(the_timeline_names_every_instruction) {
   CHECK(events.size() == 3 && std::strcmp(events[1].instruction, "scale") == 0);
   for (const auto& e : events) CHECK(e.start_ns <= e.end_ns && std::strcmp(e.program, "three_steps") == 0);
   CHECK(take_events().empty());
+}
+
+static void double_numbers(void** buffers, const int64_t*, int64_t begin, int64_t end) {
+  auto *x = static_cast<int32_t*>(buffers[0]), *y = static_cast<int32_t*>(buffers[1]);
+  for (int64_t i = begin; i < end; ++i) y[i] = 2 * x[i];
+}
+
+static void refuse_large(void** buffers, const int64_t*, int64_t begin, int64_t end) {
+  auto* x = static_cast<int32_t*>(buffers[0]);
+  for (int64_t i = begin; i < end; ++i)
+    if (x[i] > 1000) __atomic_store_n(static_cast<int64_t*>(buffers[1]), 5, __ATOMIC_RELAXED);
+}
+
+// 2 * (2 * x @ y) over three matrices of 40 x 20 by 20 x 10, which nobody may find larger than 1000.
+TEST(kernels_run_with_a_product) {
+  constexpr int64_t batch = 3, m = 40, k = 20, width = 10;
+  std::vector<int32_t> x(batch * m * k, 1), y(batch * k * width, 3);
+  Program p{.name = "along"};
+  p.inputs = 2;
+  p.arena_bytes = batch * m * k * 4;
+  p.buffers = {{Buffer::input, 0}, {Buffer::input, 1}, {Buffer::temp, 0}, {Buffer::fresh, 0}};
+  p.fresh_bytes = {batch * m * width * 4};
+  p.instructions.push_back({.name = "before", .phases = {{double_numbers, batch * m * k, 1}}, .buffers = {{0, 0}, {2, 0}}});
+  p.instructions.push_back({.name = "gemm", .is_gemm = true, .buffers = {{2, 0}, {1, 0}, {3, 0}},
+                            .gemm = {DType::int32, {batch}, m, width, k, {{m * k}, k, 1}, {{k * width}, width, 1}, {{m * width}, width, 1}},
+                            .leaders = 1, .leader_work = 1e6, .followers = 2, .whole_rows = false, .follower_work = 1e6});
+  p.instructions.push_back({.name = "after", .phases = {{double_numbers, batch * m * width, 1}}, .buffers = {{3, 0}, {3, 0}}});
+  p.instructions.push_back({.name = "check", .phases = {{refuse_large, batch * m * width, 1}}, .buffers = {{3, 0}}, .fallible = true});
+  p.launches = {1};
+  p.first_write = 4;
+  void* inputs[] = {x.data(), y.data()};
+  for (int threads : {1, 3})
+    for (bool whole_rows : {false, true}) {
+      set_num_threads(threads);
+      p.instructions[1].whole_rows = whole_rows;
+      Storage* fresh = nullptr;
+      Run run{.inputs = inputs, .scalars = nullptr, .fresh = &fresh};
+      CHECK(run_program(p, run) == RunStatus::ok);
+      const auto* z = reinterpret_cast<int32_t*>(fresh->data);
+      CHECK(std::vector<int32_t>(z, z + batch * m * width) == std::vector<int32_t>(batch * m * width, 240));
+      release(fresh);
+    }
+  x[0] = 1000;
+  Storage* fresh = nullptr;
+  Run run{.inputs = inputs, .scalars = nullptr, .fresh = &fresh};
+  CHECK(run_program(p, run) == RunStatus::failed && run.failed_instruction == 3 && run.failed_status == 5);
 }
 
 TEST(an_empty_program_and_empty_phases_are_fine) {

@@ -158,6 +158,35 @@ def test_a_wrong_attention_is_refused(field, value, message):
         N.Program(GOOD | {"instrs": [tuple(good)]})
 
 
+def test_what_runs_with_a_product_is_checked():
+    tiles.ensure(D.float32)
+    spec = {
+        "inputs": 1,
+        "name": "p",
+        "buffers": [("input", 0), ("output", 0)],
+        "outputs": [("fresh", 1, F, (4, 4), (4, 1), 0)],
+    }
+    matrix = (0, 0, (), 4, 1)
+
+    def made(units, along, before=False, fallible=False):
+        kernel = ("kernel", "k", [(4096, units, 1)], [(1, 0)], [4], [], fallible)
+        product = ("gemm", F, (), 4, 4, 4, matrix, matrix, (1, 0, (), 4, 1), along)
+        return N.Program(spec | {"instrs": [kernel, product] if before else [product, kernel]})
+
+    made(16, (0, 0, 1, 1, False))
+    made(8, (0, 0, 1, 1, True))
+    made(8, (1, 1, 0, 0, True), before=True)
+    for units, along, before, fallible, message in (
+        (6, (0, 0, 1, 1, True), False, False, "do not divide evenly"),
+        (8, (0, 0, 1, 1, False), False, False, "element by element"),
+        (8, (0, 0, 2, 1, True), False, False, "there are fewer"),
+        (8, (1, 1, 0, 0, True), False, False, "there are fewer"),
+        (8, (1, 1, 0, 0, True), True, True, "may fail"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            made(units, along, before, fallible)
+
+
 @pytest.mark.parametrize(
     "change",
     [

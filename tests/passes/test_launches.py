@@ -237,8 +237,15 @@ def rather_an_epilogue() -> Graph:
     return b.graph(op("matmul", h, b.input(7, 5)))
 
 
-@case("map", "reduce", "matmul+map")
+@case("map", "matmul", "matmul")
 def something_between_that_needs_all_rows() -> Graph:
+    b = Builder()
+    h = op("tanh", b.input(150, 6))
+    return b.graph(op("matmul", h, op("matmul", transpose(h), b.input(150, 5))))
+
+
+@case("reduce", "matmul+map")
+def rows_made_by_a_reduction_over_all() -> Graph:
     b = Builder()
     h = op("tanh", b.input(150, 6))
     scale = op("exp", total(op("reshape", h, attrs=((900,),)), 0, 1))
