@@ -12,7 +12,7 @@ from weft.passes.indexmap import row_major_strides
 from weft.passes.pipeline import optimise
 from weft.passes.schedule import KernelCall, schedule
 
-from .build import Builder, op
+from .build import Builder, op, softmax, total
 
 SHAPE = (4, 3, 6, 5)
 
@@ -53,3 +53,24 @@ def test_permuted_results(perm: tuple[int, ...]) -> None:
     load, store = strides.values()
     assert store[-1] == 1
     assert load[-1] == 1 or load[-2] == 1
+
+
+@pytest.mark.parametrize("axes", [(0, 1), (1, 2)], ids=["outer", "inner"])
+def test_reductions_across_an_operand_copy_it_first(axes: tuple[int, int]) -> None:
+    b = Builder()
+    x = b.input(60, 70)
+    turned = op("permute", x, attrs=((1, 0),))
+    kernels = schedule(optimise(b.graph(total(op("exp", turned), *axes)))[0]).kernels
+    assert [k.form for k in kernels] == ["map", "outer" if axes == (0, 1) else "reduce"]
+    b = Builder()
+    x = b.input(70, 60, strides=(1, 70))
+    kernels = schedule(optimise(b.graph(softmax(x)))[0]).kernels
+    assert [k.form for k in kernels] == ["map", "row"]
+
+
+def test_reductions_along_an_operand_do_not() -> None:
+    for strides in ((70, 1), (140, 2), (70, -1), (0, 1), (1, 0)):
+        b = Builder()
+        x = b.input(60, 70, strides=strides)
+        for lo in (0, 1):
+            assert len(schedule(optimise(b.graph(total(x, lo, lo + 1)))[0]).kernels) == 1, (strides, lo)

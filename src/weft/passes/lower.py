@@ -272,6 +272,28 @@ class _Lowering:
             if step.linear is not None:
                 step.strides = tuple(step.linear.coefficients.get(loop, 0) for loop, _ in loops)
                 step.offset = step.linear.offset
+        if nest.form != "map":
+            self._straighten(constraints)
+
+    def _straighten(self, constraints: Constraints) -> None:
+        """Have operands copied that lie across the inner loop of a kernel that reduces.
+
+        The order of a reduction is fixed, so it would jump from cache line to cache line; a copy goes by tiles, much faster.
+        """
+        known = len(constraints.stored)
+        for at, step in enumerate(self.nest.steps):
+            if step.name != "load" or not lies_across(step.strides):
+                continue
+            seen_as = [
+                node for (node, _), value in self.values.items() if value == at
+            ]  # the load, then movements of it
+            moved = [n for n in seen_as if n.op in ("permute", "slice", "as_strided") and n.size <= seen_as[0].size]
+            if moved:
+                constraints.stored.add(moved[-1])
+            elif seen_as[0].op == "input":
+                constraints.stored.add(seen_as[0])
+        if len(constraints.stored) > known:
+            raise Retry
 
     def _in_memory_order(self, loops: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """The loops of a map, so that it writes forwards, and the last but one is the one along which the operands lie that do
@@ -328,6 +350,12 @@ def joined(loops: list[int], sizes: list[int], walks: list[dict[int, int]]) -> l
         result.append((loop, sizes[loop]))
     result.reverse()
     return result
+
+
+def lies_across(strides: tuple[int, ...]) -> bool:
+    """Whether an operand jumps along the last loop and lies closer together along another."""
+    *others, last = map(abs, strides)
+    return last > 1 and any(0 < s < last for s in others)
 
 
 def _terms(at: Linear) -> tuple:
