@@ -9,7 +9,8 @@
 namespace weft {
 
 constexpr int lanes = 4;
-constexpr int64_t row_group = 8;  // rows that are summed at once
+constexpr int64_t row_group = 8;      // rows that are summed at once
+constexpr int64_t far_row_group = 4;  // fewer where they come from memory, which is read best in few places
 
 // Neighbouring elements whose lanes stay near while the rows of a block go by, and whose runs in a row are long enough for
 // the memory to be read at its best.
@@ -18,10 +19,10 @@ constexpr int64_t lane_columns = 8192 / static_cast<int64_t>(sizeof(T));
 
 template <class T>
 struct LaneKernels {
-  // sums[r] = sum of matrix[r * row + p] * vector[r * step + p] over p < k, for r < rows.
-  void (*along_rows)(const T* matrix, int64_t row, int64_t rows, const T* vector, int64_t step, int64_t k, T* sums);
-  // sums[j] = sum of matrix[p * row + j] * vector[p] over p < k, for j < n; 8 <= n <= lane_columns<T>. `far` where the matrix
-  // comes from memory rather than a cache.
+  // sums[r] = sum of matrix[r * row + p] * vector[r * step + p] over p < k, for r < rows. `far`: the matrix comes from memory
+  // rather than a cache, and far_row_group rows that follow these are next.
+  void (*along_rows)(const T* matrix, int64_t row, int64_t rows, const T* vector, int64_t step, int64_t k, bool far, T* sums);
+  // sums[j] = sum of matrix[p * row + j] * vector[p] over p < k, for j < n; 8 <= n <= lane_columns<T>.
   void (*down_columns)(const T* matrix, int64_t row, int64_t n, const T* vector, int64_t k, bool far, T* sums);
 };
 

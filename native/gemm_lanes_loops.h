@@ -2,8 +2,7 @@
 // nothing of the standard library, so that no code for a newer CPU can stand in for the portable copy of a shared function.
 //
 // Where p is contiguous in the matrix a register holds the lanes of one or two elements; where the elements are, it holds one
-// lane of eight or four of them. Four lanes are the most that leave the second form limited by what it reads, not by the
-// lanes that it keeps in the nearest cache.
+// lane of eight or four of them.
 //
 // They are C++ and not generated because memory limits them: there is nothing to choose for a CPU, and the first product of a
 // process waits for no compilation.
@@ -93,7 +92,7 @@ inline void store_sums(const LaneVector<double>::type* v, double* sums) {
 }
 
 // `Own`: each row has a vector of its own, `step` apart.
-template <class T, int Rows, bool Own>
+template <class T, int Rows, bool Own, bool Far>
 void row_sums(const T* matrix, int64_t row, const T* vector, int64_t step, int64_t k, T* sums) {
   using V = typename LaneVector<T>::type;
   constexpr int registers = Rows / rows_held<T>;
@@ -108,6 +107,16 @@ void row_sums(const T* matrix, int64_t row, const T* vector, int64_t step, int64
     }
   };
   int64_t p = 0;
+  if constexpr (Far) {
+    constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));
+    for (; p + line <= k; p += line) {
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r) __builtin_prefetch(matrix + (Rows + r) * row + p, 0, 2);  // the next rows, this far
+#pragma GCC unroll 4
+      for (int64_t q = p; q < p + line; q += lanes)
+        add([](const T* from, int64_t apart) { return load_lanes(from, apart); }, q);
+    }
+  }
   for (; p + lanes <= k; p += lanes) add([](const T* from, int64_t apart) { return load_lanes(from, apart); }, p);
   if (p < k) {
     const int64_t count = k - p;
@@ -124,86 +133,70 @@ void row_sums(const T* matrix, int64_t row, const T* vector, int64_t step, int64
 template <class T, bool Own>
 void rows_of(const T* matrix, int64_t row, int64_t rows, const T* vector, int64_t step, int64_t k, T* sums) {
   int64_t r = 0;
-  for (; r + 8 <= rows; r += 8) row_sums<T, 8, Own>(matrix + r * row, row, vector + r * step, step, k, sums + r);
-  for (; r + 2 <= rows; r += 2) row_sums<T, 2, Own>(matrix + r * row, row, vector + r * step, step, k, sums + r);
+  for (; r + 8 <= rows; r += 8) row_sums<T, 8, Own, false>(matrix + r * row, row, vector + r * step, step, k, sums + r);
+  for (; r + 2 <= rows; r += 2) row_sums<T, 2, Own, false>(matrix + r * row, row, vector + r * step, step, k, sums + r);
   if (r == rows) return;
   T twice[2];  // the last one fills a register with itself
-  row_sums<T, 2, Own>(matrix + r * row, 0, vector + r * step, 0, k, twice);
+  row_sums<T, 2, Own, false>(matrix + r * row, 0, vector + r * step, 0, k, twice);
   sums[r] = twice[0];
 }
 
 template <class T>
-void along_rows(const T* matrix, int64_t row, int64_t rows, const T* vector, int64_t step, int64_t k, T* sums) {
-  if (step == 0)
-    rows_of<T, false>(matrix, row, rows, vector, 0, k, sums);
-  else
+void along_rows(const T* matrix, int64_t row, int64_t rows, const T* vector, int64_t step, int64_t k, bool far, T* sums) {
+  if (step != 0)
     rows_of<T, true>(matrix, row, rows, vector, step, k, sums);
+  else if (far && rows == far_row_group)
+    row_sums<T, far_row_group, false, true>(matrix, row, vector, 0, k, sums);
+  else
+    rows_of<T, false>(matrix, row, rows, vector, 0, k, sums);
 }
 
-// Adds `Rows` rows to the lanes of each column. Row number r goes to lane r % lanes.
-template <class T, int Rows, bool First, bool Far>
-inline void add_rows(const T* matrix, int64_t row, int64_t n, const T* vector, typename LaneVector<T>::type* acc) {
-  using V = typename LaneVector<T>::type;
+// Adds `Rows` rows, `row` apart, to one lane of each column; n is at least the width of a register. Where it is no multiple,
+// the last columns come once more, in sums of their own behind the others.
+template <class T, int Rows, bool Far>
+inline void add_rows(const T* matrix, int64_t row, int64_t n, const T* vector, T* sums) {
   T left[Rows];
 #pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r) left[r] = vector[r];
-  const auto column = [&](int64_t j, V* sum) {
-    V now[lanes];
-#pragma GCC unroll 4
-    for (int l = 0; l < lanes; ++l) now[l] = First ? V{} : sum[l];
+  for (int r = 0; r < Rows; ++r) left[r] = vector[r * lanes];
+  const auto column = [&](int64_t j, T* to) {
+    typename LaneVector<T>::type sum = at(to);
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) now[r % lanes] += left[r] * at(matrix + r * row + j);
-#pragma GCC unroll 4
-    for (int l = 0; l < lanes; ++l)
-      if (First || l < Rows) sum[l] = now[l];
+    for (int r = 0; r < Rows; ++r) sum += left[r] * at(matrix + r * row + j);
+    at(to) = sum;
   };
-  constexpr int line = 2 * width<T>;
   int64_t j = 0;
-  for (; j + line <= n; j += line, acc += 2 * lanes) {
+  for (; j + 2 * width<T> <= n; j += 2 * width<T>) {
     if constexpr (Far) {
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) __builtin_prefetch(matrix + (Rows + r) * row + j, 0, 2);  // the next rows, this far
     }
-    column(j, acc);
-    column(j + width<T>, acc + lanes);
+    column(j, sums + j);
+    column(j + width<T>, sums + j + width<T>);
   }
-  for (; j + width<T> <= n; j += width<T>, acc += lanes) column(j, acc);
-  if (j < n) column(n - width<T>, acc);  // the last ones once more, beside those there are already
+  for (; j + width<T> <= n; j += width<T>) column(j, sums + j);
+  if (j < n) column(n - width<T>, sums + j);
 }
 
-template <class T, bool First>
-void add_last_rows(const T* matrix, int64_t row, int64_t n, const T* vector, int64_t rows, typename LaneVector<T>::type* acc) {
-  switch (rows) {
-    case 1: return add_rows<T, 1, First, false>(matrix, row, n, vector, acc);
-    case 2: return add_rows<T, 2, First, false>(matrix, row, n, vector, acc);
-    case 3: return add_rows<T, 3, First, false>(matrix, row, n, vector, acc);
-    case 4: return add_rows<T, 4, First, false>(matrix, row, n, vector, acc);
-    case 5: return add_rows<T, 5, First, false>(matrix, row, n, vector, acc);
-    case 6: return add_rows<T, 6, First, false>(matrix, row, n, vector, acc);
-    case 7: return add_rows<T, 7, First, false>(matrix, row, n, vector, acc);
-    default: return;
-  }
-}
-
+// Lane after lane: the sums of one lane are few enough to stay in the nearest cache, and few rows are read at a time.
 template <class T>
 void down_columns(const T* matrix, int64_t row, int64_t n, const T* vector, int64_t k, bool far, T* sums) {
-  using V = typename LaneVector<T>::type;
-  alignas(64) V acc[(lane_columns<T> / width<T> + 1) * lanes];
-  if (k < 8) {
-    add_last_rows<T, true>(matrix, row, n, vector, k, acc);
-  } else {
-    add_rows<T, 8, true, false>(matrix, row, n, vector, acc);
-    int64_t p = 8;
+  alignas(64) T lane[lanes][lane_columns<T> + width<T>];
+  for (int l = 0; l < lanes; ++l) {
+    T* to = lane[l];
+    for (int64_t j = 0; j < n + width<T>; ++j) to[j] = T{};
+    int64_t p = l;
     if (far)
-      for (; p + 16 <= k; p += 8) add_rows<T, 8, false, true>(matrix + p * row, row, n, vector + p, acc);
-    for (; p + 8 <= k; p += 8) add_rows<T, 8, false, false>(matrix + p * row, row, n, vector + p, acc);
-    add_last_rows<T, false>(matrix + p * row, row, n, vector + p, k - p, acc);
+      for (; p + 3 * lanes < k; p += 4 * lanes) add_rows<T, 4, true>(matrix + p * row, lanes * row, n, vector + p, to);
+    for (; p + 7 * lanes < k; p += 8 * lanes) add_rows<T, 8, false>(matrix + p * row, lanes * row, n, vector + p, to);
+    for (; p + lanes < k; p += 2 * lanes) add_rows<T, 2, false>(matrix + p * row, lanes * row, n, vector + p, to);
+    if (p < k) add_rows<T, 1, false>(matrix + p * row, lanes * row, n, vector + p, to);
   }
-  const auto total = [](const V* lane, T* to) { at(to) = (lane[0] + lane[1]) + (lane[2] + lane[3]); };
-  const V* lane = acc;
+  const auto total = [&](int64_t j, T* to) {
+    at(to) = (at(lane[0] + j) + at(lane[1] + j)) + (at(lane[2] + j) + at(lane[3] + j));
+  };
   int64_t j = 0;
-  for (; j + width<T> <= n; j += width<T>, lane += lanes) total(lane, sums + j);
-  if (j < n) total(lane, sums + n - width<T>);
+  for (; j + width<T> <= n; j += width<T>) total(j, sums + j);
+  if (j < n) total(j, sums + n - width<T>);
 }
 
 template <class T>

@@ -31,14 +31,15 @@ struct Sums {
   int64_t columns = lane_columns<T>;  // that one unit of work takes
 
   int64_t bytes() const { return (n * k + k) * static_cast<int64_t>(sizeof(T)); }
+  bool far() const { return bytes() > far_bytes; }
   int64_t blocks() const { return ceil_div(k, block_k); }
   int64_t length(int64_t block) const { return std::min(block_k, k - block * block_k); }
 
   // A group of rows, from end to end.
   void rows(int64_t unit) {
-    const int64_t j = unit * group, count = std::min(group, n - j);
+    const int64_t together = far() ? far_row_group : group, j = unit * together, count = std::min(together, n - j);
     for (int64_t b = 0; b < blocks(); ++b)
-      run.along_rows(matrix + j * row + b * block_k, row, count, vector + b * block_k, 0, length(b), sums + b * n + j);
+      run.along_rows(matrix + j * row + b * block_k, row, count, vector + b * block_k, 0, length(b), far(), sums + b * n + j);
   }
 
   // A group of blocks of each row.
@@ -49,9 +50,9 @@ struct Sums {
     for (int64_t j = 0; j < n; ++j) {
       const T* at = matrix + j * row + first * block_k;
       const T* with = vector + first * block_k;
-      run.along_rows(at, block_k, whole, with, block_k, block_k, found);
+      run.along_rows(at, block_k, whole, with, block_k, block_k, false, found);
       if (first + whole < last)
-        run.along_rows(at + whole * block_k, 0, 1, with + whole * block_k, 0, length(last - 1), found + whole);
+        run.along_rows(at + whole * block_k, 0, 1, with + whole * block_k, 0, length(last - 1), false, found + whole);
       for (int64_t b = first; b < last; ++b) sums[b * n + j] = found[b - first];
     }
   }
@@ -60,11 +61,10 @@ struct Sums {
   void some_columns(int64_t unit) {
     const int64_t chunks = ceil_div(n, columns), b = unit / chunks, j = unit % chunks * columns;
     const int64_t first = std::min(j, n - fewest_columns), count = std::min(columns, n - j);
-    const bool far = bytes() > far_bytes;
     T some[fewest_columns];
     T* to = first == j ? sums + b * n + j : some;
     run.down_columns(matrix + b * block_k * col + first, col, std::max(count, fewest_columns), vector + b * block_k, length(b),
-                     far, to);
+                     far(), to);
     if (first < j) std::copy(some + (j - first), some + fewest_columns, sums + b * n + j);
   }
 
@@ -76,7 +76,7 @@ struct Sums {
     const T* from = matrix + j * row + b * block_k * col;
     for (int64_t p = 0; p < size; ++p)
       for (int64_t r = 0; r < count; ++r) near[r * block_k + p] = from[r * row + p * col];
-    run.along_rows(near, block_k, count, vector + b * block_k, 0, size, sums + b * n + j);
+    run.along_rows(near, block_k, count, vector + b * block_k, 0, size, false, sums + b * n + j);
   }
 
   template <void (Sums::*Unit)(int64_t)>
@@ -97,7 +97,7 @@ struct Sums {
     }
     if (col != 1 && k > 1) return each<&Sums::gathered>(blocks() * ceil_div(n, group), shared);
     if (n < 2 * group && blocks() > 1) return each<&Sums::row_blocks>(ceil_div(blocks(), group), shared);
-    each<&Sums::rows>(ceil_div(n, group), shared);
+    each<&Sums::rows>(ceil_div(n, far() ? far_row_group : group), shared);
   }
 };
 

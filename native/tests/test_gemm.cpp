@@ -219,6 +219,10 @@ TEST(single_rows_and_columns) {
   compare<float>(DType::float32, 700, 1, 1100, {}, 0, 0, 0);
   compare<double>(DType::float64, 1, 3, 70000, {}, 0, 1, 0);
   compare<double>(DType::float64, 1, 301, 1100, {}, 0, 3, 0);
+  // Of a size that no cache holds.
+  compare<float>(DType::float32, 1, 2050, 2070, {}, 0, 1, 0);
+  compare<float>(DType::float32, 1, 2070, 2050, {}, 0, 0, 0);
+  compare<double>(DType::float64, 1403, 1, 1500, {}, 0, 0, 0);
 }
 
 TEST(bits_of_single_rows_and_columns_do_not_depend_on_layouts_or_threads) {
