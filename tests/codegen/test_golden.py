@@ -57,6 +57,18 @@ KERNELS = {
             Store(2, "ssc", 4),
         ),
     ),
+    "add_transposed": Kernel(
+        "map",
+        "oo",
+        (float16, float32, float32),
+        body(
+            Load(0, "ss"),
+            Load(1, "sc"),
+            Apply("add", (0, 1), float32),
+            Store(2, "sc", 2),
+        ),
+    ),
+    "transposed_copy": Kernel("map", "ooo", (float32, float32), body(Load(0, "sss"), Store(1, "ssc", 0))),
     "relu_in_place": Kernel(
         "map",
         "oo",
