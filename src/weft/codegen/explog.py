@@ -201,11 +201,13 @@ def exp(x: Val) -> Val:
 @elementwise(floating)
 def exp_nonpositive(x: Val) -> Val:
     """e**x for x <= 0, where 2**n needs but one step: 2**(n + 32) is neither subnormal nor, up to x = 64, infinite."""
-    x = where(x < EXP_RANGE[x.width][0], EXP_RANGE[x.width][0], x)
-    y, t, _ = exp_parts(x)
+    low = EXP_RANGE[x.width][0]
     shift = {32: 32, 64: 64}[x.width]
+    # Zero where a product would underflow: hidden scores are common in attention, and underflow takes tens of cycles.
+    back = where(x < low, x.lit(0.0), 2.0**-shift)
+    y, t, _ = exp_parts(where(x < low, low, x))
     power = ((t.bits() << MANTISSA[x.width]) + (ONE_BITS[x.width] + (shift << MANTISSA[x.width]))).floated()
-    return fma(y, power, power) * 2.0**-shift
+    return fma(y, power, power) * back
 
 
 @elementwise(floating)
