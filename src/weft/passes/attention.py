@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from math import inf, prod
 
-from weft.dtypes import DType, bool_, float32, float64
+from weft.dtypes import DType, bool_
 from weft.ir import kernel as K
 from weft.ir.node import Node, Where
 from weft.ops.attention import bits_of
@@ -14,8 +13,6 @@ from weft.ops.attention import bits_of
 #: A matrix operand: buffer, byte offset, strides of the batch axes, of the rows, of the columns (in elements).
 Matrix = tuple[int, int, tuple[int, ...], int, int]
 
-#: The largest finite numbers.
-_LARGEST = {float32: (2 - 2.0**-23) * 2.0**127, float64: sys.float_info.max}
 #: Rows of scores that are in scratch memory at once: as in the runtime.
 ROWS = 48
 #: The gradients of one call, in the order of their operands; they are computed together.
@@ -109,16 +106,13 @@ def weights(
     if mask is None:  # rounding keeps order: the largest product is that of the largest score, or of the smallest
         top = b.apply("multiply", dtype, b.add(K.Reduce("min" if scale < 0 else "max", x, dtype)), factor)
         x = b.apply("multiply", dtype, x, factor)
-        hidden = -inf
     else:
         kind, row, column = mask
         m = b.add(K.Load(1, "sc"), row) if column == 1 else b.add(K.Load(1, "ss"), row, column)
         x = b.apply("multiply", dtype, x, factor)
-        # The lowest finite number hides as -inf does, while LLVM would give that branches of its own.
-        hidden = -inf if kind is not bool_ else -_LARGEST[dtype]
-        x = b.apply("where", dtype, m, x, b.number(hidden, dtype)) if kind is bool_ else b.apply("add", dtype, x, m)
+        x = b.apply("where", dtype, m, x, b.number(-inf, dtype)) if kind is bool_ else b.apply("add", dtype, x, m)
         top = b.add(K.Reduce("max", x, dtype))
-    nothing = b.apply("less_equal", bool_, top, b.number(hidden, dtype))
+    nothing = b.apply("equal", bool_, top, b.number(-inf, dtype))
     top = b.apply("where", dtype, nothing, b.number(0.0, dtype), top)
     e = b.apply("exp_nonpositive", dtype, b.apply("subtract", dtype, x, top))
     total = b.add(K.Reduce("sum", e, dtype))
