@@ -205,24 +205,28 @@ def _by_runs(
 ) -> list[Any]:
     """Sums or products of ``terms`` of the elements, run by run, combined with what is ``carried``, in its type."""
     start = splat(value(1 if op == "prod" else 0))
-    runs = b.udiv(b.add(count, I64(RUN - 1)), I64(RUN))
+    runs = b.udiv(count, I64(RUN))
+    rest = b.urem(count, I64(RUN))
 
-    def run(i: Any, carried: list[Any]) -> list[Any]:
-        at = b.mul(i, I64(RUN))
-        left = b.sub(count, at)
-        size = b.select(b.icmp_signed("<", left, I64(RUN)), left, I64(RUN))
-        inside = _taken(
-            b,
-            b.gep(source, [at]),
-            value,
-            size,
-            [start] * len(carried),
-            others,
-            lambda _, x, c: [combined(b, op, False, old, term) for old, term in zip(c, terms(x), strict=True)],
-        )
+    def step(_: Any, x: Any, old: list[Any]) -> list[Any]:
+        return [combined(b, op, False, o, term) for o, term in zip(old, terms(x), strict=True)]
+
+    def ended(carried: list[Any], inside: list[Any]) -> list[Any]:
         return [combined(b, op, False, old, widened(b, x, old.type)) for old, x in zip(carried, inside, strict=True)]
 
-    return looped(b, runs, carried, run)
+    def run(i: Any, carried: list[Any]) -> list[Any]:
+        inside = [start] * len(carried)
+        for k in range(0, RUN, LANES):  # without a loop, whose end would be guessed wrongly
+            at = b.gep(source, [b.add(b.mul(i, I64(RUN)), I64(k))])
+            inside = step(None, _load(b, at, value, size_of(value)), inside)
+        return ended(carried, inside)
+
+    def last() -> list[Any]:
+        at = b.gep(source, [b.mul(runs, I64(RUN))])
+        return ended(carried, _taken(b, at, value, rest, [start] * len(carried), others, step))
+
+    carried = looped(b, runs, carried, run)
+    return _guarded(b, b.icmp_signed("!=", rest, I64(0)), carried, last)
 
 
 class _Reduction:
