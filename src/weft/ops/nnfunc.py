@@ -352,12 +352,11 @@ def _mean_of(x: Any) -> Any:
     return E.divide(R.reduce_sum(x, attrs=(n, n + 1)), float(x.shape[-1]))
 
 
-def _normalised(x: Any, eps: float, center: bool) -> tuple[Any, Any]:
-    """Rows with mean 0 (if centred) and variance 1, and the factors that scaled them."""
+def _centred(x: Any, eps: float, center: bool) -> tuple[Any, Any]:
+    """Rows with mean 0 (if centred), and the factors that scale them to variance 1."""
     if center:
         x = E.subtract(x, _mean_of(x))
-    scale = E.reciprocal(E.sqrt(E.add(_mean_of(E.square(x)), eps)))
-    return E.multiply(x, scale), scale
+    return x, E.reciprocal(E.sqrt(E.add(_mean_of(E.square(x)), eps)))
 
 
 def _rows(x: Any, axes: int) -> Any:
@@ -368,15 +367,17 @@ def _rows(x: Any, axes: int) -> Any:
 def _grad_norm(g: Any, c: Saved) -> Sequence[Any]:
     axes, eps, center, has_weight, _ = c.attrs
     shape = tuple(c.x.shape)
-    rows, scale = _normalised(widened(_rows(c.x, axes)), eps, center)
+    rows, scale = _centred(widened(_rows(c.x, axes)), eps, center)
     gy = widened(_rows(g, axes))
     gx = E.multiply(gy, widened(_rows(c.y, axes))) if has_weight else gy
-    back = E.subtract(gx, E.multiply(rows, _mean_of(E.multiply(gx, rows))))
+    # in terms of rows that are not scaled yet, so that this mean is over the same pass as their variance
+    slope = E.multiply(_mean_of(E.multiply(gx, rows)), E.square(scale))
+    back = E.subtract(gx, E.multiply(rows, slope))
     if center:
         back = E.subtract(back, _mean_of(gx))
     found = [reshape(E.multiply(back, scale), attrs=(shape,))]
     if has_weight:
-        found.append(reshape(E.multiply(gy, rows), attrs=(shape,)))
+        found.append(reshape(E.multiply(gy, E.multiply(rows, scale)), attrs=(shape,)))
     return (*found, g)[: len(c.operands)]
 
 
@@ -385,7 +386,7 @@ def norm_op(x: Any, *parameters: Any, attrs: Any) -> Any:
     """attrs (number of last axes, eps, whether to centre, whether there is a weight, whether there is a bias)"""
     axes, eps, center, has_weight, has_bias = attrs
     rest = [widened(_rows(p, axes)) for p in parameters]
-    rows, _ = _normalised(widened(_rows(x, axes)), eps, center)
+    rows = E.multiply(*_centred(widened(_rows(x, axes)), eps, center))
     if has_weight:
         rows = E.multiply(rows, rest[0])
     if has_bias:
