@@ -17,17 +17,23 @@
 namespace weft {
 namespace {
 
-constexpr int64_t block_k = 256;       // part of every result's definition: see gemm_float.h
+constexpr int64_t block_k = 256;       // the most of k in one chain: part of every result's definition, see gemm_float.h
+constexpr int64_t short_k = 1024;      // below which blocks are at most `short_block`, and two at least from `one_chain` on,
+constexpr int64_t short_block = 192;   // for accuracy: the same
+constexpr int64_t one_chain = 128;
+constexpr int64_t block_step = 8;      // a block of k is a multiple of this, the last apart: the same
 constexpr double unit_work = 1 << 16;  // multiply-adds for which waking another thread pays
 constexpr int64_t unit_bytes = 768;    // of a unit's rows of A at one step of k: with block_k, a fifth of an L2 cache of 1 MiB
 constexpr int64_t few_rows = 16;       // fewer in a unit would read B too often
 constexpr int64_t units_per_thread = 4;
-constexpr int64_t pack_panels = 4;     // panels of B packed side by side, because memory is read in runs of lines
+constexpr int64_t pack_panels = 8;     // panels of B packed side by side, because memory is read in runs of lines
 constexpr int64_t pack_steps = 16;     // rows of B that are packed before the next panel's turn
+constexpr int64_t pack_run = 64;       // the same where B is transposed and a column's part is read in one run
+constexpr int64_t copied_steps = 4;    // rows of a transposed A of which a tile's part is copied before the next tile's turn
 constexpr int64_t line = 64;           // bytes of a cache line
 constexpr int64_t page = 4096;         // bytes after which addresses compete for the same places of the nearest cache
 constexpr int64_t near = 512 << 10;    // bytes that stay in an L2 cache while they are read again and again
-constexpr int64_t in_reach = 8 << 20;  // bytes of packed B that each thread may have for itself in an L3 cache
+constexpr int64_t in_reach = 2 << 20;  // bytes of packed B that each thread may have for itself in an L3 cache
 constexpr int64_t few_threads = 4;     // that pack B each for itself sooner than together
 constexpr int64_t few_uses = 16;       // of A or B by a thread: packing costs more than reading crowded lines so often
 constexpr int most_tile = most_tile_rows * 64;
@@ -41,12 +47,18 @@ int64_t competing(int64_t count, int64_t stride) {
   return period <= line ? parts(2 * count, page / line) : parts(count * period, page);
 }
 
+int64_t blocks_of(int64_t k) {
+  if (k <= one_chain) return 1;
+  return std::max<int64_t>(2, parts(k, k < short_k ? short_block : block_k));
+}
+
 template <class T>
 class Product {
  public:
   Product(const Gemm& g, const T* a, const T* b, T* c, const Prologue& prologue, const Epilogue& epilogue, int64_t threads)
       : g_(g), set_(*tile_set<T>()), a_(a), b_(b), c_(c), prologue_(prologue), epilogue_(epilogue),
-        blocks_(parts(g.k, block_k)), panels_(parts(g.n, set_.nr)) {
+        blocks_(blocks_of(g.k)), deepest_(parts(parts(g.k, blocks_), block_step) * block_step),
+        panels_(parts(g.n, set_.nr)) {
     divide(threads);
     threads_ = std::min(threads, row_units_ * column_units_);
     choose();
@@ -57,13 +69,13 @@ class Product {
       if (large) throw std::bad_alloc();
       return static_cast<size_t>(product);
     };
-    const int64_t deepest = std::min(g.k, block_k), a_unit = unit_tiles() * set_.packed_rows * deepest;
+    const int64_t a_unit = unit_tiles() * set_.packed_rows * deepest_;
     a_unit_ = a_unit;
     own_a_ = a_mode_ == Mode::by_unit ? a_unit : 0;
     if (a_mode_ == Mode::shared) shared_a_ = std::make_unique<Block>(elements(a_unit, blocks_, row_units_));
     if (b_mode_ == Mode::shared) shared_b_ = std::make_unique<Block>(elements(panels_, set_.nr, g.k));
     if (b_mode_ == Mode::own) own_b_ = panels_ * set_.nr * g.k;
-    if (b_mode_ == Mode::by_unit) own_b_ = pack_panels * set_.nr * deepest;
+    if (b_mode_ == Mode::by_unit) own_b_ = pack_panels * set_.nr * deepest_;
     if (own_a_ + own_b_) own_ = std::make_unique<Block>(elements(own_a_ + own_b_, threads_));
     taken_ = std::make_unique<Taken[]>(static_cast<size_t>(threads_));
     a_tasks_ = a_mode_ == Mode::shared ? blocks_ * row_units_ : 0;
@@ -105,18 +117,18 @@ class Product {
   // Sets how A and B are read. Packing pays where what is packed is used often, and sooner where reading it in place would
   // crowd the nearest cache or comes from far away.
   void choose() {
-    const int64_t size = sizeof(T), deepest = std::min(g_.k, block_k);
+    const int64_t size = sizeof(T);
     const int64_t uses_a = parts(panels_, column_units_), uses_b = row_units_ * unit_tiles() / threads_;
     bool pack = true;
     if (g_.a.col_stride == 1)
       pack = uses_a >= (g_.a.row_stride * size % page == 0 ? 16 : 64);
     else if (g_.a.row_stride == 1)
-      pack = uses_a > (g_.m * g_.k * size > near ? 2 : few_uses) && competing(deepest, g_.a.col_stride * size) > 4;
+      pack = uses_a > (g_.m * g_.k * size > near ? 2 : few_uses) && competing(deepest_, g_.a.col_stride * size) > 4;
     a_mode_ = !pack ? Mode::in_place : column_units_ > 1 ? Mode::shared : Mode::by_unit;
     const int64_t b_bytes = g_.k * g_.n * size;
     pack = true;
     if (g_.b.col_stride == 1)
-      pack = competing(deepest, g_.b.row_stride * size) > 8 ? uses_b > (b_bytes > near ? 2 : few_uses)
+      pack = competing(deepest_, g_.b.row_stride * size) > 8 ? uses_b > (b_bytes > near ? 2 : few_uses)
                                                             : uses_b > few_uses && b_bytes > near;
     b_mode_ = !pack ? Mode::in_place
               : row_units_ == 1 ? Mode::by_unit
@@ -127,7 +139,8 @@ class Product {
   int64_t row_of(int64_t unit) const { return g_.m * unit / row_units_; }
   int64_t panel_of(int64_t unit) const { return panels_ * unit / column_units_; }
   int64_t unit_tiles() const { return parts(parts(g_.m, row_units_), set_.mr); }
-  int64_t depth(int64_t block) const { return std::min(block_k, g_.k - block * block_k); }
+  int64_t first_k(int64_t block) const { return block * deepest_; }
+  int64_t depth(int64_t block) const { return std::min(deepest_, g_.k - first_k(block)); }
   int64_t width(int64_t panel) const { return std::min<int64_t>(set_.nr, g_.n - panel * set_.nr); }
 
   // The tiles of a unit's rows, of nearly equal heights: low tiles use the registers badly.
@@ -142,14 +155,25 @@ class Product {
 
   // The tiles' rows of A for one block of k, one after another.
   void pack_a(const Rows& rows, int64_t block, T* to) const {
-    const int64_t k = depth(block), steps = g_.a.col_stride == 1 ? k : pack_steps;
-    const T* from = a_ + rows.first * g_.a.row_stride + block * block_k * g_.a.col_stride;
+    const int64_t k = depth(block), steps = g_.a.row_stride == 1 ? copied_steps : k;
+    const T* from = a_ + rows.first * g_.a.row_stride + first_k(block) * g_.a.col_stride;
     for (int64_t p = 0; p < k; p += steps)
       for (int64_t t = 0; t < rows.tiles; ++t) {
-        const int64_t i = rows.at(t);
-        set_.pack_a(std::min(steps, k - p), from + i * g_.a.row_stride + p * g_.a.col_stride, g_.a.row_stride,
-                    g_.a.col_stride, to + (t * k + p) * set_.packed_rows, rows.at(t + 1) - i);
+        const int64_t i = rows.at(t), count = std::min(steps, k - p);
+        T* panel = to + (t * k + p) * set_.packed_rows;
+        const T* start = from + i * g_.a.row_stride + p * g_.a.col_stride;
+        if (g_.a.row_stride == 1 && i + set_.packed_rows <= rows.count)
+          for (int64_t q = 0; q < count; ++q)  // with some rows of the next tile, which do no harm
+            copy_lanes(panel + q * set_.packed_rows, start + q * g_.a.col_stride);
+        else
+          set_.pack_a(count, start, g_.a.row_stride, g_.a.col_stride, panel, rows.at(t + 1) - i);
       }
+  }
+
+  // One step of a packed panel of A, whose width is a whole number of 16 bytes.
+  void copy_lanes(T* to, const T* from) const {
+    constexpr int64_t chunk = 16 / static_cast<int64_t>(sizeof(T));
+    for (int64_t i = 0; i < set_.packed_rows; i += chunk) std::memcpy(to + i, from + i, 16);
   }
 
   // Brings the elements of B from k0 on, `k` steps and some columns, into a cache.
@@ -167,7 +191,7 @@ class Product {
     group += pack_panels;
     if (group >= last) return;
     const int64_t first = group * set_.nr, columns = std::min(g_.n, (group + pack_panels) * set_.nr) - first;
-    const int64_t k0 = block * block_k, k = depth(block);
+    const int64_t k0 = first_k(block), k = depth(block);
     const auto cut = [&](int64_t total, int64_t i) { return total * i / count; };
     if (g_.b.col_stride == 1)
       fetch_b(k0 + cut(k, part), cut(k, part + 1) - cut(k, part), first, columns);
@@ -177,12 +201,12 @@ class Product {
 
   // Panels of B for one block of k, one after another.
   void pack_b(int64_t first, int64_t last, int64_t block, T* to) const {
-    const int64_t k0 = block * block_k, k = depth(block);
+    const int64_t k0 = first_k(block), k = depth(block), most = g_.b.row_stride == 1 ? pack_run : pack_steps;
     for (int64_t group = first; group < last; group += pack_panels) {
       const int64_t end = std::min(last, group + pack_panels);
-      for (int64_t p = 0; p < k; p += pack_steps) {
-        const int64_t steps = std::min(pack_steps, k - p);
-        fetch_b(k0 + p + steps, std::min(pack_steps, k - p - steps), group * set_.nr,
+      for (int64_t p = 0, steps; p < k; p += steps) {
+        steps = std::min(most, k - p);
+        fetch_b(k0 + p + steps, std::min(most, k - p - steps), group * set_.nr,
                 std::min(g_.n, end * set_.nr) - group * set_.nr);
         for (int64_t panel = group; panel < end; ++panel)
           set_.pack_b(steps, b_ + (k0 + p) * g_.b.row_stride + panel * set_.nr * g_.b.col_stride, g_.b.col_stride,
@@ -196,7 +220,7 @@ class Product {
   }
   // Where a panel is among all of B packed.
   int64_t packed_at(int64_t panel, int64_t block) const {
-    return (block * block_k * panels_ + panel * depth(block)) * set_.nr;
+    return (first_k(block) * panels_ + panel * depth(block)) * set_.nr;
   }
   T* shared_b() const { return static_cast<T*>(shared_b_->data()); }
 
@@ -251,7 +275,7 @@ class Product {
     for (int64_t block = 0; block < blocks_; ++block) {
       const int64_t k = depth(block);
       const bool a_packed = a_mode_ != Mode::in_place, b_packed = b_mode_ != Mode::in_place;
-      const T* left = a_ + rows.first * g_.a.row_stride + block * block_k * g_.a.col_stride;
+      const T* left = a_ + rows.first * g_.a.row_stride + first_k(block) * g_.a.col_stride;
       if (a_mode_ == Mode::by_unit) pack_a(rows, block, own_a);
       if (a_packed) left = a_mode_ == Mode::shared ? shared_a(row_unit, block) : own_a;
       const int64_t a_row = a_packed ? 1 : g_.a.row_stride, a_k = a_packed ? set_.packed_rows : g_.a.col_stride;
@@ -260,7 +284,7 @@ class Product {
         const int64_t in_group = (panel - first) % pack_panels, group = panel - in_group;
         if (b_mode_ == Mode::by_unit && in_group == 0)
           pack_b(group, std::min(last, group + pack_panels), block, own_b);
-        const T* right = b_mode_ == Mode::in_place ? b_ + block * block_k * g_.b.row_stride + panel * set_.nr
+        const T* right = b_mode_ == Mode::in_place ? b_ + first_k(block) * g_.b.row_stride + panel * set_.nr
                          : b_mode_ == Mode::shared ? shared_b() + packed_at(panel, block)
                          : b_mode_ == Mode::own    ? own_b + packed_at(panel, block)
                                                    : own_b + in_group * k * set_.nr;
@@ -308,7 +332,8 @@ class Product {
   T* c_;
   const Prologue& prologue_;
   const Epilogue& epilogue_;
-  int64_t blocks_, panels_, row_units_ = 1, column_units_ = 1, threads_ = 1;
+  int64_t blocks_, deepest_;  // of k
+  int64_t panels_, row_units_ = 1, column_units_ = 1, threads_ = 1;
   Mode a_mode_ = Mode::in_place, b_mode_ = Mode::in_place;
   int64_t a_unit_ = 0;  // elements of one unit's packed rows of A in one block of k
   int64_t own_a_ = 0, own_b_ = 0, a_tasks_ = 0, b_tasks_ = 0;

@@ -1,6 +1,7 @@
 // Matrix products of float and double out of register tiles. The value of an element depends on its row of A, its column of
-// B and k alone: k is cut into blocks of fixed length, each block is one chain of multiply-adds (gemm_tile.h), and the
-// blocks' sums are added in order. Layouts, tile shapes and threads change nothing.
+// B and k alone: if it is more than 128, k is cut into as few blocks of at most 256 (192 where k < 1024) as there must be, but
+// two at least, of equal lengths but for rounding to a multiple of 8; each block is one chain of multiply-adds
+// (gemm_tile.h), and the blocks' sums are added in order. Layouts, tile shapes and threads change nothing.
 #pragma once
 
 #include "gemm.h"

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from weft import __version__
 
+#: The square product that tuning measures, and how many of them make one measurement.
+TUNED_SIZE, TUNED_RUNS = 384, 10
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; gives the exit code: 0 done, 1 failed, 2 wrong arguments, 130 interrupted."""
@@ -43,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cache.set_defaults(run=_cache)
 
     info = commands.add_parser("info", help="show versions, CPU features, threads and the cache")
+    info.add_argument(
+        "--tune", action="store_true", help="measure the tiles of matrix products and keep the fastest for this machine"
+    )
     info.set_defaults(run=_info)
 
     given = parser.parse_args(arguments)
@@ -101,6 +107,36 @@ def _info(given: argparse.Namespace) -> int:
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         print(f"{name:<{width}}  {value}")
+    return _tune() if given.tune else 0
+
+
+def _tune() -> int:
+    """Measure the tiles of matrix products, keep the fastest of each type, and show them all."""
+    try:
+        from rich.console import Console
+        from rich.table import Table
+    except ImportError:
+        print("weft info --tune needs rich; install it with: pip install rich", file=sys.stderr)
+        return 1
+    import weft
+    from weft.codegen import tiles
+
+    table = Table("type", "rows", "columns", "compiled in", "speed", "")
+    for dtype in (weft.float32, weft.float64):
+        x = weft.ones((TUNED_SIZE, TUNED_SIZE), dtype=dtype)
+        work = 2 * TUNED_SIZE**3 * TUNED_RUNS
+        _ = x @ x  # builds the program
+
+        def run(x: weft.Tensor = x) -> None:
+            for _ in range(TUNED_RUNS):
+                _ = x @ x
+
+        for i, trial in enumerate(tiles.tune(dtype, run)):
+            note = "in use" if trial.chosen else ""
+            note = f"{note}{', ' if note else ''}the model's choice" if i == 0 else note
+            speed, compiled = f"{work / trial.seconds / 1e9:.0f} GFLOP/s", f"{trial.compiled:.0f} ms"
+            table.add_row(dtype.name, str(trial.shape.rows), str(trial.shape.columns), compiled, speed, note)
+    Console().print(table)
     return 0
 
 
@@ -124,9 +160,19 @@ def information() -> list[tuple[str, str]]:
         ("llvmlite", _version("llvmlite")),
         ("CPU", f"{cpu} ({', '.join(known) or 'no vector extensions known to Weft'})"),
         ("threads", f"{weft.get_num_threads()} of {os.cpu_count()} processors"),
+        ("tiles", _tiles()),
         ("cache", str(cache.directory())),
         ("cache size", f"{_bytes(cache.size())} of {_bytes(cache.capacity())}, {len(cache.entries())} kernels"),
     ]
+
+
+def _tiles() -> str:
+    """The tiles of matrix products that the next process will use."""
+    import weft
+    from weft.codegen import tiles
+
+    shapes = [(dtype, tiles.known(dtype)) for dtype in (weft.float32, weft.float64)]
+    return ", ".join(f"{dtype.name} {shape.rows} x {shape.columns}" for dtype, shape in shapes)
 
 
 def _version(package: str) -> str:

@@ -33,6 +33,24 @@ def test_info(tmp_path: Path) -> None:
     assert rows["cache size"].startswith("0 bytes of")
 
 
+def test_tune(tmp_path: Path) -> None:
+    done = weft("info", "--tune", cache=tmp_path, COLUMNS="120")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("GFLOP/s") >= 6
+    assert len(re.findall(r"in use", done.stdout)) == 2
+    chosen = {
+        m[0]: f"{m[0]} {m[1]} x {m[2]}"
+        for line in done.stdout.splitlines()
+        if "in use" in line and (m := re.findall(r"\w+", line))
+    }
+    # The next process uses what was found: the tiles are loaded, not compiled, and are those.
+    after = weft("info", cache=tmp_path).stdout
+    assert ", ".join(chosen.values()) in after
+    listed = weft("cache", "list", cache=tmp_path).stdout
+    assert "gemm_float32_" in listed
+    assert "gemm_float64_" in listed
+
+
 def test_cache(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     code = "import weft; (weft.ones((3,)) + 1).numpy()"

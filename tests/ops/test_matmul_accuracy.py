@@ -1,0 +1,37 @@
+"""Errors of float32 products against float64, beside those of NumPy's BLAS."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import weft
+
+
+def inputs(kind: str, m: int, k: int, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    a, b = rng.standard_normal((m, k), np.float32), rng.standard_normal((k, n), np.float32)
+    if kind == "uniform":
+        a, b = rng.random((m, k), np.float32), rng.random((k, n), np.float32)
+    elif kind == "cancelling":  # every sum is small beside its terms
+        a[:, 1::2] = -a[:, : k // 2 * 2 : 2]
+        b[1::2] = b[: k // 2 * 2 : 2] * (1 + 1e-3 * rng.standard_normal((k // 2, n), np.float32))
+    elif kind == "badly scaled":
+        a *= np.float32(10) ** rng.integers(-12, 13, (m, 1)).astype(np.float32)
+        b *= np.float32(10) ** rng.integers(-12, 13, (1, n)).astype(np.float32)
+        scale = np.float32(10) ** rng.integers(-3, 4, k).astype(np.float32)
+        a, b = a * scale, b * scale[:, None]
+    return a, b
+
+
+@pytest.mark.parametrize("kind", ["random", "uniform", "cancelling", "badly scaled"])
+@pytest.mark.parametrize("k", [64, 200, 256, 400, 1000, 2048])
+def test_errors_are_no_larger_than_blas(kind: str, k: int) -> None:
+    ours, theirs = [], []
+    for seed in range(3):
+        a, b = inputs(kind, 128, k, 128, np.random.default_rng(seed))
+        exact = a.astype(np.float64) @ b.astype(np.float64)
+        scale = np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64)
+        ours.append(np.square(((weft.asarray(a) @ weft.asarray(b)).numpy() - exact) / scale).mean())
+        theirs.append(np.square(((a @ b) - exact) / scale).mean())
+    # Root mean squares over many elements. Up to k = 128 both sum in one chain, but for some of OpenBLAS's edges.
+    assert np.sqrt(np.mean(ours)) <= (1.1 if k <= 128 else 1.0) * np.sqrt(np.mean(theirs))
