@@ -34,6 +34,7 @@ constexpr int64_t line = 64;           // bytes of a cache line
 constexpr int64_t page = 4096;         // bytes after which addresses compete for the same places of the nearest cache
 constexpr int64_t near = 512 << 10;    // bytes that stay in an L2 cache while they are read again and again
 constexpr int64_t in_reach = 2 << 20;  // bytes of packed B that each thread may have for itself in an L3 cache
+constexpr int64_t little = 32 << 10;   // bytes of packed B of which a copy for each thread is not worth its memory
 constexpr int64_t few_threads = 4;     // that pack B each for itself sooner than together
 constexpr int64_t few_uses = 16;       // of A or B by a thread: packing costs more than reading crowded lines so often
 constexpr int most_tile = most_tile_rows * 64;
@@ -132,7 +133,7 @@ class Product {
                                                             : uses_b > few_uses && b_bytes > near;
     b_mode_ = !pack ? Mode::in_place
               : row_units_ == 1 ? Mode::by_unit
-              : threads_ <= few_threads && b_bytes <= in_reach ? Mode::own
+              : threads_ <= few_threads && b_bytes > little && b_bytes <= in_reach ? Mode::own
                                                                : Mode::shared;
   }
 
