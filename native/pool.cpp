@@ -25,7 +25,7 @@ namespace {
 
 constexpr uint64_t open_bit = uint64_t{1} << 31, entered_mask = open_bit - 1;
 constexpr int spins = 2000;  // about 30 us of pauses
-constexpr int chunks_per_thread = 4;
+constexpr int chunks_per_thread = 16;
 
 inline void pause_cpu() {
 #if defined(__x86_64__)

@@ -22,12 +22,11 @@ Imports numba: imported only when a kernel must be compiled.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from inspect import Parameter, Signature
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from weft.codegen.lanes import (
@@ -43,49 +42,55 @@ from weft.codegen.lanes import (
     wins,
 )
 from weft.ir.kernel import GROUP
-from weft.runtime import loader
 
 I32 = ir.IntType(32)
+BYTES = ir.IntType(8).as_pointer()
 
 
-@cache
-def vector_bytes() -> int:
-    """The width of the CPU's vectors, or of two of them where they are narrow."""
-    return 64 if "+avx512f" in loader.target()[1] else 32
+#: Widths of the vectors in bytes: a cache line, so that rows whose distance is a multiple of the cache's size, which compete
+#: for the same few places in it, need not come twice; and what is left of the columns by halves.
+LINE = 64
+WIDTHS = (LINE, LINE // 2)
 
 
 class _Columns:
-    """Writes a loop over the columns, a vector at a time and the last few one by one."""
+    """Writes a loop over the columns, a wide vector at a time, then narrower ones, and the last few one by one."""
 
     def __init__(self, b: Any, value: Any, n: Any) -> None:
         self.b, self.n = b, n
-        self.lanes = max(1, vector_bytes() // size_of(value))
+        self.widths = [lanes for size in WIDTHS if (lanes := size // size_of(value)) > 1]
         self.at: Any = None
         self.width = 1
 
     def each(self, write: Callable[[], None]) -> None:
-        """Call ``write`` for a vector of columns, and for a single one."""
+        """Call ``write`` for vectors of columns, and for a single one."""
         b = self.b
-        whole = b.udiv(self.n, I64(self.lanes))
+        done: Any = I64(0)
+        for width in (*self.widths, 1):
+            count = b.udiv(b.sub(self.n, done), I64(width))
+            before = done
 
-        def vector(i: Any, _: list[Any]) -> list[Any]:
-            self.at, self.width = b.mul(i, I64(self.lanes)), self.lanes
-            write()
-            return []
+            def some(i: Any, _: list[Any], before: Any = before, width: int = width) -> list[Any]:
+                self.at, self.width = b.add(before, b.mul(i, I64(width))), width
+                write()
+                return []
 
-        def single(i: Any, _: list[Any]) -> list[Any]:
-            self.at, self.width = b.add(i, b.mul(whole, I64(self.lanes))), 1
-            write()
-            return []
+            looped(b, count, [], some)
+            done = b.add(done, b.mul(count, I64(width)))
 
-        looped(b, whole, [], vector)
-        looped(b, b.urem(self.n, I64(self.lanes)), [], single)
+    def load(self, pointer: Any, ahead: Any = None) -> Any:
+        """The elements at the columns of the array or row that begins at ``pointer``.
 
-    def load(self, pointer: Any) -> Any:
-        """The elements at the columns of the array or row that begins at ``pointer``."""
-        at = self._at(pointer)
-        value = self.b.load(at)
-        value.align = size_of(pointer.type.pointee)
+        Those ``ahead`` elements further are fetched into the cache, from where they are wanted a group later.
+        """
+        b, size = self.b, size_of(pointer.type.pointee)
+        if ahead is not None and self.width * size == LINE:
+            kind = ir.FunctionType(ir.VoidType(), [BYTES, I32, I32, I32])
+            prefetch = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
+            line = b.bitcast(b.gep(pointer, [b.add(self.at, ahead)]), BYTES)
+            b.call(prefetch, [line, I32(0), I32(2), I32(1)])  # to read, into the second-level cache, data
+        value = b.load(self._at(pointer))
+        value.align = size
         return value
 
     def store(self, value: Any, pointer: Any) -> None:
@@ -124,6 +129,11 @@ def _groups(b: Any, x: Any, stride: Any, rows: Any, write: Callable[[Any, Sequen
     with b.if_then(b.icmp_signed("!=", rest, I64(0))):
         first = b.mul(whole, I64(GROUP))
         write(first, [b.gep(x, [b.mul(first, stride)])], b.sub(rest, I64(1)))
+
+
+def _ahead(b: Any, stride: Any, more: Any) -> Any:
+    """How far away the next group is; None after a smaller one, which is the last."""
+    return b.mul(stride, I64(GROUP)) if more is None else None
 
 
 def _in_turn(
@@ -170,14 +180,16 @@ class _Reduction:
         columns = _Columns(b, context.get_data_type(dtype), n)
 
         def group(_: Any, pointers: Sequence[Any], more: Any) -> None:
+            ahead = _ahead(b, stride, more)
+
             def column() -> None:
                 (total,) = _in_turn(
                     b,
                     pointers,
                     more,
                     stride,
-                    [columns.load(pointers[0])],
-                    lambda _, at, c: [combined(b, self.op, signed, c[0], columns.load(at))],
+                    [columns.load(pointers[0], ahead)],
+                    lambda _, at, c: [combined(b, self.op, signed, c[0], columns.load(at, ahead))],
                 )
                 total = columns.wide(total, partial)
                 columns.store(combined(b, self.op, signed, columns.load(a), total), a)
@@ -224,10 +236,11 @@ class _Position:
 
         def group(first: Any, pointers: Sequence[Any], more: Any) -> None:
             first = b.add(start, first)
+            ahead = _ahead(b, stride, more)
 
             def column() -> None:
                 def step(j: Any, at: Any, carried: list[Any]) -> list[Any]:
-                    e = columns.load(at)
+                    e = columns.load(at, ahead)
                     better = wins(b, self.op, signed, e, carried[0])
                     at = b.add(first, j)
                     at = columns.every(b.trunc(at, number) if number.width < 64 else at)
@@ -284,11 +297,13 @@ def _rows_m2(context: Any, b: Any, signature: Any, args: Any) -> Any:
     columns = _Columns(b, x.type.pointee, n)
 
     def group(_: Any, pointers: Sequence[Any], more: Any) -> None:
+        ahead = _ahead(b, stride, more)
+
         def column() -> None:
             shift = columns.load(s)
 
             def terms(at: Any) -> tuple[Any, Any]:
-                d = b.fsub(columns.load(at), shift)
+                d = b.fsub(columns.load(at, ahead), shift)
                 return d, b.fmul(d, d)
 
             sums = _in_turn(

@@ -160,15 +160,18 @@ def combine(body: Body, name: str) -> Function:
     buffers = {i: p for i, p in parts(body).items() if i in needed}
     w.assign("blocks", "int64", f"udiv(n{r} + {OUTER_BLOCK - 1}, {OUTER_BLOCK})")
     with segments(w, f"n{kept}"):
-        with tree(w):
-            w.assign("at", "int64", f"(row * blocks + block) * n{kept} + lo")
-            w.assign("other", "int64", f"at + step * n{kept}")
-            w.assign("span", "int64", f"step * {OUTER_BLOCK}")
-            for i, names in buffers.items():
-                op = body.reduction(i).op
-                pointers = [f"advance({n}, {at})" for at in ("at", "other") for n in names]
-                sizes = f", span, imin(span, n{r} - block * {OUTER_BLOCK} - span)" * (op == "m2")
-                w.line(f"join_{op}({', '.join(pointers)}, hi - lo{sizes})")
+        # a chunk's partial results stay in cache until they are one
+        with w.block(f"for chunk in range(lo, hi, {CHUNK}):"):
+            w.assign("size", "int64", f"imin({CHUNK}, hi - chunk)")
+            with tree(w):
+                w.assign("at", "int64", f"(row * blocks + block) * n{kept} + chunk")
+                w.assign("other", "int64", f"at + step * n{kept}")
+                w.assign("span", "int64", f"step * {OUTER_BLOCK}")
+                for i, names in buffers.items():
+                    op = body.reduction(i).op
+                    pointers = [f"advance({n}, {at})" for at in ("at", "other") for n in names]
+                    sizes = f", span, imin(span, n{r} - block * {OUTER_BLOCK} - span)" * (op == "m2")
+                    w.line(f"join_{op}({', '.join(pointers)}, size{sizes})")
         w.assign("at", "int64", f"row * blocks * n{kept}")
         place = body.place(w, needed, unravel(w, range(r), "row") if r else {})
         with w.block("for k in range(lo, hi):"):

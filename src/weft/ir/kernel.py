@@ -127,7 +127,7 @@ OUTER_BLOCK = 256
 #: Rows of such a block that are reduced on their own before the next group begins.
 GROUP = 8
 #: Kept elements that an "outer" phase-1 unit handles. Results do not depend on it.
-OUTER_TILE = 2048
+OUTER_TILE = 4096
 
 
 @dataclass(frozen=True, slots=True)

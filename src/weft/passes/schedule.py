@@ -381,6 +381,9 @@ class _Scheduler:
 #: The least work, in additions, that is worth a chunk of its own: some 5 to 10 microseconds, twice what waking a thread takes.
 CHUNK_WORK = 200_000
 
+#: What combining a partial result, likely another thread's, costs in additions.
+PARTIAL_COST = 4
+
 
 def phases(kernel: K.Kernel, sizes: tuple[int, ...], cost: int) -> list[tuple[int, int]]:
     """(units, smallest chunk) for each function of a kernel with loops of the given sizes and cost of an element."""
@@ -398,7 +401,7 @@ def phases(kernel: K.Kernel, sizes: tuple[int, ...], cost: int) -> list[tuple[in
         rows = prod(sizes[:-2])
         length, kept = sizes[-2:]
         units = rows * -(-length // K.OUTER_BLOCK) * -(-kept // K.OUTER_TILE)
-        return [of(units, total), of(rows * kept, rows * kept * -(-length // K.OUTER_BLOCK))]
+        return [of(units, total), of(rows * kept, PARTIAL_COST * rows * kept * -(-length // K.OUTER_BLOCK))]
     rows = prod(sizes[:-1])
     if kernel.form == "columns":
         blocks = -(-rows // K.OUTER_BLOCK)
