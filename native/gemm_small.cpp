@@ -9,7 +9,7 @@
 namespace weft {
 namespace {
 
-constexpr int64_t deepest = 256;             // at most the blocks of gemm_float.cpp
+constexpr int64_t deepest = 128;             // what gemm_float.cpp sums in one chain
 constexpr int64_t most_columns = 64;         // of a tile
 constexpr int64_t shared_bytes = 512 << 10;  // of A and C that make sharing a flat product pay
 constexpr int64_t near_bytes = 64 << 10;     // of A and C that are still in a cache when an epilogue follows
