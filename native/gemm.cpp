@@ -40,7 +40,7 @@ void loop_rows(const Gemm& g, const T* a, const T* b, T* c, int64_t begin, int64
 // One product, over the pool where `shared`.
 template <class T>
 void product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Prologue& prologue,
-             const Epilogue& epilogue) {
+             const Epilogue& epilogue, Spare spare) {
   if constexpr (std::is_integral_v<T>) {
     prologue.all(shared);
     loop_rows(g, a, b, c, 0, g.m);
@@ -50,14 +50,14 @@ void product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Pro
     vector_product<T>(g, a, b, c, shared);
     epilogue.all(shared);
   } else if (g.k == 0 || !small_product<T>(g, a, b, c, shared, prologue, epilogue)) {
-    float_product<T>(g, a, b, c, shared, prologue, epilogue);
+    float_product<T>(g, a, b, c, shared, prologue, epilogue, spare);
   }
 }
 
 // A 16-bit product: widen both operands, multiply in float32, round the result once.
 template <float (*widen)(uint16_t), uint16_t (*narrow)(float)>
 void half_product(const Gemm& g, const uint16_t* a, const uint16_t* b, uint16_t* c, bool shared,
-                  const Prologue& prologue, const Epilogue& epilogue) {
+                  const Prologue& prologue, const Epilogue& epilogue, Spare spare) {
   prologue.all(shared);
   const Block wide_a(bytes_for(g.m, g.k, 4)), wide_b(bytes_for(g.k, g.n, 4)), wide_c(bytes_for(g.m, g.n, 4));
   auto *fa = static_cast<float*>(wide_a.data()), *fb = static_cast<float*>(wide_b.data()),
@@ -65,7 +65,8 @@ void half_product(const Gemm& g, const uint16_t* a, const uint16_t* b, uint16_t*
   copy_matrix<uint16_t, float>(a, g.m, g.k, g.a.row_stride, g.a.col_stride, fa, g.k, 1, widen);
   copy_matrix<uint16_t, float>(b, g.k, g.n, g.b.row_stride, g.b.col_stride, fb, g.n, 1, widen);
   const Gemm wide{DType::float32, {}, g.m, g.n, g.k, {{}, g.k, 1}, {{}, g.n, 1}, {{}, g.n, 1}};
-  product<float>(wide, fa, fb, fc, shared, Prologue(nullptr, 0, g.m), Epilogue(nullptr, 0, g.m, g.n));
+  product<float>(wide, fa, fb, fc, shared, Prologue(nullptr, 0, g.m), Epilogue(nullptr, 0, g.m, g.n),
+                 spare);
   copy_matrix<float, uint16_t>(fc, g.m, g.n, g.n, 1, c, g.c.row_stride, g.c.col_stride, narrow);
   epilogue.all(shared);
 }
@@ -97,7 +98,7 @@ int64_t batch_offset(const Gemm& g, const GemmOperand& operand, int64_t index) {
 }
 
 template <class T>
-using Matrices = void (*)(const Gemm&, const T*, const T*, T*, bool, const Prologue&, const Epilogue&);
+using Matrices = void (*)(const Gemm&, const T*, const T*, T*, bool, const Prologue&, const Epilogue&, Spare);
 
 // What the workers share: the job, and the first exception.
 template <class T>
@@ -108,6 +109,7 @@ struct Job {
   T* c;
   Matrices<T> one;
   const GemmHooks* hooks;
+  Spare spare;
   std::mutex mutex{};
   std::exception_ptr failure{};
 
@@ -126,18 +128,18 @@ struct Job {
 
   void matrix(int64_t i, bool shared) {
     one(g, a + batch_offset(g, g.a, i), b + batch_offset(g, g.b, i), c + batch_offset(g, g.c, i), shared, prologue(i),
-        epilogue(i));
+        epilogue(i), shared ? spare : Spare{});
   }
 };
 
 template <class T>
 bool run_batch(const Gemm& g, const void* a, const void* b, void* c, Matrices<T> one, bool own_loops, const Poll* poll,
-               const GemmHooks* hooks) {
+               const GemmHooks* hooks, Spare spare) {
   int64_t count = 1;
   for (int64_t size : g.batch) count *= size;
   if (count == 0 || g.m == 0 || g.n == 0) return true;
   Job<T> job{.g = g, .a = static_cast<const T*>(a), .b = static_cast<const T*>(b), .c = static_cast<T*>(c), .one = one,
-             .hooks = hooks};
+             .hooks = hooks, .spare = spare};
   const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) +
                       job.prologue(0).work() + job.epilogue(0).work();
   bool completed = true;
@@ -172,8 +174,8 @@ bool run_batch(const Gemm& g, const void* a, const void* b, void* c, Matrices<T>
 }
 
 template <class T>
-bool run_typed(const Gemm& g, const void* a, const void* b, void* c, const Poll* poll, const GemmHooks* hooks) {
-  return run_batch<T>(g, a, b, c, product<T>, std::is_integral_v<T>, poll, hooks);
+bool run_typed(const Gemm& g, const void* a, const void* b, void* c, const Poll* poll, const GemmHooks* hooks, Spare spare) {
+  return run_batch<T>(g, a, b, c, product<T>, std::is_integral_v<T>, poll, hooks, spare);
 }
 
 }  // namespace
@@ -181,23 +183,23 @@ bool run_typed(const Gemm& g, const void* a, const void* b, void* c, const Poll*
 void Epilogue::all(bool shared) const { all_rows(*this, m_, shared); }
 void Prologue::all(bool shared) const { all_rows(*this, m_, shared); }
 
-bool run_gemm(const Gemm& g, const void* a, const void* b, void* c, const Poll* poll, const GemmHooks* hooks) {
+bool run_gemm(const Gemm& g, const void* a, const void* b, void* c, const Poll* poll, const GemmHooks* hooks, Spare spare) {
   switch (g.dtype) {
-    case DType::float32: return run_typed<float>(g, a, b, c, poll, hooks);
-    case DType::float64: return run_typed<double>(g, a, b, c, poll, hooks);
+    case DType::float32: return run_typed<float>(g, a, b, c, poll, hooks, spare);
+    case DType::float64: return run_typed<double>(g, a, b, c, poll, hooks, spare);
     case DType::float16:
-      return run_batch<uint16_t>(g, a, b, c, half_product<half_to_float, float_to_half>, false, poll, hooks);
+      return run_batch<uint16_t>(g, a, b, c, half_product<half_to_float, float_to_half>, false, poll, hooks, spare);
     case DType::bfloat16:
-      return run_batch<uint16_t>(g, a, b, c, half_product<bfloat16_to_float, float_to_bfloat16>, false, poll, hooks);
+      return run_batch<uint16_t>(g, a, b, c, half_product<bfloat16_to_float, float_to_bfloat16>, false, poll, hooks, spare);
     // Wrapping arithmetic has the same bits signed and unsigned.
     case DType::int8:
-    case DType::uint8: return run_typed<uint8_t>(g, a, b, c, poll, hooks);
+    case DType::uint8: return run_typed<uint8_t>(g, a, b, c, poll, hooks, spare);
     case DType::int16:
-    case DType::uint16: return run_typed<uint16_t>(g, a, b, c, poll, hooks);
+    case DType::uint16: return run_typed<uint16_t>(g, a, b, c, poll, hooks, spare);
     case DType::int32:
-    case DType::uint32: return run_typed<uint32_t>(g, a, b, c, poll, hooks);
+    case DType::uint32: return run_typed<uint32_t>(g, a, b, c, poll, hooks, spare);
     case DType::int64:
-    case DType::uint64: return run_typed<uint64_t>(g, a, b, c, poll, hooks);
+    case DType::uint64: return run_typed<uint64_t>(g, a, b, c, poll, hooks, spare);
     case DType::bool_: break;
   }
   return true;

@@ -23,6 +23,12 @@ struct Gemm {
   GemmOperand a, b, c;
 };
 
+// Memory that a product may use while it runs, so that it need not allocate what it packs.
+struct Spare {
+  char* data = nullptr;
+  int64_t nbytes = 0;
+};
+
 // What runs along with a product, while what it works on is in a cache. Both functions are called by whichever thread is
 // there, several at once, and must not throw. A product that is interrupted leaves calls out.
 struct GemmHooks {
@@ -80,6 +86,6 @@ class Prologue {
 // Runs the product. k = 0 gives zeros. False: the poll asked to stop between two matrices of the batch.
 // Throws std::bad_alloc.
 bool run_gemm(const Gemm& gemm, const void* a, const void* b, void* c, const Poll* poll = nullptr,
-              const GemmHooks* hooks = nullptr);
+              const GemmHooks* hooks = nullptr, Spare spare = {});
 
 }  // namespace weft

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include "allocator.h"
@@ -56,8 +57,9 @@ int64_t blocks_of(int64_t k) {
 template <class T>
 class Product {
  public:
-  Product(const Gemm& g, const T* a, const T* b, T* c, const Prologue& prologue, const Epilogue& epilogue, int64_t threads)
-      : g_(g), set_(*tile_set<T>()), a_(a), b_(b), c_(c), prologue_(prologue), epilogue_(epilogue),
+  Product(const Gemm& g, const T* a, const T* b, T* c, const Prologue& prologue, const Epilogue& epilogue, Spare spare,
+          int64_t threads)
+      : g_(g), set_(*tile_set<T>()), a_(a), b_(b), c_(c), prologue_(prologue), epilogue_(epilogue), spare_(spare),
         blocks_(blocks_of(g.k)), deepest_(parts(parts(g.k, blocks_), block_step) * block_step),
         panels_(parts(g.n, set_.nr)) {
     divide(threads);
@@ -73,11 +75,11 @@ class Product {
     const int64_t a_unit = unit_tiles() * set_.packed_rows * deepest_;
     a_unit_ = a_unit;
     own_a_ = a_mode_ == Mode::by_unit ? a_unit : 0;
-    if (a_mode_ == Mode::shared) shared_a_ = std::make_unique<Block>(elements(a_unit, blocks_, row_units_));
-    if (b_mode_ == Mode::shared) shared_b_ = std::make_unique<Block>(elements(panels_, set_.nr, g.k));
+    if (a_mode_ == Mode::shared) shared_a_ = memory(elements(a_unit, blocks_, row_units_), shared_a_block_);
+    if (b_mode_ == Mode::shared) shared_b_ = memory(elements(panels_, set_.nr, g.k), shared_b_block_);
     if (b_mode_ == Mode::own) own_b_ = panels_ * set_.nr * g.k;
     if (b_mode_ == Mode::by_unit) own_b_ = pack_panels * set_.nr * deepest_;
-    if (own_a_ + own_b_) own_ = std::make_unique<Block>(elements(own_a_ + own_b_, threads_));
+    if (own_a_ + own_b_) own_ = memory(elements(own_a_ + own_b_, threads_), own_block_);
     taken_ = std::make_unique<Taken[]>(static_cast<size_t>(threads_));
     a_tasks_ = a_mode_ == Mode::shared ? blocks_ * row_units_ : 0;
     b_tasks_ = b_mode_ == Mode::shared ? blocks_ * parts(panels_, pack_panels) : 0;
@@ -102,6 +104,15 @@ class Product {
   // each unit, block by block, just before they are used.
   enum class Mode { in_place, shared, own, by_unit };
   static constexpr int64_t line_elements = line / static_cast<int64_t>(sizeof(T));
+
+  // Memory to pack into: of what is spare, else new.
+  T* memory(size_t nbytes, std::optional<Block>& block) {
+    const int64_t taken = parts(static_cast<int64_t>(nbytes), line) * line;
+    if (taken > spare_.nbytes) return static_cast<T*>(block.emplace(nbytes).data());
+    T* found = reinterpret_cast<T*>(spare_.data);
+    spare_ = {spare_.data + taken, spare_.nbytes - taken};
+    return found;
+  }
 
   // Sets the numbers of units.
   void divide(int64_t threads) {
@@ -217,13 +228,12 @@ class Product {
   }
 
   T* shared_a(int64_t row_unit, int64_t block) const {
-    return static_cast<T*>(shared_a_->data()) + (row_unit * blocks_ + block) * a_unit_;
+    return shared_a_ + (row_unit * blocks_ + block) * a_unit_;
   }
   // Where a panel is among all of B packed.
   int64_t packed_at(int64_t panel, int64_t block) const {
     return (first_k(block) * panels_ + panel * depth(block)) * set_.nr;
   }
-  T* shared_b() const { return static_cast<T*>(shared_b_->data()); }
 
   void pack(int64_t task) const {
     const int64_t block = task % blocks_;
@@ -232,7 +242,7 @@ class Product {
       return;
     }
     const int64_t first = (task - a_tasks_) / blocks_ * pack_panels;
-    pack_b(first, std::min(panels_, first + pack_panels), block, shared_b() + packed_at(first, block));
+    pack_b(first, std::min(panels_, first + pack_panels), block, shared_b_ + packed_at(first, block));
   }
 
   // Tasks that all threads share, each of which waits until all are done.
@@ -264,7 +274,7 @@ class Product {
     }
   }
 
-  T* own(int64_t slot) const { return static_cast<T*>(own_->data()) + slot * (own_a_ + own_b_); }
+  T* own(int64_t slot) const { return own_ + slot * (own_a_ + own_b_); }
 
   void unit(int64_t number, int64_t slot) {
     const int64_t row_unit = number / column_units_, column_unit = number % column_units_;
@@ -286,7 +296,7 @@ class Product {
         if (b_mode_ == Mode::by_unit && in_group == 0)
           pack_b(group, std::min(last, group + pack_panels), block, own_b);
         const T* right = b_mode_ == Mode::in_place ? b_ + first_k(block) * g_.b.row_stride + panel * set_.nr
-                         : b_mode_ == Mode::shared ? shared_b() + packed_at(panel, block)
+                         : b_mode_ == Mode::shared ? shared_b_ + packed_at(panel, block)
                          : b_mode_ == Mode::own    ? own_b + packed_at(panel, block)
                                                    : own_b + in_group * k * set_.nr;
         for (int64_t t = 0; t < rows.tiles; ++t) {
@@ -333,12 +343,14 @@ class Product {
   T* c_;
   const Prologue& prologue_;
   const Epilogue& epilogue_;
+  Spare spare_;  // what is left of it
   int64_t blocks_, deepest_;  // of k
   int64_t panels_, row_units_ = 1, column_units_ = 1, threads_ = 1;
   Mode a_mode_ = Mode::in_place, b_mode_ = Mode::in_place;
   int64_t a_unit_ = 0;  // elements of one unit's packed rows of A in one block of k
   int64_t own_a_ = 0, own_b_ = 0, a_tasks_ = 0, b_tasks_ = 0;
-  std::unique_ptr<Block> shared_a_, shared_b_, own_;
+  T *shared_a_ = nullptr, *shared_b_ = nullptr, *own_ = nullptr;
+  std::optional<Block> shared_a_block_, shared_b_block_, own_block_;  // where it is not spare memory
   std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each row of units, those not run yet
   int64_t row_tasks_ = 0;  // of the prologue
   alignas(line) std::atomic<int64_t> next_rows_{0};
@@ -355,7 +367,7 @@ class Product {
 
 template <class T>
 void float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Prologue& prologue,
-                   const Epilogue& epilogue) {
+                   const Epilogue& epilogue, Spare spare) {
   if (g.m == 0 || g.n == 0) return;
   if (g.k == 0) {
     prologue.all(shared);
@@ -367,12 +379,12 @@ void float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, con
   const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) + prologue.work() +
                       epilogue.work();
   const auto worth = static_cast<int64_t>(std::min(work / unit_work, 1e6));
-  Product<T>(g, a, b, c, prologue, epilogue, shared ? std::clamp<int64_t>(worth, 1, num_threads()) : 1).run();
+  Product<T>(g, a, b, c, prologue, epilogue, spare, shared ? std::clamp<int64_t>(worth, 1, num_threads()) : 1).run();
 }
 
 template void float_product<float>(const Gemm&, const float*, const float*, float*, bool, const Prologue&,
-                                   const Epilogue&);
+                                   const Epilogue&, Spare);
 template void float_product<double>(const Gemm&, const double*, const double*, double*, bool, const Prologue&,
-                                    const Epilogue&);
+                                    const Epilogue&, Spare);
 
 }  // namespace weft

@@ -9,9 +9,9 @@
 namespace weft {
 
 // One matrix of the batch, on the calling thread or, where `shared`, over the pool. k may be 0. Calls the prologue for
-// all rows and the epilogue for all elements. Throws std::bad_alloc.
+// all rows and the epilogue for all elements. Packs into `spare` where it is large enough. Throws std::bad_alloc.
 template <class T>
 void float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Prologue& prologue,
-                   const Epilogue& epilogue);
+                   const Epilogue& epilogue, Spare spare = {});
 
 }  // namespace weft

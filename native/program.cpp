@@ -137,7 +137,8 @@ class FreshStorages {
 // A product with what runs along. False: interrupted.
 bool run_product(const Instruction& instr, char* const* base, const Run& run, const Poll* poll, int64_t* statuses) {
   const auto at = [&](size_t i) { return base[instr.buffers[i].buffer] + instr.buffers[i].byte_offset; };
-  if (!instr.leaders && !instr.followers) return run_gemm(instr.gemm, at(0), at(1), at(2), poll);
+  const Spare spare = instr.spare_bytes ? Spare{base[instr.spare], instr.spare_bytes} : Spare{};
+  if (!instr.leaders && !instr.followers) return run_gemm(instr.gemm, at(0), at(1), at(2), poll, nullptr, spare);
   Companions companions(&instr, base, run.scalars, statuses);
   double matrices = 1;
   for (int64_t size : instr.gemm.batch) matrices *= static_cast<double>(size);
@@ -147,7 +148,7 @@ bool run_product(const Instruction& instr, char* const* base, const Run& run, co
     hooks.done = Companions::done, hooks.work = instr.follower_work / matrices;
     hooks.whole_rows = instr.whole_rows;
   }
-  return run_gemm(instr.gemm, at(0), at(1), at(2), poll, &hooks);
+  return run_gemm(instr.gemm, at(0), at(1), at(2), poll, &hooks, spare);
 }
 
 RunStatus run_instruction(const Program& program, size_t index, char* const* base, Run& run) {

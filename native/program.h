@@ -60,6 +60,9 @@ struct Instruction {
   double leader_work = 0;  // of all rows, in multiply-adds
   int32_t followers = 0;
   bool whole_rows = true;
+  // Of a product: a part of the arena that nothing else uses meanwhile.
+  int32_t spare = -1;
+  int64_t spare_bytes = 0;
   double follower_work = 0;
 };
 

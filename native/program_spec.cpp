@@ -316,7 +316,8 @@ class Reader {
   }
 
   // ("gemm", dtype code, batch shape, m, n, k, a, b, c) with each operand (buffer, byte offset, batch strides, row stride,
-  // column stride); then perhaps (leaders, their work, followers, their work, whether these want whole rows)
+  // column stride); then perhaps (leaders, their work, followers, their work, whether these want whole rows), and then
+  // perhaps (a temporary that nothing else uses meanwhile, its bytes)
   void read_gemm(Fields& f) {
     Instruction instr{.name = name_of(name_id("gemm")), .is_gemm = true};
     Gemm& g = instr.gemm;
@@ -334,6 +335,14 @@ class Reader {
       instr.follower_work = static_cast<double>(along.integer(0, any_size));
       instr.whole_rows = PyObject_IsTrue(along.object()) == 1;
       along.done();
+    }
+    if (f.more()) {
+      Fields spare(f.object(), "the spare memory of a matrix product");
+      instr.spare = buffer_number(spare);
+      const Buffer& buffer = p_.buffers[static_cast<size_t>(instr.spare)];
+      if (buffer.kind != Buffer::temp) raise(PyExc_ValueError, "Program: spare memory is a part of the arena.");
+      instr.spare_bytes = spare.integer(1, p_.arena_bytes - buffer.index + 1);
+      spare.done();
     }
     p_.instructions.push_back(std::move(instr));
   }

@@ -187,6 +187,24 @@ def test_what_runs_with_a_product_is_checked():
             made(units, along, before, fallible)
 
 
+def test_spare_memory_of_a_product_is_a_part_of_the_arena():
+    tiles.ensure(D.float32)
+    matrix = (0, 0, (), 4, 1)
+
+    def made(*spare):
+        product = ("gemm", F, (), 4, 4, 4, matrix, matrix, (1, 0, (), 4, 1), (0, 0, 0, 0, True), spare)
+        buffers = [("input", 0), ("output", 0), ("temp", 64)]
+        outputs = [("fresh", 1, F, (4, 4), (4, 1), 0)]
+        return N.Program(
+            {"inputs": 1, "name": "p", "arena": 128, "buffers": buffers, "outputs": outputs, "instrs": [product]}
+        )
+
+    made(2, 64)
+    for spare in ((2, 65), (2, 0), (1, 64), (3, 64), (2,)):
+        with pytest.raises((ValueError, TypeError), match="Program"):
+            made(*spare)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from weft.ir import kernel as K
-from weft.passes.memory import ALIGNMENT, Memory, arena
-from weft.passes.schedule import KernelCall
+from weft.passes.memory import ALIGNMENT, Memory, arena, gap
+from weft.passes.schedule import KernelCall, Product
 
 from .build import Builder, check, linear, op
 from .models import mlp_step
@@ -36,11 +36,37 @@ def test_memories_alive_together_lie_apart() -> None:
             for other in made:
                 together = other is not m and m.first <= other.last and other.first <= m.last
                 assert not together or m.offset + m.nbytes <= other.offset or other.offset + other.nbytes <= m.offset
+        for at in range(36):
+            offset, nbytes = gap(made, at, total)
+            assert offset % ALIGNMENT == 0
+            assert offset + nbytes <= total
+            for m in made:
+                if nbytes and m.first <= at <= m.last:
+                    assert m.offset + m.nbytes <= offset or offset + nbytes <= m.offset
 
 
 def test_memory_is_used_again() -> None:
     assert arena([alive(k, k + 1, 64) for k in range(10)]) == 128
     assert arena([]) == 0
+
+
+def test_a_gap_is_the_largest() -> None:
+    low, high = alive(0, 2, 64), alive(0, 1, 64)
+    low.offset, high.offset = 64, 192
+    assert gap([low, high], 1, 512) == (256, 256)
+    assert gap([low, high], 2, 512) == (128, 384)
+    assert gap([low, high], 3, 512) == (0, 512)
+    assert gap([], 0, 0) == (0, 0)
+
+
+def test_products_pack_into_what_nothing_else_uses() -> None:
+    schedule = check(mlp_step(), scalars=[0.1])
+    spare = [i.spare for i in schedule.instrs if isinstance(i, Product) and i.spare]
+    assert spare
+    for buffer, nbytes in spare:
+        kind, offset = schedule.buffers[buffer]
+        assert kind == "temp"
+        assert 0 < nbytes <= schedule.arena - offset
 
 
 def test_a_layers_result_is_finished_where_the_product_put_it() -> None:

@@ -171,6 +171,17 @@ def arena(temporaries: list[Memory]) -> int:
     return total
 
 
+def gap(temporaries: Iterable[Memory], at: int, total: int) -> tuple[int, int]:
+    """The largest part of an arena of ``total`` bytes that nothing uses at an instruction: its offset and its bytes."""
+    found = (0, 0)
+    free = 0
+    for m in sorted((m for m in temporaries if m.first <= at <= m.last), key=lambda m: m.offset):
+        if m.offset - free > found[1]:
+            found = free, m.offset - free
+        free = max(free, m.offset + aligned(m.nbytes))
+    return (free, total - free) if total - free > found[1] else found
+
+
 def aligned(nbytes: int) -> int:
     """The bytes that a temporary takes."""
     return (nbytes + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT

@@ -17,7 +17,7 @@ from weft.passes.fuse import Fusion
 from weft.passes.groups import Constraints, Group, Layout, Retry, Sinks
 from weft.passes.launches import by_group, launches
 from weft.passes.lower import Call, Nest, Place, finish, lower, place_of
-from weft.passes.memory import Memory, arena, in_place, ordered
+from weft.passes.memory import Memory, arena, gap, in_place, ordered
 from weft.passes.updates import Updates, reads
 
 
@@ -61,6 +61,8 @@ class Product:
     leaders: int = 0
     followers: int = 0
     whole_rows: bool = False
+    #: (buffer, bytes) of temporary memory that nothing else uses meanwhile: operands may be packed there.
+    spare: tuple[int, int] | None = None
 
     @property
     def work(self) -> int:
@@ -206,6 +208,7 @@ class _Scheduler:
         self.made: dict[Place, Memory] = {}
         self.memory: dict[Place, Memory] = {}
         self.scratch: dict[Group, list[Memory]] = {}
+        self.spare: dict[Group, tuple[int, int]] = {}
         self.calls: dict[Group, Call] = {}
         for at, group in enumerate(order):
             for place in [*reads(group, self.nests.get(group)), *self._writes(group)]:
@@ -250,6 +253,12 @@ class _Scheduler:
         for m in used:
             k = number(m)
             result.buffers[k] = ("temp", m.offset)
+        for at, group in enumerate(order):
+            if group.kind == "matmul":
+                offset, nbytes = gap(used, start[at], result.arena)
+                if nbytes:
+                    self.spare[group] = len(result.buffers), nbytes
+                    result.buffers.append(("temp", offset))
         for k, node in enumerate(self.graph.outputs):
             if k in self.sinks.aliases:
                 slot, layout = self.sinks.aliases[k]
@@ -333,6 +342,7 @@ class _Scheduler:
         if launch := self.launches.get(group):
             product.leaders, product.followers = len(launch.leaders), len(launch.followers)
             product.whole_rows = launch.whole_rows
+        product.spare = self.spare.get(group)
         return product
 
     def _attention(self, group: Group) -> Attention:

@@ -65,7 +65,7 @@ def specification(schedule: Schedule, name: str) -> tuple[dict[str, Any], list[C
             costs = [PRODUCT_WORK * sum(i.work for i in part) for part in (before, after)]
             along = (instr.leaders, costs[0], instr.followers, costs[1], instr.whole_rows)
             sizes = (instr.dtype.code, instr.batch, instr.m, instr.n, instr.k)
-            instrs.append(("gemm", *sizes, instr.a, instr.b, instr.c, along))
+            instrs.append(("gemm", *sizes, instr.a, instr.b, instr.c, along, *([instr.spare] if instr.spare else [])))
     graph = schedule.graph
     spec: dict[str, Any] = {
         "name": name,
