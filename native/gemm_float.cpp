@@ -9,7 +9,6 @@
 #include <atomic>
 #include <cstring>
 #include <memory>
-#include <optional>
 #include <thread>
 
 #include "allocator.h"
@@ -106,9 +105,12 @@ class Product {
   static constexpr int64_t line_elements = line / static_cast<int64_t>(sizeof(T));
 
   // Memory to pack into: of what is spare, else new.
-  T* memory(size_t nbytes, std::optional<Block>& block) {
+  T* memory(size_t nbytes, std::unique_ptr<Block>& block) {
     const int64_t taken = parts(static_cast<int64_t>(nbytes), line) * line;
-    if (taken > spare_.nbytes) return static_cast<T*>(block.emplace(nbytes).data());
+    if (taken > spare_.nbytes) {
+      block = std::make_unique<Block>(nbytes);
+      return static_cast<T*>(block->data());
+    }
     T* found = reinterpret_cast<T*>(spare_.data);
     spare_ = {spare_.data + taken, spare_.nbytes - taken};
     return found;
@@ -350,7 +352,7 @@ class Product {
   int64_t a_unit_ = 0;  // elements of one unit's packed rows of A in one block of k
   int64_t own_a_ = 0, own_b_ = 0, a_tasks_ = 0, b_tasks_ = 0;
   T *shared_a_ = nullptr, *shared_b_ = nullptr, *own_ = nullptr;
-  std::optional<Block> shared_a_block_, shared_b_block_, own_block_;  // where it is not spare memory
+  std::unique_ptr<Block> shared_a_block_, shared_b_block_, own_block_;  // where it is not spare memory
   std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each row of units, those not run yet
   int64_t row_tasks_ = 0;  // of the prologue
   alignas(line) std::atomic<int64_t> next_rows_{0};
