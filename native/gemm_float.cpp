@@ -20,7 +20,6 @@ namespace {
 constexpr int64_t block_k = 256;       // the most of k in one chain: part of every result's definition, see gemm_float.h
 constexpr int64_t short_k = 1024;      // below which blocks are at most `short_block`, and two at least from `one_chain` on,
 constexpr int64_t short_block = 192;   // for accuracy: the same
-constexpr int64_t one_chain = 128;
 constexpr int64_t block_step = 8;      // a block of k is a multiple of this, the last apart: the same
 constexpr double unit_work = 1 << 16;  // multiply-adds for which waking another thread pays
 constexpr int64_t unit_bytes = 768;    // of a unit's rows of A at one step of k: with block_k, a fifth of an L2 cache of 1 MiB

@@ -8,6 +8,9 @@
 
 namespace weft {
 
+// Up to so many terms an element is one chain, which a single tile sums.
+inline constexpr int64_t one_chain = 128;
+
 // One matrix of the batch, on the calling thread or, where `shared`, over the pool. k may be 0. Calls the prologue for
 // all rows and the epilogue for all elements. Packs into `spare` where it is large enough. Throws std::bad_alloc.
 template <class T>

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "gemm_float.h"
 #include "gemm_tile.h"
 #include "gemm_vectors.h"
 #include "short_array.h"
@@ -9,7 +10,6 @@
 namespace weft {
 namespace {
 
-constexpr int64_t deepest = 128;             // what gemm_float.cpp sums in one chain
 constexpr int64_t most_columns = 64;         // of a tile
 constexpr int64_t shared_bytes = 512 << 10;  // of A and C that make sharing a flat product pay
 constexpr int64_t near_bytes = 64 << 10;     // of A and C that are still in a cache when an epilogue follows
@@ -20,7 +20,7 @@ void tiled(const Gemm& g, const T* a, const T* b, T* c) {
   const TileSet<T>& set = *tile_set<T>();
   const int64_t tiles = (g.m + set.mr - 1) / set.mr;
   const bool packed = g.b.col_stride != 1;
-  T panel[deepest * most_columns];
+  T panel[one_chain * most_columns];
   for (int64_t j = 0; j < g.n; j += set.nr) {
     const int64_t columns = std::min<int64_t>(set.nr, g.n - j);
     const T* right = b + j * g.b.col_stride;
@@ -99,7 +99,7 @@ bool small_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, con
     flat(g, a, b, c, shared, epilogue);
     return true;
   }
-  if (work > small_product_work || g.k > deepest || tile_set<T>()->nr > most_columns) return false;
+  if (work > small_product_work || g.k > one_chain || tile_set<T>()->nr > most_columns) return false;
   prologue.all(shared);
   tiled(g, a, b, c);
   epilogue.all(shared);
