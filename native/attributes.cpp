@@ -98,17 +98,14 @@ int set_raw_grad(PyObject* self, PyObject* value, void*) {
 }
 
 PyObject* get_grad(PyObject* self, void*) {
-  if (thread_state().recording && hooks.grad_get) {
-    return call_python([&] { return PyObject_CallOneArg(hooks.grad_get, self); });
-  }
+  if (thread_state().recording && hooks.grad_get) return PyObject_CallOneArg(hooks.grad_get, self);
   return get_raw_grad(self, nullptr);
 }
 
 int set_grad(PyObject* self, PyObject* value, void*) {
   if (!value) return cannot_delete("grad");
   if (thread_state().recording && hooks.grad_set) {
-    const Ref result = Ref::steal(
-        call_python([&] { return PyObject_CallFunctionObjArgs(hooks.grad_set, self, value, nullptr); }));
+    const Ref result = Ref::steal(PyObject_CallFunctionObjArgs(hooks.grad_set, self, value, nullptr));
     return result ? 0 : -1;
   }
   return set_raw_grad(self, value, nullptr);

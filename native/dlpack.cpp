@@ -154,10 +154,10 @@ Ref request_capsule(PyObject* object) {
   }
   const Ref none = checked(PyTuple_New(0));
   const Ref keywords = checked(Py_BuildValue("{s(ii)}", "max_version", 1, 0));
-  Ref capsule = Ref::steal(call_python([&] { return PyObject_Call(method.get(), none.get(), keywords.get()); }));
+  Ref capsule = Ref::steal(PyObject_Call(method.get(), none.get(), keywords.get()));
   if (!capsule && PyErr_ExceptionMatches(PyExc_TypeError)) {
     PyErr_Clear();
-    capsule = Ref::steal(call_python([&] { return PyObject_CallNoArgs(method.get()); }));
+    capsule = Ref::steal(PyObject_CallNoArgs(method.get()));
   }
   if (!capsule) throw_python_error();
   return capsule;

@@ -2,7 +2,6 @@
 #include "gil.h"
 
 #include <pthread.h>
-#include <unistd.h>
 
 #include "fork.h"
 #include "profile.h"
@@ -15,14 +14,6 @@ pthread_t main_thread;
 
 }  // namespace
 
-void sleep_until_exit() noexcept {
-  for (;;) pause();
-}
-
-void take_gil_back(PyThreadState* state) {
-  call_python([&] { PyEval_RestoreThread(state); });
-}
-
 ReleasedGil::ReleasedGil() : state_(PyEval_SaveThread()), next_(now_ns() + poll_interval_ns) {
   if (pthread_equal(pthread_self(), main_thread)) poll_ = {ask, this};
 }
@@ -30,7 +21,7 @@ ReleasedGil::ReleasedGil() : state_(PyEval_SaveThread()), next_(now_ns() + poll_
 bool ReleasedGil::ask(void* self) {
   auto* gil = static_cast<ReleasedGil*>(self);
   if (now_ns() < gil->next_) return false;
-  take_gil_back(gil->state_);
+  PyEval_RestoreThread(gil->state_);
   const bool raised = PyErr_CheckSignals() != 0;
   gil->state_ = PyEval_SaveThread();
   gil->next_ = now_ns() + poll_interval_ns;

@@ -8,16 +8,14 @@
 
 namespace weft {
 
-// Takes the GIL back; a thread that must not have it any more, because the interpreter shuts down, sleeps.
-void take_gil_back(PyThreadState* state);
-
-// The GIL is released from construction to destruction.
+// The GIL is released from construction to destruction, which a thread does not survive while the interpreter shuts down:
+// see unwind.cpp.
 class ReleasedGil {
  public:
   ReleasedGil();
   ReleasedGil(const ReleasedGil&) = delete;
   ReleasedGil& operator=(const ReleasedGil&) = delete;
-  ~ReleasedGil() { take_gil_back(state_); }
+  ~ReleasedGil() { PyEval_RestoreThread(state_); }
 
   // For long runs on the main thread: runs Python's signal handlers every 50 ms, and asks to stop once one has raised
   // (its exception is then set). Null on other threads, where Python handles no signals.

@@ -88,7 +88,7 @@ PyObject* make_numpy(PyObject* self) {
   ensure_real(t, "numpy()");
   // Through an alias, so that the array keeps the memory alive and not what the tensor refers to.
   const Ref alias = checked(new_alias(t, t->meta, t->offset));
-  return checked(call_python([&] { return PyObject_CallOneArg(as_array(), alias.get()); })).release();
+  return checked(PyObject_CallOneArg(as_array(), alias.get())).release();
 }
 
 }  // namespace

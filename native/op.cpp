@@ -17,7 +17,7 @@ PyObject* call_slow_path(OpHandleObject* op, PyObject* attrs, PyObject* const* o
   const Ref tuple = checked(PyTuple_New(static_cast<Py_ssize_t>(count)));
   for (size_t i = 0; i < count; ++i) PyTuple_SET_ITEM(tuple.get(), static_cast<Py_ssize_t>(i), Py_NewRef(operands[i]));
   PyObject* args[] = {reinterpret_cast<PyObject*>(op), attrs, tuple.get()};
-  return call_python([&] { return PyObject_Vectorcall(hooks.slow_path, args, 3, nullptr); });
+  return PyObject_Vectorcall(hooks.slow_path, args, 3, nullptr);
 }
 
 // What the fast path needs to know about a call besides its key.

@@ -44,8 +44,7 @@ RunStatus run_without_gil(const Program& program, Run& run) {
   if (!hooks.index_error) raise(PyExc_IndexError, "An index is out of range in the kernel %s.", name);
   PyObject* site_object = site ? site.get() : Py_None;
   const Ref status = checked(PyLong_FromLongLong(run.failed_status));
-  const Ref made = checked(call_python(
-      [&] { return PyObject_CallFunctionObjArgs(hooks.index_error, site_object, status.get(), nullptr); }));
+  const Ref made = checked(PyObject_CallFunctionObjArgs(hooks.index_error, site_object, status.get(), nullptr));
   if (!PyExceptionInstance_Check(made.get()))
     raise(PyExc_IndexError, "An index is out of range in the kernel %s.", name);
   PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(made.get())), made.get());

@@ -36,20 +36,6 @@ class Ref {
   PyObject* object_ = nullptr;
 };
 
-// For a thread that CPython wants to end: sleeps until the process is gone.
-[[noreturn]] void sleep_until_exit() noexcept;
-
-// Makes a call that may run Python code. While the interpreter shuts down CPython ends other threads inside such code by
-// unwinding their stack, which C++ frames do not survive; such a thread sleeps instead.
-template <class Call>
-auto call_python(Call&& call) noexcept {
-  try {
-    return call();
-  } catch (...) {  // the unwinding; a C function throws nothing else
-    sleep_until_exit();
-  }
-}
-
 // Throws the exception that CPython has set.
 [[noreturn]] inline void throw_python_error() { throw nb::python_error(); }
 

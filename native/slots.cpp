@@ -33,7 +33,7 @@ PyObject* call_operator(Operator which, PyObject* const* args, size_t count) {
   if (!callable) Py_RETURN_NOTIMPLEMENTED;
   if (is_op_handle(callable)) return call_op(as_op(callable), Py_None, args, count);
   const Ref keep = Ref::borrow(callable);
-  return call_python([&] { return PyObject_Vectorcall(callable, args, count, nullptr); });
+  return PyObject_Vectorcall(callable, args, count, nullptr);
 }
 
 // For operators where NotImplemented has no meaning.

@@ -169,7 +169,7 @@ void ensure_real(TensorObject* t, const char* what) {
   if (t->plain() && t->storage->data) return;
   if (hooks.realize) {
     const Ref keep = Ref::borrow(reinterpret_cast<PyObject*>(t));
-    checked(call_python([&] { return PyObject_CallOneArg(hooks.realize, keep.get()); }));
+    checked(PyObject_CallOneArg(hooks.realize, keep.get()));
     if (t->storage->data) return;  // though another thread may have begun to record with it since
   }
   if (t->storage->pending || !t->storage->data)

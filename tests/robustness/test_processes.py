@@ -262,6 +262,56 @@ def test_exit_while_threads_run(daemon: bool, how: str) -> None:
     )
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the end of a thread does not unwind its stack")
+@pytest.mark.parametrize("place", ["finaliser", "index", "sequence", "realise", "key", "gradient"])
+def test_a_thread_that_python_ends_inside_native_code(place: str) -> None:
+    """Before Python 3.14 such a thread is unwound at exit, wherever it is; in C++ frames it sleeps instead."""
+    out = script(
+        f"""
+        import ctypes, threading
+        import numpy as np
+        import weft
+        from weft import _native
+
+        class Array(np.ndarray): pass
+        class Index: pass
+        class Sequence: pass
+
+        reached = threading.Event()
+        def end(*_):
+            reached.set()
+            ctypes.CDLL(None).pthread_exit(None)  # without the GIL, as when CPython does it
+        Array.__del__ = Index.__index__ = Sequence.__iter__ = Sequence.__getitem__ = Sequence.__len__ = end
+
+        def finaliser():  # of what a storage owns: dropped in functions that do not throw
+            weft.from_numpy(np.ones(3, np.float32).view(Array))
+        def index():
+            _native.empty((Index(),), 0)
+        def sequence():
+            _native.strided(weft.ones(3), Sequence(), (1,))
+        def realise():
+            with weft.lazy():
+                y = weft.ones(3) * 2
+            _native.set_realize(end)
+            y.numpy()
+        def key():
+            weft.sum(weft.ones(3), axis=Index())
+        def gradient():
+            class Double(weft.autograd.Function):
+                @staticmethod
+                def forward(ctx, x): return x * 2
+                backward = end
+            Double.apply(weft.ones(3, requires_grad=True)).sum().backward()
+        thread = threading.Thread(target={place}, daemon=True)
+        thread.start()
+        assert reached.wait(30)
+        thread.join(0.1)
+        print((weft.ones(3) + 1).tolist())
+        """
+    )
+    assert out == "[2.0, 2.0, 2.0]\n"
+
+
 def test_exit_with_everything_alive() -> None:
     """Tensors, graphs, traces and cycles still there when the interpreter is torn down."""
     script(
