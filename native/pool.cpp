@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "fork.h"
+#include "profile.h"
 
 namespace weft {
 namespace {
@@ -45,18 +46,44 @@ int cpus() {
 // Whether this thread is the caller of the current range: a poll may run any code, this pool's own functions included.
 constinit thread_local bool handing_out = false;
 
+// How far a thread runs before it asks again whether to stop: what a chunk costs is not known before it has run, so the
+// first piece is the least that is worth a call, and the next ones are twice as long for as long as they are quick.
+class Pieces {
+ public:
+  Pieces(int64_t first, int64_t chunk) : size_(first), chunk_(chunk) {}
+
+  // Runs [begin, end) until `stop()` says so; whether it did.
+  template <class Stop>
+  bool run(ChunkFn function, void* context, int64_t begin, int64_t end, Stop stop) {
+    while (begin < end) {
+      const int64_t piece_end = size_ < end - begin ? begin + size_ : end;
+      const int64_t start = size_ < chunk_ ? now_ns() : 0;
+      function(context, begin, piece_end);
+      if (size_ < chunk_ && now_ns() - start < quick_ns) size_ *= 2;
+      if (stop()) return true;
+      begin = piece_end;
+    }
+    return false;
+  }
+
+ private:
+  static constexpr int64_t quick_ns = 2'000'000;
+  int64_t size_, chunk_;
+};
+
 class Pool {
  public:
   explicit Pool(int threads) : threads_(threads) {}
 
   // False: another range is running, or this pool cannot help; the caller runs the range itself.
-  bool try_run(int64_t total, int64_t chunk, ChunkFn run, void* context, const Poll* poll, bool& completed) {
+  bool try_run(int64_t total, int64_t chunk, int64_t piece, ChunkFn run, void* context, const Poll* poll, bool& completed) {
     if (busy_.exchange(true, std::memory_order_acquire)) return false;
     if (workers_.empty() && !start()) {
       busy_.store(false, std::memory_order_release);
       return false;
     }
-    run_ = run, context_ = context, total_ = total, chunk_ = chunk;
+    run_ = run, context_ = context, total_ = total, chunk_ = chunk, piece_ = piece;
+    stopped_.store(false, std::memory_order_relaxed);
     next_.store(0, std::memory_order_relaxed);
     left_.store(0, std::memory_order_relaxed);
     const uint64_t range = (gate_.load(std::memory_order_relaxed) >> 32) + 1;
@@ -120,16 +147,19 @@ class Pool {
     return !workers_.empty();
   }
 
-  // Takes chunks until none is left. Only the caller polls; once told to stop it hands out no more.
+  // Takes chunks until none is left. Only the caller polls; once told to stop it hands out no more, and the others leave
+  // what they have begun.
   bool work(const Poll* poll) {
+    Pieces pieces(piece_, chunk_);
+    const auto stop = [&] {
+      if (!poll || !poll->ask(poll->context)) return stopped_.load(std::memory_order_relaxed);
+      stopped_.store(true, std::memory_order_relaxed);
+      return true;
+    };
     for (;;) {
       const int64_t begin = next_.fetch_add(chunk_, std::memory_order_relaxed);
       if (begin >= total_) return true;
-      run_(context_, begin, std::min(begin + chunk_, total_));
-      if (poll && poll->ask(poll->context)) {
-        next_.store(total_, std::memory_order_relaxed);
-        return false;
-      }
+      if (pieces.run(run_, context_, begin, std::min(begin + chunk_, total_), stop)) return false;
     }
   }
 
@@ -186,9 +216,10 @@ class Pool {
   // The current range; written only while the gate is closed and nobody is inside.
   ChunkFn run_ = nullptr;
   void* context_ = nullptr;
-  int64_t total_ = 0, chunk_ = 1;
+  int64_t total_ = 0, chunk_ = 1, piece_ = 1;
 
   alignas(64) std::atomic<uint64_t> gate_{0};
+  std::atomic<bool> stopped_{false};
   alignas(64) std::atomic<int64_t> next_{0};
   alignas(64) std::atomic<uint64_t> left_{0};
   alignas(64) std::atomic<int> sleeping_{0};
@@ -238,18 +269,18 @@ bool parallel_for(int64_t total, int64_t grain, ChunkFn run, void* context, cons
   const int threads = p.threads();
   const int64_t parts = static_cast<int64_t>(threads) * chunks_per_thread;
   int64_t chunk = std::max(grain, total / parts + (total % parts != 0));
-  if (chunk > 1024) chunk = (chunk + 63) & ~int64_t{63};  // neighbours then share no cache line
+  int64_t piece = poll ? grain : chunk;
+  if (chunk > 1024) {  // neighbours then share no cache line
+    chunk = (chunk + 63) & ~int64_t{63};
+    piece = (piece + 63) & ~int64_t{63};
+  }
   bool completed = true;
-  if (threads > 1 && total > chunk && p.try_run(total, chunk, run, context, poll, completed)) return completed;
+  if (threads > 1 && total > chunk && p.try_run(total, chunk, piece, run, context, poll, completed)) return completed;
   if (!poll) {
     run(context, 0, total);
     return true;
   }
-  for (int64_t begin = 0; begin < total; begin += chunk) {
-    run(context, begin, std::min(begin + chunk, total));
-    if (poll->ask(poll->context)) return false;
-  }
-  return true;
+  return !Pieces(piece, chunk).run(run, context, 0, total, [&] { return poll->ask(poll->context); });
 }
 
 int num_threads() { return pool().threads(); }
