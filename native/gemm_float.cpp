@@ -1,6 +1,8 @@
 // See gemm_float.h. C is divided into units of some rows by some columns, which the threads take one by one. A unit runs all
-// of k, block after block, so that its part of C is complete while it is in the cache. What its tiles read is either read
-// where it lies or packed: rows of A and panels of B that several units need by all threads together, before any unit
+// of k, block after block, so that its part of C is complete while it is in the cache. Where C is too small for that, k is
+// divided too: a unit then runs some blocks of k, whose sums wait in memory of their own until they can be added in order,
+// and no thread reads more than its part of A and B, which often stays in its cache until the next product that reads
+// them: that is so for the weights of a layer. What its tiles read is either read where it lies or packed: rows of A and panels of B that several units need by all threads together, before any unit
 // begins (which one counter tells, so that all this is one range of the pool); the rest by the unit, block by block.
 // Source of the scheme: Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008).
 #include "gemm_float.h"
@@ -10,6 +12,8 @@
 #include <cstring>
 #include <memory>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "allocator.h"
 #include "gemm_tile.h"
@@ -25,6 +29,8 @@ constexpr double unit_work = 1 << 16;  // multiply-adds for which waking another
 constexpr int64_t unit_bytes = 768;    // of a unit's rows of A at one step of k: with block_k, a fifth of an L2 cache of 1 MiB
 constexpr int64_t few_rows = 16;       // fewer in a unit would read B too often
 constexpr int64_t units_per_thread = 4;
+constexpr int64_t even_blocks = 4;     // blocks of k in each of its parts from which one more or less does not matter
+constexpr int64_t sum_cost = 3;        // of writing and adding a sum that waits, in elements of B
 constexpr int64_t pack_panels = 8;     // panels of B packed side by side, because memory is read in runs of lines
 constexpr int64_t pack_steps = 16;     // rows of B that are packed before the next panel's turn
 constexpr int64_t pack_run = 64;       // the same where B is transposed and a column's part is read in one run
@@ -61,7 +67,7 @@ class Product {
         blocks_(blocks_of(g.k)), deepest_(parts(parts(g.k, blocks_), block_step) * block_step),
         panels_(parts(g.n, set_.nr)) {
     divide(threads);
-    threads_ = std::min(threads, row_units_ * column_units_);
+    threads_ = std::min(threads, units());
     choose();
     const auto elements = [](auto... sizes) {
       int64_t product = sizeof(T);
@@ -75,17 +81,18 @@ class Product {
     own_a_ = a_mode_ == Mode::by_unit ? a_unit : 0;
     if (a_mode_ == Mode::shared) shared_a_ = memory(elements(a_unit, blocks_, row_units_), shared_a_block_);
     if (b_mode_ == Mode::shared) shared_b_ = memory(elements(panels_, set_.nr, g.k), shared_b_block_);
-    if (b_mode_ == Mode::own) own_b_ = panels_ * set_.nr * g.k;
+    if (b_mode_ == Mode::own) own_b_ = panels_ * set_.nr * g.k, own_parts_.resize(static_cast<size_t>(threads_ * k_parts_));
     if (b_mode_ == Mode::by_unit) own_b_ = pack_panels * set_.nr * deepest_;
     if (own_a_ + own_b_) own_ = memory(elements(own_a_ + own_b_, threads_), own_block_);
+    if (k_parts_ > 1) sums_ = memory(elements(blocks_ - first_block(1), g.m, g.n), sums_block_);
     taken_ = std::make_unique<Taken[]>(static_cast<size_t>(threads_));
     a_tasks_ = a_mode_ == Mode::shared ? blocks_ * row_units_ : 0;
     b_tasks_ = b_mode_ == Mode::shared ? blocks_ * parts(panels_, pack_panels) : 0;
     // Rows that several units read are made by all threads before; those of one unit by that unit.
-    if (prologue_ && column_units_ > 1) row_tasks_ = std::min(g.m, threads_ * units_per_thread);
-    if (epilogue_.whole_rows() && column_units_ > 1) {
+    if (prologue_ && column_units_ * k_parts_ > 1) row_tasks_ = std::min(g.m, threads_ * units_per_thread);
+    if (k_parts_ > 1 || (epilogue_.whole_rows() && column_units_ > 1)) {
       unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(row_units_));
-      for (int64_t r = 0; r < row_units_; ++r) unfinished_[static_cast<size_t>(r)] = column_units_;
+      for (int64_t r = 0; r < row_units_; ++r) unfinished_[static_cast<size_t>(r)] = column_units_ * k_parts_;
     }
   }
 
@@ -124,6 +131,15 @@ class Product {
     if (row_units_ >= least) return;
     // Few rows: divide the columns instead, if they allow a better division.
     const int64_t columns = std::min(least, panels_ / 2);
+    if (columns < least) {
+      // Few of both: divide k, if that makes equal parts, and the sums that wait cost less than having all threads read B.
+      const int64_t k_parts = std::min(blocks_, parts(least, row_units_)), waiting = blocks_ - blocks_ / k_parts;
+      const bool equal = blocks_ % k_parts == 0 || blocks_ >= even_blocks * k_parts;
+      if (k_parts > 1 && equal && sum_cost * waiting * g_.m < g_.k) {
+        k_parts_ = k_parts;
+        return;
+      }
+    }
     if (columns > row_units_) row_units_ = needed, column_units_ = columns;
   }
 
@@ -131,7 +147,7 @@ class Product {
   // crowd the nearest cache or comes from far away.
   void choose() {
     const int64_t size = sizeof(T);
-    const int64_t uses_a = parts(panels_, column_units_), uses_b = row_units_ * unit_tiles() / threads_;
+    const int64_t uses_a = parts(panels_, column_units_), uses_b = row_units_ * unit_tiles() * k_parts_ / threads_;
     bool pack = true;
     if (g_.a.col_stride == 1)
       pack = uses_a >= (g_.a.row_stride * size % page == 0 ? 16 : 64);
@@ -151,6 +167,8 @@ class Product {
 
   int64_t row_of(int64_t unit) const { return g_.m * unit / row_units_; }
   int64_t panel_of(int64_t unit) const { return panels_ * unit / column_units_; }
+  int64_t first_block(int64_t part) const { return blocks_ * part / k_parts_; }
+  int64_t units() const { return row_units_ * column_units_ * k_parts_; }
   int64_t unit_tiles() const { return parts(parts(g_.m, row_units_), set_.mr); }
   int64_t first_k(int64_t block) const { return block * deepest_; }
   int64_t depth(int64_t block) const { return std::min(deepest_, g_.k - first_k(block)); }
@@ -260,12 +278,10 @@ class Product {
 
   // One thread's part.
   void work(int64_t slot) {
-    const int64_t tasks = a_tasks_ + b_tasks_, units = row_units_ * column_units_;
+    const int64_t tasks = a_tasks_ + b_tasks_, units = this->units();
     together(row_tasks_, next_rows_, prepared_,
              [this](int64_t t) { prologue_.rows(g_.m * t / row_tasks_, g_.m * (t + 1) / row_tasks_); });
     together(tasks, next_task_, packed_, [this](int64_t t) { pack(t); });
-    if (b_mode_ == Mode::own)
-      for (int64_t block = 0; block < blocks_; ++block) pack_b(0, panels_, block, own(slot) + own_a_ + packed_at(0, block));
     // First the units that are this thread's in every product of these sizes, whose memory is then near; then others'.
     for (int64_t i = 0; i < threads_; ++i) {
       const int64_t owner = (slot + i) % threads_;
@@ -278,14 +294,21 @@ class Product {
   T* own(int64_t slot) const { return own_ + slot * (own_a_ + own_b_); }
 
   void unit(int64_t number, int64_t slot) {
-    const int64_t row_unit = number / column_units_, column_unit = number % column_units_;
+    const int64_t part = number / (row_units_ * column_units_), in_part = number % (row_units_ * column_units_);
+    // Each part begins with other rows, so that the threads, of which each has a part, finish some rows each.
+    const int64_t row_unit = (in_part / column_units_ + part * row_units_ / k_parts_) % row_units_;
+    const int64_t column_unit = in_part % column_units_;
     const Rows rows = rows_of(row_unit);
     if (!row_tasks_) prologue_.rows(rows.first, rows.first + rows.count);
     const int64_t first = panel_of(column_unit), last = panel_of(column_unit + 1);
     T* const own_a = own_ ? own(slot) : nullptr;
     T* const own_b = own_a + own_a_;
-    for (int64_t block = 0; block < blocks_; ++block) {
+    if (b_mode_ == Mode::own && !std::exchange(own_parts_[static_cast<size_t>(slot * k_parts_ + part)], true))
+      for (int64_t block = first_block(part); block < first_block(part + 1); ++block)
+        pack_b(0, panels_, block, own_b + packed_at(0, block));
+    for (int64_t block = first_block(part); block < first_block(part + 1); ++block) {
       const int64_t k = depth(block);
+      const Sums out = sums_of(part, block);
       const bool a_packed = a_mode_ != Mode::in_place, b_packed = b_mode_ != Mode::in_place;
       const T* left = a_ + rows.first * g_.a.row_stride + first_k(block) * g_.a.col_stride;
       if (a_mode_ == Mode::by_unit) pack_a(rows, block, own_a);
@@ -304,9 +327,15 @@ class Product {
           if (b_mode_ == Mode::by_unit) fetch_ahead(group, last, block, in_group * rows.tiles + t, pack_panels * rows.tiles);
           const int64_t i = rows.at(t);
           const T* at = left + (a_packed ? t * k * set_.packed_rows : i * a_row);
-          tile(rows.at(t + 1) - i, k, at, a_row, a_k, right, b_k, rows.first + i, panel, block > 0);
+          tile(rows.at(t + 1) - i, k, at, a_row, a_k, right, b_k, rows.first + i, panel, out);
         }
       }
+    }
+    if (k_parts_ > 1) {
+      if (unfinished_[static_cast<size_t>(row_unit)].fetch_sub(1, std::memory_order_acq_rel) > 1) return;
+      add_sums(rows);
+      epilogue_.rows(rows.first, rows.first + rows.count);
+      return;
     }
     if (!epilogue_) return;
     if (!epilogue_.whole_rows())
@@ -315,25 +344,50 @@ class Product {
       epilogue_.rows(rows.first, rows.first + rows.count);
   }
 
+  // Where the sums of a block of k go: into C while all blocks before are in it, else into memory of their own.
+  struct Sums {
+    T* data;
+    int64_t row_stride, col_stride;
+    bool add;
+  };
+  Sums sums_of(int64_t part, int64_t block) const {
+    if (part == 0) return {c_, g_.c.row_stride, g_.c.col_stride, block > 0};
+    return {sums_ + (block - first_block(1)) * g_.m * g_.n, g_.n, 1, false};
+  }
+
+  // Adds the sums of the blocks that are not in C, in order.
+  void add_sums(const Rows& rows) const {
+    for (int64_t i = rows.first; i < rows.first + rows.count; ++i) {
+      T* const out = c_ + i * g_.c.row_stride;
+      const T* sums = sums_ + i * g_.n;
+      for (int64_t block = first_block(1); block < blocks_; ++block, sums += g_.m * g_.n) {
+        if (g_.c.col_stride == 1)
+          for (int64_t j = 0; j < g_.n; ++j) out[j] += sums[j];
+        else
+          for (int64_t j = 0; j < g_.n; ++j) out[j * g_.c.col_stride] += sums[j];
+      }
+    }
+  }
+
   // The tile of C at a row and a panel of columns.
   void tile(int64_t height, int64_t k, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, int64_t row,
-            int64_t panel, bool add) const {
+            int64_t panel, const Sums& sums) const {
     const int64_t columns = width(panel);
-    T* out = c_ + row * g_.c.row_stride + panel * set_.nr * g_.c.col_stride;
-    if (g_.c.col_stride == 1) {
+    T* out = sums.data + row * sums.row_stride + panel * set_.nr * sums.col_stride;
+    if (sums.col_stride == 1) {
       if (columns == set_.nr)
-        set_.of_rows[height - 1](k, a, a_row, a_k, b, b_k, out, g_.c.row_stride, add);
+        set_.of_rows[height - 1](k, a, a_row, a_k, b, b_k, out, sums.row_stride, sums.add);
       else
-        set_.edges[height - 1](k, a, a_row, a_k, b, b_k, out, g_.c.row_stride, add, columns);
+        set_.edges[height - 1](k, a, a_row, a_k, b, b_k, out, sums.row_stride, sums.add, columns);
       return;
     }
     T spare[most_tile];
     set_.edges[height - 1](k, a, a_row, a_k, b, b_k, spare, set_.nr, false, columns);
     for (int64_t r = 0; r < height; ++r)
       for (int64_t j = 0; j < columns; ++j) {
-        T& element = out[r * g_.c.row_stride + j * g_.c.col_stride];
+        T& element = out[r * sums.row_stride + j * sums.col_stride];
         const T sum = spare[r * set_.nr + j];
-        element = add ? element + sum : sum;
+        element = sums.add ? element + sum : sum;
       }
   }
 
@@ -346,12 +400,13 @@ class Product {
   const Epilogue& epilogue_;
   Spare spare_;  // what is left of it
   int64_t blocks_, deepest_;  // of k
-  int64_t panels_, row_units_ = 1, column_units_ = 1, threads_ = 1;
+  int64_t panels_, row_units_ = 1, column_units_ = 1, k_parts_ = 1, threads_ = 1;
   Mode a_mode_ = Mode::in_place, b_mode_ = Mode::in_place;
   int64_t a_unit_ = 0;  // elements of one unit's packed rows of A in one block of k
   int64_t own_a_ = 0, own_b_ = 0, a_tasks_ = 0, b_tasks_ = 0;
-  T *shared_a_ = nullptr, *shared_b_ = nullptr, *own_ = nullptr;
-  std::unique_ptr<Block> shared_a_block_, shared_b_block_, own_block_;  // where it is not spare memory
+  T *shared_a_ = nullptr, *shared_b_ = nullptr, *own_ = nullptr, *sums_ = nullptr;
+  std::unique_ptr<Block> shared_a_block_, shared_b_block_, own_block_, sums_block_;  // where it is not spare memory
+  std::vector<char> own_parts_;  // for each thread and part of k, whether the thread has packed B
   std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each row of units, those not run yet
   int64_t row_tasks_ = 0;  // of the prologue
   alignas(line) std::atomic<int64_t> next_rows_{0};

@@ -147,18 +147,28 @@ TEST(large_products_are_shared_over_the_pool) {
   compare<uint16_t>(DType::uint16, 90, 300, 20, {2}, 0, 0, 0);
   compare<double>(DType::float64, 20, 20, 20, {300}, 0, 1, 0);
   compare<float>(DType::float32, 400, 1200, 300, {}, 0, 0, 0);
+  // Those whose C is so small that k is divided.
+  for (int kind = 0; kind < 6; ++kind) {
+    compare<float>(DType::float32, 64, 100, 1000, {}, kind, (kind + 1) % 6, kind % 5);
+    compare<double>(DType::float64, 9, 20, 1500, {}, kind, kind, kind % 5);
+  }
 }
 
 TEST(float_bits_do_not_depend_on_threads) {
-  constexpr int64_t n = 120;
-  std::vector<float> a(n * n), b(n * n), first(n * n), second(n * n);
-  for (size_t i = 0; i < a.size(); ++i) a[i] = std::sin(static_cast<float>(i)), b[i] = std::cos(static_cast<float>(i));
-  const Gemm g{DType::float32, {}, n, n, n, {{}, n, 1}, {{}, n, 1}, {{}, n, 1}};
-  set_num_threads(1);
-  run_gemm(g, a.data(), b.data(), first.data());
-  set_num_threads(3);
-  run_gemm(g, a.data(), b.data(), second.data());
-  CHECK(std::memcmp(first.data(), second.data(), n * n * sizeof(float)) == 0);
+  for (const Sizes& s : {Sizes{120, 120, 120}, Sizes{64, 100, 1000}, Sizes{9, 20, 3000}}) {
+    std::vector<float> a(static_cast<size_t>(s.m * s.k)), b(static_cast<size_t>(s.k * s.n));
+    for (size_t i = 0; i < a.size(); ++i) a[i] = std::sin(static_cast<float>(i));
+    for (size_t i = 0; i < b.size(); ++i) b[i] = std::cos(static_cast<float>(i));
+    const Gemm g{DType::float32, {}, s.m, s.n, s.k, {{}, s.k, 1}, {{}, s.n, 1}, {{}, s.n, 1}};
+    std::vector<float> results[4];
+    for (int threads = 1; threads <= 4; ++threads) {
+      set_num_threads(threads);
+      std::vector<float>& c = results[threads - 1];
+      c.resize(static_cast<size_t>(s.m * s.n));
+      run_gemm(g, a.data(), b.data(), c.data());
+      CHECK(std::memcmp(results[0].data(), c.data(), c.size() * sizeof(float)) == 0);
+    }
+  }
 }
 
 TEST(float_bits_do_not_depend_on_layouts) {
