@@ -217,6 +217,18 @@ def test_gradcheck_finds_a_wrong_gradient() -> None:
         weft.autograd.gradcheck(lambda x: x, [leaf(1.0, dtype=weft.float32)])
 
 
+def test_what_is_overwritten_has_a_gradient_of_zeros_in_every_mode() -> None:
+    def found() -> Any:
+        x, y = leaf(1.0), leaf(2.0)
+        z = -y
+        z.copy_(x)
+        return [g.tolist() for g in weft.grad(z.sum(), [x, y], allow_unused=True)]
+
+    with weft.lazy():
+        lazy = found()
+    assert lazy == found() == [[1.0], [-0.0]]
+
+
 def test_graphs_are_freed() -> None:
     x = leaf(1.0)
     y = x.exp()

@@ -308,13 +308,16 @@ def node_vjp(node: Any, gouts: list[Any], create_graph: bool) -> list[Any]:
 def _record_vjp(node: Any, gouts: list[Any], create_graph: bool) -> list[Any]:
     """`node_vjp` where its ops are recorded, or go on the tape."""
     operands, outs = node.operands, node.saved_outputs
-    filled = [_fill(o, k) for o, k in zip(operands, operand_kinds(node), strict=True)]
+    kinds = operand_kinds(node)
+    filled = [_fill(o, k) for o, k in zip(operands, kinds, strict=True)]
     if create_graph:
         for nr, t in enumerate(outs):
             if t is not None and t.dtype.kind == "f":
                 hang(t, node, nr)
     filled_outs = [_symbolic(_fill(o, (m[1], m[0]))) for o, m in zip(outs, node.output_metas, strict=True)]
-    return vjp(OPS[node.op.name], node.attrs, filled, filled_outs, gouts, node.needs)
+    made = vjp(OPS[node.op.name], node.attrs, filled, filled_outs, gouts, node.needs)
+    # as `_compile_vjp` does
+    return [zeros(kind) if g is None and need else g for g, need, kind in zip(made, node.needs, kinds, strict=True)]
 
 
 def _vjp_program(node: Any, gouts: list[Any]) -> Any:

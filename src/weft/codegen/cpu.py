@@ -27,7 +27,7 @@ from numba.core.typing import builtins as builtin_types
 from numba.core.typing.templates import _IntrinsicTemplate, builtin_registry
 from numba.cpython import builtins, numbers  # noqa: F401
 
-from weft.codegen import columns, lanes, memory, transpose, vecmath
+from weft.codegen import columns, lanes, memory, prefix, transpose, vecmath
 from weft.codegen.emit import Function
 from weft.runtime import loader
 
@@ -47,6 +47,7 @@ NAMESPACE: dict[str, Any] = {
     **transpose.NAMESPACE,
     **lanes.NAMESPACE,
     **columns.NAMESPACE,
+    **prefix.NAMESPACE,
 }
 
 

@@ -23,6 +23,7 @@ from weft.ir.kernel import (
     LoadAt,
     Reduce,
     Scalar,
+    Scan,
     Store,
     StoreAt,
     param_names,
@@ -164,6 +165,8 @@ class Body:
                 level, varies = level + 1, False
                 if level > 1 and kernel.form not in ("row", "columns"):
                     raise ValueError(f"instruction {i} of {kernel} reduces a reduction's result")
+            elif isinstance(instr, Scan):
+                varies = True
             self.level.append(level)
             self.varies.append(varies)
             self.column.append(column)
@@ -181,6 +184,8 @@ class Body:
             head, _, tail = name.partition("_")
             if not tail:
                 result[name] = "int64"
+            elif tail == "span":
+                result[f"span{head}"] = "int64"
             elif tail == "value":
                 result[f"p{head}"] = "float64" if self.types[int(head)].kind == "f" else "int64"
             elif tail == "base":
@@ -346,6 +351,8 @@ def operands(instr: object) -> tuple[int, ...]:
     """The values that an instruction uses."""
     match instr:
         case Apply():
+            return instr.args
+        case Scan():
             return instr.args
         case LoadAt():
             return instr.indices

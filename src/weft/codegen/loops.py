@@ -1,5 +1,5 @@
 """Loop nests: the source of each form of kernel, one function for each phase. Here "map"; "row", "reduce" and "columns" are
-in `weft.codegen.rows`, "outer" in `weft.codegen.outer`.
+in `weft.codegen.rows`, "outer" in `weft.codegen.outer`, "scan" in `weft.codegen.scan`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from weft.ir.kernel import Kernel, Scalar
 
 def functions(kernel: Kernel, bodies: Mapping[str, str], name: str) -> list[Function]:
     """The source of a kernel: one function for each phase."""
-    from weft.codegen import outer, rows
+    from weft.codegen import outer, rows, scan
 
     body = Body(kernel, bodies)
-    if not kernel.dims or kernel.dims.strip("o") != {"row": "r", "reduce": "r", "outer": "ri", "columns": "r"}.get(
-        kernel.form, ""
-    ):
+    inner = {"row": "r", "reduce": "r", "outer": "ri", "columns": "r"}.get(kernel.form, "")
+    if kernel.form == "scan" and kernel.dims.endswith("ri"):
+        inner = "ri"
+    elif kernel.form == "scan":
+        inner = "r"
+    if not kernel.dims or kernel.dims.strip("o") != inner:
         raise ValueError(f"{kernel} has loops that do not fit its form")
     match kernel.form:
         case "map":
@@ -33,6 +36,8 @@ def functions(kernel: Kernel, bodies: Mapping[str, str], name: str) -> list[Func
             return [outer.blocks(body, f"{name}_1"), outer.combine(body, f"{name}_2")]
         case "columns":
             return [rows.columns(body, f"{name}_1"), outer.combine(body, f"{name}_2")]
+        case "scan":
+            return scan.functions(body, name)
     raise ValueError(f"{kernel} has an unknown form")
 
 

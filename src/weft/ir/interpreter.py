@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from weft.dtypes import DType, bfloat16, bool_
+from weft.dtypes import DType, bfloat16, bool_, float64
 from weft.ir.graph import Graph
-from weft.ir.kernel import BLOCK, GROUP, LANES, OUTER_BLOCK, RUN, tree
+from weft.ir.kernel import BLOCK, GROUP, LANES, OUTER_BLOCK, RUN, SCAN_GROUP, tree
 from weft.ir.node import Node, const_value
 
 
@@ -69,6 +69,11 @@ def evaluate(
         kept = int(np.prod(x.shape[:lo], dtype=np.int64))
         flat = x.reshape(kept, int(np.prod(x.shape[lo:hi], dtype=np.int64)), int(np.prod(x.shape[hi:], dtype=np.int64)))
         return reduce_ordered(op.removeprefix("reduce_"), flat, outer, node.dtype).reshape(node.shape)
+    if record.kind == "scan":
+        axis, reverse = node.attrs
+        before, after = (int(np.prod(n, dtype=np.int64)) for n in (node.shape[:axis], node.shape[axis + 1 :]))
+        given = [x.reshape(before, node.shape[axis], after) for x in args]
+        return scan_ordered(op.removeprefix("scan_"), given, after > 1, node.dtype, reverse).reshape(node.shape)
     assert record.reference is not None
     if record.kind == "movement":
         return np.asarray(record.reference(args[0], attrs=node.attrs)).reshape(node.shape)
@@ -242,4 +247,65 @@ def _arg(op: str, x: np.ndarray) -> np.ndarray:
     return np.asarray(x.argmax(axis=1) if op == "argmax" else x.argmin(axis=1), dtype=np.int64)
 
 
-__all__ = ["combine", "elementwise", "evaluate", "held_as", "identity", "interpret", "reduce_ordered", "rounded"]
+# Scans in the fixed order
+
+
+def scan_ordered(op: str, given: Sequence[np.ndarray], outer: bool, dtype: DType, reverse: bool) -> np.ndarray:
+    """The running results along the middle axis of (kept, scanned, kept) arrays, in the order of scan kernels."""
+    wide = [x.astype(np.float64) if dtype.kind == "f" else x.astype(dtype.numpy) for x in given]
+    if reverse:
+        wide = [x[:, ::-1] for x in wide]
+    if op == "linear":
+        out = _recurrence(*wide)
+    elif outer or dtype.is_integer or (op == "prod" and dtype is float64):
+        out = (np.add if op == "sum" else np.multiply).accumulate(wide[0], axis=1, dtype=wide[0].dtype)
+    else:
+        out = _scan_groups(op, wide[0])
+    if dtype.kind == "f":
+        out = out.astype(held_as(dtype) if not dtype.is_half else np.float32)
+    return rounded(out[:, ::-1] if reverse else out, dtype)
+
+
+def _recurrence(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    out = b.copy()
+    for i in range(1, b.shape[1]):
+        out[:, i] = b[:, i] + a[:, i - 1] * out[:, i - 1]
+    return out
+
+
+def _scan_groups(op: str, x: np.ndarray) -> np.ndarray:
+    out = np.empty_like(x)
+    none = np.full((x.shape[0], 1, x.shape[2]), -0.0 if op == "sum" else 1.0)
+    before = own = none
+    step = SCAN_GROUP[op]
+    for block in range(0, x.shape[1], BLOCK):
+        if op == "sum":
+            own = none
+        for at in range(block, min(block + BLOCK, x.shape[1]), step):
+            group = x[:, at : min(at + step, block + BLOCK)].copy()
+            half = 1
+            while half < step:
+                for right in range(half, group.shape[1], 2 * half):
+                    group[:, right : right + half] = combine(
+                        op, group[:, right - 1 : right], group[:, right : right + half]
+                    )
+                half *= 2
+            local = combine(op, own, group)
+            out[:, at : at + group.shape[1]] = combine(op, before, local)
+            own = local[:, -1:]
+        if op == "sum":
+            before = before + own
+    return out
+
+
+__all__ = [
+    "combine",
+    "elementwise",
+    "evaluate",
+    "held_as",
+    "identity",
+    "interpret",
+    "reduce_ordered",
+    "rounded",
+    "scan_ordered",
+]

@@ -11,6 +11,8 @@ Loops. ``dims`` has one letter for each loop, outermost first::
     "o"              nonzero  buffer 1 gets the positions where the bool buffer 0 is true; one chunk, in order
     "o" * n + "ri"   outer    the reduced loop has a kept one inside    phase 1: one tile of a block; phase 2: one element
     "or"             columns  as row, and reduced over the rows too     phase 1: one block of rows; phase 2: one column
+    "o" * n + "r"    scan     running results along "r"                 phase 1: one block; 2: one row; 3: a span of blocks
+    "o" * n + "ri"   scan     the same, with a kept loop inside         one tile of columns
 
 Access. A string with one letter for each loop says how an operand moves: "c" by one element (innermost loop only), "s" by
 a run-time stride (in elements), "b" not at all.
@@ -90,6 +92,20 @@ class Across:
 
 
 @dataclass(frozen=True, slots=True)
+class Scan:
+    """Running results along "r", from the last element to the first if ``reverse``: sum, prod or linear.
+
+    linear, of (a, b), is the recurrence ``y[i] = b[i] + a[i - 1] * y[i - 1]`` that begins with ``y[0] = b[0]``.
+    A scan kernel has one, and its values change along "r" like those they are made from.
+    """
+
+    op: str
+    args: tuple[int, ...]
+    dtype: DType
+    reverse: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     """Write a value to a buffer at the loop position. ``buffer`` may also be loaded, with the same access: in-place."""
 
@@ -114,7 +130,7 @@ class StoreAt:
 #: The reductions that an Across may be.
 ACROSS = ("sum", "prod", "max", "min")
 
-Instr = Load | Index | Scalar | LoadAt | Apply | Reduce | Across | Store | StoreAt
+Instr = Load | Index | Scalar | LoadAt | Apply | Reduce | Across | Scan | Store | StoreAt
 
 #: Elements of a row that are reduced into one partial result before the next block begins ("row" and "reduce").
 BLOCK = 2048
@@ -128,11 +144,20 @@ OUTER_BLOCK = 256
 GROUP = 8
 #: Kept elements that an "outer" phase-1 unit handles. Results do not depend on it.
 OUTER_TILE = 4096
+#: Elements whose running results are made together in a "scan" along the innermost loop: a power of two. The product of
+#: eight float32 numbers does not overflow in float64.
+SCAN_GROUP = {"sum": 16, "prod": 8}
+#: Columns that a unit of a "scan" over rows handles. Results do not depend on it.
+SCAN_TILE = 1024
+#: Blocks of a row that a unit of a "scan" handles where rows are few and long. Results do not depend on it.
+SCAN_SPAN = 16
+#: From how many rows on a "scan" along rows shares out whole rows.
+SCAN_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A loop nest: its form ("map", "row", "reduce", "outer", "columns"), its loops, the types of its buffers, and the body.
+    """A loop nest: its form, its loops, the types of its buffers, and the body.
 
     The order of a reduction of R elements is a function of R alone. Inner (Reduce, except in "outer"): the row is cut into
     blocks of BLOCK elements, and a block into runs of RUN. In a run, lane l starts at the identity and takes elements l,
@@ -149,6 +174,14 @@ class Kernel:
     m2 is Q - D * (D/n), or 0 if that is negative, in float64. Two blocks of n and m elements whose means are d apart combine to
     the mean + d * (m/(n + m)) and the m2 of both + d * d * (n * (m/(n + m))), in float64 (T. F. Chan, G. H. Golub and
     R. J. LeVeque, "Algorithms for computing the sample variance", 1983).
+
+    A Scan along the innermost loop works on the same blocks of BLOCK elements, and in a block on groups of SCAN_GROUP. In a
+    group, each element of the right half of a pair takes the last of the left half, for neighbours, then pairs of two, and so
+    on (J. Sklansky, "Conditional-sum addition logic", 1960). What comes out is combined with what the block's groups before
+    gave in turn, from the identity, and that with what the blocks before gave in turn. A floating-point prod knows no blocks
+    but goes on: 0 times a block that overflows would be NaN. In "ri", for linear, and for a prod of float64, a Scan takes one
+    element after another. Floating-point values are float64 in between and rounded once. A reversed scan is that of the
+    elements in the opposite order.
     """
 
     form: str
@@ -167,7 +200,7 @@ def param_names(kernel: Kernel) -> list[str]:
 
     First ``n0, n1, ...``, the size of each loop; then, instruction by instruction (numbered i): for Load and Store
     ``i_s{d}`` for each "s" in the access; for Index ``i_base``, then the same; for LoadAt and StoreAt ``i_s{d}`` for each
-    index; for Scalar ``i_value``.
+    index; for Scalar ``i_value``; for a Scan by blocks ``i_span``, the blocks of a row that a unit takes (see `scan_span`).
     """
     names = [f"n{d}" for d in range(len(kernel.dims))]
     for i, instr in enumerate(kernel.body):
@@ -179,6 +212,8 @@ def param_names(kernel: Kernel) -> list[str]:
             names += [f"{i}_s{d}" for d in range(len(instr.indices))]
         elif isinstance(instr, Scalar):
             names.append(f"{i}_value")
+        elif isinstance(instr, Scan) and by_blocks(kernel.dims, instr):
+            names.append(f"{i}_span")
     return names
 
 
@@ -190,6 +225,7 @@ def scratch(kernel: Kernel) -> list[DType]:
     holds ``rows * blocks`` elements for "reduce" and ``rows * blocks * kept`` for "outer". A fallible kernel's status
     buffer (one int64, 0 while all is well, else 1 + the position of the failing instruction) comes last of all.
     A columns kernel has two for each Across, of ``blocks * columns`` elements: partial results, and a group's own.
+    A scan along rows has one of ``rows * blocks`` elements, in use where blocks are shared out: totals, then what comes before.
     """
     types: list[DType] = []
     if kernel.form == "columns":
@@ -197,6 +233,10 @@ def scratch(kernel: Kernel) -> list[DType]:
             if isinstance(instr, Across):
                 types += [partial(instr.op, instr.dtype.compute), instr.dtype.compute]
         return types
+    if kernel.form == "scan":
+        return [
+            scanned(instr.dtype) for instr in kernel.body if isinstance(instr, Scan) and by_blocks(kernel.dims, instr)
+        ]
     if kernel.form not in ("reduce", "outer"):
         return []
     for instr in kernel.body:
@@ -213,6 +253,22 @@ def scratch(kernel: Kernel) -> list[DType]:
 def partial(op: str, dtype: DType) -> DType:
     """The type in which partial results of a reduction of values of this (computing) type are combined."""
     return float64 if op in ("sum", "m2") and dtype.kind == "f" else dtype
+
+
+def scanned(dtype: DType) -> DType:
+    """The type in which a scan of values of this type runs."""
+    return float64 if dtype.kind == "f" else dtype
+
+
+def by_blocks(dims: str, scan: Scan) -> bool:
+    """Whether a scan can share out the blocks of a row; its kernel then has three phases, the first two for that."""
+    return dims.endswith("r") and (scan.op == "sum" or (scan.op == "prod" and scan.dtype.kind != "f"))
+
+
+def scan_span(rows: int, length: int) -> int:
+    """How many blocks of a row one unit of the last phase of a scan takes: all of them, or where rows are few, some."""
+    blocks = -(-length // BLOCK)
+    return blocks if rows >= SCAN_ROWS or blocks <= 2 * SCAN_SPAN else SCAN_SPAN
 
 
 def tree(blocks: int) -> list[tuple[int, int]]:

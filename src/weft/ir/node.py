@@ -2,7 +2,7 @@
 
 Grammar of a graph, leaves first::
 
-    node  := leaf | elementwise | movement | reduction | indexed | matmul | attention
+    node  := leaf | elementwise | movement | reduction | scan | indexed | matmul | attention
     leaf  := input(slot, strides)    a tensor handed to the program when it runs
            | scalar(slot)            a Python number handed to the program when it runs
            | const(bits)             a number known now

@@ -149,6 +149,16 @@ def _reduction(node: Node, graph: Graph) -> None:
         _check(node.dtype is x.dtype, node, "keeps the type")
 
 
+def _scan(node: Node, graph: Graph) -> None:
+    from weft.ops.registry import OPS
+
+    _arity(node, OPS[node.op].arity)
+    axis, reverse = node.attrs
+    _check(0 <= axis < node.ndim and isinstance(reverse, bool), node, "runs along an axis that it has")
+    _check(all(x.shape == node.shape and x.dtype is node.dtype for x in node.inputs), node, "is like its operands")
+    _check(node.dtype.kind != "b", node, "is numeric")
+
+
 def _index(node: Node, x: Node, index: tuple[Node, ...], shape: tuple[int, ...]) -> None:
     _check(len(index) == x.ndim, node, "has an index for each axis")
     _check(all(i.dtype is int64 and i.shape == shape for i in index), node, "indices are int64 of the value's shape")
@@ -228,4 +238,9 @@ RULES: dict[str, Rule] = {
     "matmul": _matmul,
     "nonzero": _nonzero,
 }
-KINDS: dict[str, Rule] = {"elementwise": _elementwise, "reduction": _reduction, "attention": _attention}
+KINDS: dict[str, Rule] = {
+    "elementwise": _elementwise,
+    "reduction": _reduction,
+    "scan": _scan,
+    "attention": _attention,
+}

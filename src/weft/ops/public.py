@@ -3,6 +3,7 @@
 from weft.ops import (
     attention,
     creation,
+    cumulative,
     einsum,
     functions,
     generator,
@@ -38,6 +39,7 @@ FAMILIES = (
     creation,
     functions,
     reduce,
+    cumulative,
     shape,
     joining,
     picking,

@@ -10,6 +10,7 @@ kind       examples                                     lowered to
 elementwise add, exp, where, cast                       an expression inside a kernel
 movement   reshape, permute, expand, slice              index maps (views when called eagerly)
 reduction  reduce_sum, argmax                           a reducing kernel
+scan       scan_sum, scan_prod, scan_linear             a scanning kernel
 indexed    gather, scatter_add, assign, nonzero         loads and stores at computed positions
 matmul     matmul                                       a contraction
 attention  attention, attention_dq                      a call of the runtime, in blocks

@@ -18,7 +18,7 @@ MAX_BENEATH = 4
 
 
 def kind_of(node: Node) -> str:
-    """How the scheduler treats a node: leaf, movement, elementwise, gather, reduction, update, matmul, attention or nonzero."""
+    """How the scheduler treats a node: leaf, movement, elementwise, gather, reduction, scan, update, or as its own kind."""
     op = node.op
     if op in LEAVES:
         return "leaf"

@@ -16,7 +16,8 @@ axes. Otherwise:
   it and it has an expensive op or more than two loads under it, or it is expensive and smaller than the loops around it;
 * a reduction is inlined where the loops around it are its own kept axes (its group then reduces: a value computed from the
   result is an epilogue), or its own operand's axes, reduced ones last (the group becomes a row kernel), or where the
-  group already reduces over the same axes. It is stored if several groups need it.
+  group already reduces over the same axes. It is stored if several groups need it;
+* a scan is inlined where the loops of the one group that needs it are its own axes: that group then scans.
 
 Everything that joins a group must leave the groups free of cycles: a group hosts a node only if it does not depend on any
 other group that will load the node. `Group.deps` holds every dependence that is known so far, and the walk adds one only after
@@ -34,6 +35,7 @@ from weft.passes.classify import EXPENSIVE, Costs
 from weft.passes.groups import Constraints, Group, Port, Sinks, Use
 from weft.passes.indexmap import IndexMap, is_row_major, through
 from weft.passes.rows import Rows
+from weft.passes.scans import attach_scan
 from weft.passes.tile import innermost_of_tiling
 
 #: Loads from which a value used twice is stored, not computed twice.
@@ -113,6 +115,8 @@ class Fusion:
             self._movement(node, uses)
         elif kind == "reduction":
             self._reduction(node, uses)
+        elif kind == "scan":
+            self._scan(node, uses)
         elif kind == "elementwise" or kind == "gather":
             self._elementwise(node, uses)
         else:
@@ -225,6 +229,13 @@ class Fusion:
         else:
             self._store(node, uses)
 
+    def _scan(self, node: Node, uses: list[Use]) -> None:
+        use = uses[0] if len(uses) == 1 and not self._must_store(node, uses) else None
+        if use and len(use.group.items) < MAX_ITEMS and attach_scan(use.group, node, use.map):
+            self._inline(node, use.group, use.group.space.resolve(use.map), use.over)
+        else:
+            self._store(node, uses)
+
     def _heavy(self, node: Node, uses: list[Use], kind: str) -> None:
         call = call_of(node) if node.op in GRADIENTS else None
         group = self.together.get(call) if call else None
@@ -260,14 +271,16 @@ class Fusion:
 
     def _store(self, node: Node, uses: list[Use], alone: bool = False) -> None:
         """Give the node memory, written by a group that is found or made for it (made, if ``alone``)."""
-        reduction = self.kinds.get(node) == "reduction"
         found = None
         if not alone and node not in self.constraints.stored:
             found = self._host(node, uses) or self._sibling(node, uses)
         if found is None:
             group = self._group("loops", node)
             m = group.space.natural(node.shape)
-            if reduction and not self.rows.attach(group, node, m, 0):
+            kind = self.kinds.get(node)
+            if (kind == "reduction" and not self.rows.attach(group, node, m, 0)) or (
+                kind == "scan" and not attach_scan(group, node, m)
+            ):
                 raise AssertionError(f"a group of its own cannot compute {node}")
         else:
             group, m = found
@@ -294,7 +307,7 @@ class Fusion:
     def _may_host(self, group: Group, node: Node) -> bool:
         if group.kind != "loops" or group.update is not None or len(group.stores) >= MAX_STORES:
             return False
-        if group.node in self.constraints.no_guests:
+        if group.node in self.constraints.no_guests or (group.form or "").startswith("scan"):
             return False
         return not (group.fallible and self.sinks.written(node)) and len(group.items) < MAX_ITEMS
 
@@ -314,6 +327,10 @@ class Fusion:
             space = group.space
             if self.kinds[node] == "reduction":
                 if self.rows.attach(group, node, m, mine[0].over):
+                    return group, m
+                continue
+            if self.kinds[node] == "scan":
+                if attach_scan(group, node, m):
                     return group, m
                 continue
             if self.kinds[node] == "movement" and through(node, space.resolve(m), space) is None:
@@ -387,7 +404,7 @@ class Fusion:
         kind = self.kinds[node]
         space = group.space
         over |= m.mask
-        if kind == "elementwise":
+        if kind == "elementwise" or kind == "scan":
             group.items[node, m] = [(x, m) for x in node.inputs]
             group.fallible |= node.op == "check_index"
             for x in node.inputs:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import prod
 
 from weft.dtypes import DType
 from weft.ir import kernel as K
@@ -37,6 +38,7 @@ class Step:
     node: Node | None = None  # of a scalar, and of a check_index for its message
     linear: Linear | None = None
     accumulate: bool = False
+    reverse: bool = False
 
 
 @dataclass(slots=True)
@@ -110,12 +112,18 @@ class _Lowering:
                     strides = list(given.strides)
                     if is_row_major(given.shape, given.strides):
                         strides = row_major_strides(m.shape)
+                    elif self._scans and not _same_axes(given.shape, m.shape):
+                        at = None  # the scanned loop must not be divided: the value is copied
                     else:
                         at = self.space.reshaped(m, given.shape)
                     if at is not None:
                         extra.append((("in", k), at, strides))
             result.append(extra)
         return result
+
+    @property
+    def _scans(self) -> bool:
+        return (self.group.form or "").startswith("scan")
 
     # Values
 
@@ -158,6 +166,10 @@ class _Lowering:
         if kind == "reduction":
             op = op.removeprefix("reduce_")
             return self._once(("reduce", op, args, node.dtype), Step("reduce", args, op, node.dtype))
+        if kind == "scan":
+            op, (_, reverse) = op.removeprefix("scan_"), node.attrs
+            step = Step("scan", args, op, node.dtype, reverse=reverse)
+            return self._once(("scan", op, args, node.dtype, reverse), step)
         checked = node if op == "check_index" else None
         return self._once(("apply", op, args, node.dtype), Step("apply", args, op, node.dtype, node=checked))
 
@@ -229,13 +241,17 @@ class _Lowering:
                 row |= inner > 0
                 inner += 1
                 varies.append(False)
+            elif step.name == "scan":
+                varies.append(True)
             else:
                 varies.append(any(varies[a] for a in step.args))
             depth.append(inner)
         for store in nest.stores:
             if store.linear is not None and depth[store.args[0]] > 0:
                 row |= not reduced.isdisjoint(store.linear.coefficients)
-        if any(s.name == "reduce" for s in nest.steps):
+        if self._scans:
+            nest.form = "scan"
+        elif any(s.name == "reduce" for s in nest.steps):
             nest.form = "outer" if self.group.form == "outer" else "row" if row else "reduce"
         elif space.reduced:
             if all(s.linear and not reduced.isdisjoint(s.linear.coefficients) for s in nest.stores):
@@ -254,7 +270,7 @@ class _Lowering:
             along = joined(space.reduced, space.sizes, walks)
             if len(along) != 1:
                 self._retry(constraints)
-            if nest.form == "outer":
+            if nest.form == "outer" or self.group.form == "scan rows":
                 loops, nest.dims = [*kept[:-1], along[0], kept[-1]], "o" * (len(kept) - 1) + "ri"
             else:
                 loops, nest.dims = [*kept, along[0]], "o" * len(kept) + "r"
@@ -328,11 +344,14 @@ class _Lowering:
             constraints.no_guests.add(group.node)
             raise Retry
         before = len(constraints.stored)
+        if self._scans and not constraints.stored.issuperset(group.reductions):
+            constraints.stored.update(group.reductions)  # apart from what is made of it
+            raise Retry
         for node in group.reductions:
-            x = node.inputs[0]
-            while x.op == "reshape":
-                x = x.inputs[0]
-            constraints.stored.add(x)
+            for x in node.inputs:
+                while x.op == "reshape":
+                    x = x.inputs[0]
+                constraints.stored.add(x)
         if len(constraints.stored) == before:
             raise AssertionError(f"the reduced axes of {group} are not one loop")
         raise Retry
@@ -350,6 +369,11 @@ def joined(loops: list[int], sizes: list[int], walks: list[dict[int, int]]) -> l
         result.append((loop, sizes[loop]))
     result.reverse()
     return result
+
+
+def _same_axes(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether two shapes differ by axes of size 1 alone."""
+    return [n for n in shape if n != 1] == [n for n in other if n != 1]
 
 
 def lies_across(strides: tuple[int, ...]) -> bool:
@@ -448,6 +472,11 @@ def finish(nest: Nest, buffer_of: Callable[[Place], int]) -> Call:
                 body.append(K.Reduce(step.op, step.args[0], step.dtype))
             case "across":
                 body.append(K.Across(step.op, step.args[0], step.dtype))
+            case "scan":
+                scan = K.Scan(step.op, step.args, step.dtype, step.reverse)
+                body.append(scan)
+                if K.by_blocks(nest.dims, scan):
+                    params.append(K.scan_span(prod(nest.sizes[:-1]), nest.sizes[-1]))
             case "index":
                 params.append(step.offset)
                 body.append(K.Index(access(step)))

@@ -300,7 +300,7 @@ class _Scheduler:
     def _kernel(self, group: Group) -> KernelCall:
         nest, call = self.nests[group], self.calls[group]
         buffers = call.buffers + [(self.number(m), 0) for m in self.scratch[group]]
-        nodes = [s.op or s.name for s in nest.steps if s.name in ("apply", "reduce", "loadat")]
+        nodes = [s.op or s.name for s in nest.steps if s.name in ("apply", "reduce", "scan", "loadat")]
         if group.update is not None:
             nodes.append(group.node.op)
         return KernelCall(
@@ -412,7 +412,17 @@ def phases(kernel: K.Kernel, sizes: tuple[int, ...], cost: int) -> list[tuple[in
         length, kept = sizes[-2:]
         units = rows * -(-length // K.OUTER_BLOCK) * -(-kept // K.OUTER_TILE)
         return [of(units, total), of(rows * kept, PARTIAL_COST * rows * kept * -(-length // K.OUTER_BLOCK))]
+    if kernel.form == "scan" and kernel.dims.endswith("i"):
+        return [of(prod(sizes[:-2]) * -(-sizes[-1] // K.SCAN_TILE), total)]
     rows = prod(sizes[:-1])
+    if kernel.form == "scan":
+        if not K.scratch(kernel):
+            return [of(rows, total)]
+        blocks = -(-sizes[-1] // K.BLOCK)
+        span = K.scan_span(rows, sizes[-1])
+        if span == blocks:
+            return [(0, 1), (0, 1), of(rows, total)]
+        return [of(rows * blocks, total), of(rows, rows * blocks), of(rows * -(-blocks // span), total)]
     if kernel.form == "columns":
         blocks = -(-rows // K.OUTER_BLOCK)
         return [of(blocks, total), of(sizes[-1], sizes[-1] * blocks)]
@@ -432,6 +442,8 @@ def scratch_bytes(call: Call) -> list[int]:
     if call.kernel.form in ("outer", "columns"):
         *outer, length = outer
         n = -(-length // K.OUTER_BLOCK) * last
+    elif call.kernel.form == "scan" and K.scan_span(prod(outer), last) == -(-last // K.BLOCK):
+        n = 0  # whole rows are shared out
     else:
         n = -(-last // K.BLOCK)
     n *= prod(outer)
