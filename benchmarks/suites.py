@@ -102,6 +102,34 @@ class Reductions:
         self.function(self.x)
 
 
+class Cumulative:
+    """Running sums and products, eagerly: along each axis of 4096 × 4096 floats, of 2**24 in a row, and of 1000."""
+
+    params = (["cumsum", "cumprod"], ["first", "last", "flat", "small"], ["forward", "gradient"])
+    param_names = ("function", "what", "pass")
+
+    def setup(self, name: str, what: str, which: str) -> None:
+        import weft
+
+        weft.set_num_threads(THREADS)
+        shape = {"flat": (1 << 24,), "small": (1000,)}.get(what, (4096, 4096))
+        x, g = (weft.from_numpy(a).clone() for a in products.normal((shape, shape), "float32"))
+        axis = 0 if what == "first" else -1
+
+        def forward() -> Any:
+            return getattr(weft, name)(x, axis)
+
+        def gradient() -> Any:
+            return weft.grad(forward(), [x], [g])
+
+        x.requires_grad_(which == "gradient")
+        self.run = gradient if which == "gradient" else forward
+        self.run()
+
+    def time_running(self, name: str, what: str, which: str) -> None:
+        self.run()
+
+
 class Rows:
     """Row-wise functions of the table of limits, forward and with their gradient."""
 

@@ -14,6 +14,7 @@ from weft import dtypes
 from weft.codegen import Compiled, compile_kernel
 from weft.codegen.emit import storage
 from weft.dtypes import DType
+from weft.ir.interpreter import scan_ordered
 from weft.ir.kernel import (
     BLOCK,
     GROUP,
@@ -21,6 +22,7 @@ from weft.ir.kernel import (
     OUTER_BLOCK,
     OUTER_TILE,
     RUN,
+    SCAN_TILE,
     Across,
     Apply,
     Index,
@@ -30,7 +32,9 @@ from weft.ir.kernel import (
     LoadAt,
     Reduce,
     Scalar,
+    Scan,
     Store,
+    by_blocks,
     scratch,
 )
 
@@ -100,7 +104,7 @@ class Nest:
         if isinstance(instr, Load | Index):
             self.varies.append(self.r >= 0 and instr.access[self.r] != "b")
         else:
-            self.varies.append(isinstance(instr, Across) or any(self.varies[a] for a in args))
+            self.varies.append(isinstance(instr, Across | Scan) or any(self.varies[a] for a in args))
         if isinstance(instr, Across) or not self.columns.isdisjoint(args):
             self.columns.add(len(self.body) - 1)
         return len(self.body) - 1
@@ -195,6 +199,19 @@ class Nest:
         value = reduced(op, np.moveaxis(x, 0, -1), True)[None].astype(dtype.compute.numpy)
         return self._add(Across(op, arg, dtype), rounded(value, dtype), dtype)
 
+    def scan(self, op: str, *args: int, dtype: DType, reverse: bool = False, span: int = 1000) -> int:
+        """``span`` blocks of a row are a unit, where blocks are shared out."""
+        shape = list(np.broadcast_shapes(*(self.values[a].shape for a in args)))
+        shape[self.r] = self.sizes[self.r]
+        before, after = (int(np.prod(n, dtype=np.int64)) for n in (shape[: self.r], shape[self.r + 1 :]))
+        flat = (before, shape[self.r], after)
+        given = [np.broadcast_to(self.values[a], shape).reshape(flat) for a in args]
+        with np.errstate(all="ignore"):
+            value = scan_ordered(op, given, self.dims.endswith("i"), dtype, reverse).reshape(shape)
+        instr = Scan(op, args, dtype, reverse)
+        self.span = span if by_blocks(self.dims, instr) else 0
+        return self._add(instr, value.astype(dtype.compute.numpy), dtype, [span] if self.span else [])
+
     def store(self, array: np.ndarray, arg: int) -> None:
         k = self.buffer(array, self.types[arg])
         still = 0 if arg in self.columns else -1 if self.varies[arg] else self.r
@@ -215,6 +232,13 @@ class Nest:
         if self.form in ("map", "row"):
             return [outer]
         r = self.sizes[self.r]
+        if self.form == "scan":
+            if self.dims.endswith("i"):
+                return [outer * -(-self.sizes[-1] // SCAN_TILE)]
+            blocks = -(-r // BLOCK)
+            if not self.span or self.span >= blocks:
+                return [0, 0, outer * bool(blocks)] if self.span else [outer]
+            return [outer * blocks, outer, outer * -(-blocks // self.span)]
         if self.form == "reduce":
             blocks = -(-r // BLOCK)
             return [outer * blocks, outer if blocks != 1 else 0]
@@ -235,7 +259,7 @@ class Nest:
         r = self.sizes[self.r]
         parts = []
         for dtype in scratch(self.kernel):
-            n = outer * -(-r // (BLOCK if self.form == "reduce" else OUTER_BLOCK))
+            n = outer * -(-r // (BLOCK if self.form in ("reduce", "scan") else OUTER_BLOCK))
             n *= self.sizes[-1] if self.form == "outer" else 1
             if self.form == "columns":
                 n = -(-outer // OUTER_BLOCK) * r

@@ -236,6 +236,56 @@ def test_reductions_of_every_type(form: str, dims: str, dtype: dtypes.DType) -> 
     k.run(2)
 
 
+SCANNED = ("sum", "prod", "linear")
+
+
+@pytest.mark.parametrize("op", SCANNED)
+@pytest.mark.parametrize("dtype", NUMPY, ids=repr)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_scans_of_every_type(op: str, dtype: dtypes.DType, reverse: bool) -> None:
+    """In memory as they are, and computed; along rows, over rows, and in few long rows shared out by blocks."""
+    if dtype.kind == "b":
+        return
+    for dims, sizes, span in (
+        ("or", (3, 700), 1000),
+        ("or", (2, 9001), 2),
+        ("ori", (2, 300, 37), 0),
+        ("ri", (5, 1500), 0),
+    ):
+        k = Nest("scan", dims, sizes)
+        given = [k.load(data(sizes, dtype)) for _ in range(1 + (op == "linear"))]
+        k.store(np.empty(sizes, dtype.numpy), k.scan(op, *given, dtype=dtype, reverse=reverse, span=span))
+        k.run(1)
+        k.run(3)
+
+
+@pytest.mark.parametrize("op", SCANNED)
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 15, 16, 17, 511, 512, 530, 2048, 2049, 4100])
+def test_scans_of_values_and_what_is_made_of_them(op: str, n: int) -> None:
+    for dims, sizes in (("r", (n,)), ("or", (2, n)), ("ri", (n, 19))):
+        for reverse in (False, True):
+            k = Nest("scan", dims, sizes)
+            x = k.load(data((*sizes[:-1], 2 * sizes[-1]))[..., ::2])
+            y = k.load(data(sizes))
+            product = k.apply("multiply", x, y, dtype=float32)
+            v = k.scan(op, *(product, y)[: 1 + (op == "linear")], dtype=float32, reverse=reverse, span=1)
+            k.store(np.empty(sizes, "f"), k.apply("add", v, x, dtype=float32))
+            k.store(np.empty(sizes, "f"), v)
+            k.store(np.empty(sizes, "f"), product)
+            k.run(1)
+            k.run(2)
+
+
+def test_a_scan_in_place_and_past_the_caches() -> None:
+    array = data((2, 5000))
+    k = Nest("scan", "or", (2, 5000))
+    k.store(array, k.scan("sum", k.load(array), dtype=float32, span=2))
+    k.run(2)
+    k = Nest("scan", "or", (5, 900_001))
+    k.store(np.empty((5, 900_001), "f"), k.scan("sum", k.load(data((5, 900_001))), dtype=float32))
+    k.run(2)
+
+
 @pytest.mark.parametrize(("form", "dims"), [("row", "or"), ("reduce", "or"), ("outer", "ri")])
 def test_extremes_with_nan_infinity_and_ties(form: str, dims: str) -> None:
     sizes = sizes_of(dims, 500)

@@ -12,6 +12,7 @@ import weft
 from tests.ops.helpers import bits, listed
 from weft.autograd import grad, gradcheck, gradgradcheck
 from weft.ops.registry import OPS
+from weft.ops.scan import scan_linear
 
 Shape = tuple[int, ...]
 #: Where an op's operands must lie, so that no difference crosses a corner or a pole.
@@ -51,6 +52,7 @@ def test_elementwise(op: Any) -> None:
 
 
 L = weft.tensor([0, 2])
+ZEROS = weft.tensor([[1, 0, 1, 1, 1], [0, 1, 1, 0, 1], [1, 1, 1, 1, 0]])
 #: (name, function, shapes of its float64 operands)
 ROWS: list[tuple[str, Callable[..., Any], Sequence[Shape]]] = [
     ("where", lambda x, y: weft.where(x > 0, x, y), [(2, 3), (3,)]),
@@ -90,6 +92,14 @@ ROWS: list[tuple[str, Callable[..., Any], Sequence[Shape]]] = [
     ("rms_norm", lambda x, w: weft.rms_norm(x, 3, w), [(2, 3), (3,)]),
     ("linear", weft.linear, [(2, 3), (2, 3), (2,)]),
     ("cross_entropy", lambda x: weft.cross_entropy(x, L), [(2, 3)]),
+    ("cumsum", lambda x: x.cumsum(1) ** 2, [(2, 4, 2)]),
+    ("cumsum of all", lambda x: x.cumsum() ** 2, [(2, 3)]),
+    ("cumprod", lambda x: x.cumprod(1), [(2, 4)]),
+    ("cumprod of rows", lambda x: x.cumprod(0), [(4, 2)]),
+    ("cumprod with zeros", lambda x: (x * ZEROS).cumprod(1), [(3, 5)]),
+    ("cumulative_sum", lambda x: weft.cumulative_sum(x, include_initial=True) ** 2, [(3,)]),
+    ("recurrence", lambda x, y: scan_linear(x, y, attrs=(1, False)), [(2, 4), (2, 4)]),
+    ("recurrence from the end", lambda x, y: scan_linear(x, y, attrs=(0, True)), [(4, 2), (4, 2)]),
     ("cross_entropy sum", lambda x: weft.cross_entropy(x, L, reduction="sum", label_smoothing=0.1), [(2, 3)]),
     ("cross_entropy none", lambda x: weft.cross_entropy(x, L.reshape(2, 1), reduction="none"), [(2, 3, 1)]),
     ("soft cross_entropy", lambda x, t: weft.cross_entropy(x, t), [(2, 3), (2, 3)]),

@@ -12,7 +12,8 @@ import weft.ops.contraction
 import weft.ops.elementwise
 import weft.ops.indexed
 import weft.ops.movement
-import weft.ops.reduction  # noqa: F401 - the records are registered as they are imported
+import weft.ops.reduction
+import weft.ops.scan  # noqa: F401 - the records are registered as they are imported
 from weft import config, dtypes
 from weft.dtypes import DType
 from weft.ir.graph import Graph, Input, Write

@@ -179,6 +179,17 @@ class Maker:
 
     do_reduce2 = do_reduce3 = do_reduce
 
+    def do_scan(self, x: Node) -> Node | None:
+        if not x.ndim or x.dtype.kind == "b":
+            return None
+        attrs = int(self.rng.integers(x.ndim)), bool(self.rng.random() < 0.5)
+        name = str(self.choice(("scan_sum", "scan_prod", "scan_linear")))
+        if name != "scan_linear":
+            return op(name, x, attrs=attrs)
+        return op(name, op("cast", self.same_shape(x.shape), attrs=x.dtype), x, attrs=attrs)
+
+    do_scan2 = do_scan
+
     def do_any(self, x: Node) -> Node | None:
         if not x.ndim:
             return None

@@ -12,7 +12,7 @@ import numpy as np
 
 from weft.dtypes import DType, bfloat16, bool_
 from weft.ir import kernel as K
-from weft.ir.interpreter import elementwise, held_as, reduce_ordered, rounded
+from weft.ir.interpreter import elementwise, held_as, reduce_ordered, rounded, scan_ordered
 from weft.ops.registry import OPS
 from weft.passes.attention import GRADIENTS, Attention
 from weft.passes.schedule import KernelCall, Product, Schedule
@@ -165,6 +165,16 @@ class Runner:
                 case K.Across():
                     x = np.broadcast_to(values[instr.arg], sizes)[None]
                     value = reduce_ordered(instr.op, x, True, dtype).reshape(1, sizes[1])
+                case K.Scan():
+                    r = kernel.dims.index("r")
+                    given = np.broadcast_arrays(*(values[a] for a in instr.args))
+                    shape = [
+                        n if d == r or (given[0].ndim and given[0].shape[d] != 1) else 1 for d, n in enumerate(sizes)
+                    ]
+                    before = int(np.prod(shape[:r], dtype=np.int64))
+                    given = [np.broadcast_to(x, shape).reshape(before, shape[r], -1) for x in given]
+                    outer = kernel.dims.endswith("i")
+                    value = scan_ordered(instr.op, given, outer, dtype, instr.reverse).reshape(shape)
                 case K.Store():
                     dims, strides = access(i, instr.access)
                     flat, start = self.elements(call.buffers[instr.buffer], dtype)

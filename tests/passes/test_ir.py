@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 from weft import dtypes
 from weft.ir.graph import Graph, Write
-from weft.ir.interpreter import cast, interpret, reduce_ordered, to_bfloat16
+from weft.ir.interpreter import cast, interpret, reduce_ordered, scan_ordered, to_bfloat16
 from weft.ir.node import Node, make
 from weft.ir.printer import node_text, text
 from weft.ir.verify import InvalidGraph, verify
@@ -127,6 +128,46 @@ def test_the_interpreter_reduces_in_the_documented_order() -> None:
         total = np.float32(parts[0]) if parts else None
         got = reduce_ordered("sum", np.repeat(values, 2).reshape(1, length, 2), True, f32)[0]
         assert list(got) == [0 if total is None else total] * 2
+
+
+def test_interpreted_scans() -> None:
+    """The order of `weft.ir.kernel.Kernel`, written as plain loops."""
+
+    def group(values: list[float], combine: Any) -> list[float]:
+        if len(values) < 2:
+            return values
+        half = 1 << (len(values) - 1).bit_length() - 1  # of a whole group, of which the rest is missing
+        left, right = group(values[:half], combine), group(values[half:], combine)
+        return [*left, *(combine(left[-1], v) for v in right)]
+
+    rng = np.random.default_rng(0)
+    for length in (0, 1, 7, 16, 17, 100, 2048, 2049, 4500):
+        values = rng.standard_normal(length).astype(np.float32) + np.float32(0.5)
+        sums: list[float] = []
+        before = -0.0
+        for start in range(0, length, 2048):
+            own = -0.0
+            block = values[start : start + 2048].astype(float).tolist()
+            for first in range(0, len(block), 16):
+                running = [own + v for v in group(block[first : first + 16], lambda a, b: a + b)]
+                sums += [before + v for v in running]
+                own = running[-1]
+            before += own
+        products: list[float] = []
+        for first in range(0, length, 8):
+            last = products[-1] if products else 1.0
+            products += [last * v for v in group(values[first : first + 8].astype(float).tolist(), lambda a, b: a * b)]
+        in_turn = [0.0] * length
+        for k, v in enumerate(values):
+            in_turn[k] = float(v) + (in_turn[k - 1] if k else -0.0)
+        flat = values.reshape(1, length, 1)
+        for reverse in (False, True):
+            given = flat[:, ::-1] if reverse else flat
+            for name, want in (("sum", sums), ("prod", products)):
+                got = scan_ordered(name, [given], False, f32, reverse)[0, :, 0]
+                assert (got[::-1] if reverse else got).tolist() == np.array(want, float).astype(np.float32).tolist()
+            got = scan_ordered("sum", [np.repeat(given, 2, axis=2)], True, f32, reverse)[0, :, 1]
+            assert (got[::-1] if reverse else got).tolist() == np.array(in_turn, float).astype(np.float32).tolist()
 
 
 def test_interpreted_types() -> None:

@@ -20,6 +20,7 @@ BINARY = ("add", "subtract", "multiply", "maximum", "minimum", "divide_safe", "w
 SCALAR = ("add", "multiply", "rsub", "divide")
 REDUCE = ("sum", "mean", "max", "min", "prod", "any", "argmax", "var")
 MOVE = ("permute", "reshape", "expand", "slice", "flip", "unsqueeze", "stack", "concat")
+SCAN = ("cumsum", "cumprod")
 ROWWISE = ("softmax", "log_softmax", "logsumexp", "layer_norm", "attention")
 INPLACE = ("add_", "mul_", "copy_", "setitem", "zero_", "view_add_", "mask_set")
 EINSUM = ("ij,jk->ki", "...i,...i->...", "ij,ij->j", "i...->...", "ii->i", "...i,j->j...i", "ij,kj,k->i")
@@ -54,6 +55,7 @@ def _steps() -> st.SearchStrategy[Step]:
         "binary": BINARY,
         "scalar": SCALAR,
         "reduce": REDUCE,
+        "scan": SCAN,
         "move": MOVE,
         "rowwise": ROWWISE,
         "inplace": INPLACE,
@@ -163,6 +165,10 @@ def _reduce(s: Step, a: Any, b: Any) -> Any:
     if s.name == "prod" and a.size > 12:
         return None
     return getattr(weft, s.name)(a, axis=axis, keepdims=bool(s.b % 2))
+
+
+def _scan(s: Step, a: Any, b: Any) -> Any:
+    return getattr(weft, s.name)(a, axis=s.n % a.ndim if a.ndim and s.n % 5 else None)
 
 
 def _move(s: Step, a: Any, b: Any) -> Any:

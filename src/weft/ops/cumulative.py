@@ -29,6 +29,8 @@ def _cumprod(x: Any, attrs: Any) -> Any:
 def _running(op: Op, x: Any, axis: Any, dtype: Any) -> Any:
     """Along an axis, or over all elements; a tensor without axes counts as one of one element."""
     dtype = dtype_of(dtype, accumulator(tensor_of(x).dtype))
+    if dtype.kind == "b":
+        raise TypeError("Running sums and products are numbers, not of type bool.")
     if axis is None or x.ndim == 0:
         d = 0 if axis is None else axis_of(axis, 1)
         x = x if x.ndim == 1 else reshape(x, attrs=((x.size,),))

@@ -26,10 +26,9 @@ def _scan(name: str, arity: int, reference: Callable[..., np.ndarray], grad: Gra
         nodes = [x for x in operands if isinstance(x, Node)]
         assert len(nodes) == arity
         axis, _ = attrs
-        x = nodes[-1]
+        x = nodes[-1]  # what an axis of one element gives
         if x.dtype.kind == "b":
             raise TypeError(f"{name} does not take bool: it takes integer and floating-point types.")
-        # of one element in turn, only itself is left: that of a recurrence is b
         return x if x.shape[axis] <= 1 or not x.size else make(name, nodes, attrs, x.shape, x.dtype, where)
 
     def ref(*given: np.ndarray, attrs: Any) -> np.ndarray:
@@ -64,6 +63,8 @@ def _grad_sum(g: Any, c: Saved) -> Sequence[Any]:
 def _grad_prod(g: Any, c: Saved) -> Sequence[Any]:
     """What is before an element, times the recurrence over what is after: no division, so that zeros need no other way."""
     axis, reverse = c.attrs
+    if c.x.shape[axis] <= 1:
+        return (g,)
     before = delayed(c.out, axis, reverse, 1.0)
     after = scan_linear(c.x, g, attrs=(axis, not reverse))
     # after a zero the rest may overflow, and 0 * inf is no gradient
@@ -74,6 +75,8 @@ def _grad_prod(g: Any, c: Saved) -> Sequence[Any]:
 def _grad_linear(g: Any, c: Saved) -> Sequence[Any]:
     a, _ = c.operands
     axis, reverse = c.attrs
+    if a.shape[axis] <= 1:
+        return None, g
     of_b = scan_linear(delayed(a, axis, reverse, 0.0), g, attrs=(axis, not reverse))
     of_a = E.multiply(delayed(of_b, axis, not reverse, 0.0), c.out) if c.needs[0] else None
     return of_a, of_b

@@ -164,14 +164,19 @@ def alias_of(node: Node) -> tuple[int, Layout | None] | None:
 class Constraints:
     """What an earlier attempt at a schedule taught.
 
-    ``stored`` nodes must have memory, written by a group of their own. Groups made for the nodes ``no_rows`` must not become
-    rows, those made for ``no_guests`` must not store other nodes.
+    ``stored`` nodes must have memory, written by a group of their own; ``kept`` are those that have it now. Groups made for
+    the nodes ``no_rows`` must not become rows, those made for ``no_guests`` must not store other nodes.
     """
 
     def __init__(self) -> None:
         self.stored: set[Node] = set()
+        self.kept: frozenset[Node] = frozenset()
         self.no_rows: set[Node] = set()
         self.no_guests: set[Node] = set()
+
+    def begin(self) -> None:
+        """Another attempt begins."""
+        self.kept = frozenset(self.stored)
 
 
 class Retry(Exception):

@@ -343,17 +343,18 @@ class _Lowering:
         if len(group.stores) > 1 and group.node not in constraints.no_guests:
             constraints.no_guests.add(group.node)
             raise Retry
-        before = len(constraints.stored)
-        if self._scans and not constraints.stored.issuperset(group.reductions):
+        if self._scans and not constraints.kept.issuperset(group.reductions):
             constraints.stored.update(group.reductions)  # apart from what is made of it
             raise Retry
+        wanted = set()
         for node in group.reductions:
             for x in node.inputs:
                 while x.op == "reshape":
                     x = x.inputs[0]
-                constraints.stored.add(x)
-        if len(constraints.stored) == before:
+                wanted.add(x)
+        if wanted <= constraints.kept:
             raise AssertionError(f"the reduced axes of {group} are not one loop")
+        constraints.stored |= wanted
         raise Retry
 
 

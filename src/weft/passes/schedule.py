@@ -165,6 +165,7 @@ def _home(place: Place, updates: Updates) -> Place:
 class _Scheduler:
     def __init__(self, graph: Graph, sinks: Sinks, constraints: Constraints) -> None:
         self.graph, self.sinks = graph, sinks
+        constraints.begin()
         self.fusion = Fusion(graph, sinks, constraints)
         self.nests: dict[Group, Nest] = {}
         again = False  # only once all groups have said what they need: a large graph would not settle in time
