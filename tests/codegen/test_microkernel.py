@@ -85,6 +85,27 @@ def test_every_tile_gives_the_same_bits() -> None:
 
 @pytest.mark.parametrize("dtype", [weft.float32, weft.float64], ids=repr)
 @pytest.mark.parametrize("number", range(4))
+def test_tiles_give_packed_operands_the_same_bits(dtype: weft.DType, number: int) -> None:
+    shape = tiles.candidates(dtype)[number]
+    made = functions(dtype, shape)
+    rng = np.random.default_rng(3)
+    for k in (0, 1, 7, 8, 9, 37):
+        a = rng.standard_normal((k, shape.packed_rows)).astype(dtype.numpy)  # as pack_a and pack_b leave them
+        b = rng.standard_normal((k, shape.columns)).astype(dtype.numpy)
+        plain = a.T.copy()
+        for rows in range(1, shape.rows + 1):
+            tile = ctypes.CFUNCTYPE(None, *TILE)(made[f"tile_{rows}"])
+            for add in (False, True):
+                got, expected = np.ones((2, rows, shape.columns), dtype.numpy)
+                common = (b.ctypes.data, shape.columns)
+                tile(k, a.ctypes.data, 1, shape.packed_rows, *common, got.ctypes.data, shape.columns, add)
+                tile(k, plain.ctypes.data, k, 1, *common, expected.ctypes.data, shape.columns, add)
+                np.testing.assert_array_equal(got, expected)
+                np.testing.assert_allclose(got, a.T[:rows] @ b + add, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [weft.float32, weft.float64], ids=repr)
+@pytest.mark.parametrize("number", range(4))
 def test_packing(dtype: weft.DType, number: int) -> None:
     shape = tiles.candidates(dtype)[number]
     made = functions(dtype, shape)

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 #: Steps of k in one turn of a full tile's loop: enough that counting costs nothing.
 UNROLL = 4
-#: Steps of k before the last at which C is fetched: earlier, it might be gone again.
-AHEAD = 32
 #: Rows of the highest tile: each height is a function to be compiled. The native driver has room for as many.
 MOST_ROWS = 12
 
@@ -194,6 +192,20 @@ class _Writer:
             result.append(phi)
         return result
 
+    def unrolled(self, count: Any, start: list[Any], step: Callable[[list[Any]], list[Any]]) -> list[Any]:
+        """Run ``step(values)`` so many times, each time with the values of the one before; the last values."""
+
+        def turn(number: Any, values: list[Any]) -> list[Any]:
+            for _ in range(UNROLL):
+                values = step(values)
+            return values
+
+        b = self.builder
+        turns = b.sdiv(count, self.index(UNROLL))
+        values = self.loop(turns, start, turn)
+        rest = b.sub(count, b.mul(turns, self.index(UNROLL)))
+        return self.loop(rest, values, lambda number, values: step(values))
+
     def tile(self, rows: int) -> None:
         self._tile(f"tile_{rows}", rows, masked=False)
 
@@ -247,30 +259,58 @@ class _Writer:
         lefts = [self.at(a, b.mul(a_row, i(r))) for r in range(0, rows, 3)]
         outs = [self.at(c, b.mul(c_row, i(r))) for r in range(rows)]
 
-        def step(values: list[Any]) -> list[Any]:
-            y, *sums = values[len(lefts) :]
+        def added(sums: list[Any], y: Any, left: Callable[[int], Any]) -> list[Any]:
             row = [self.load(self.at(y, i(v * lanes)), masks[v]) for v in range(vectors)]
             new = []
             for r in range(rows):
-                left = self.broadcast(b.load(self.at(values[r // 3], offsets[r % 3]), align=self.size))
-                new += [self.multiply_add(left, row[v], sums[r * vectors + v]) for v in range(vectors)]
-            return [*(self.opaque(self.at(x, a_k)) for x in values[: len(lefts)]), self.opaque(self.at(y, b_k)), *new]
+                x = self.broadcast(b.load(left(r), align=self.size))
+                new += [self.multiply_add(x, row[v], sums[r * vectors + v]) for v in range(vectors)]
+            return new
 
-        def turn(number: Any, values: list[Any]) -> list[Any]:
-            for _ in range(UNROLL):
-                values = step(values)
-            return values
+        def step(values: list[Any]) -> list[Any]:
+            xs, y, sums = values[: len(lefts)], values[len(lefts)], values[len(lefts) + 1 :]
+            new = added(sums, y, lambda r: self.at(xs[r // 3], offsets[r % 3]))
+            return [*(self.opaque(self.at(x, a_k)) for x in xs), self.opaque(self.at(y, b_k)), *new]
 
-        values = [*lefts, right] + [self.zero()] * (rows * vectors)
-        rest = k
-        if mask is None:
-            turns = b.sdiv(b.sub(k, i(AHEAD)), i(UNROLL))
-            values = self.loop(turns, values, turn)
-            rest = b.select(b.icmp_signed("<", i(0), turns), b.sub(k, b.mul(turns, i(UNROLL))), k)
+        # Packed operands: what moves is known, so that between loads and multiply-adds nothing is computed. The pointers are
+        # half a turn ahead: most offsets then take one byte. Steps stay apart, because LLVM would put the multiply-adds
+        # of one sum right after each other, where with few sums one waits for the other.
+        half = UNROLL // 2 * self.shape.packed_rows, UNROLL // 2 * self.shape.columns
+
+        def packed_step(values: list[Any]) -> list[Any]:
+            x, y, *sums = values
+            new = added(sums, self.at(y, i(-half[1])), lambda r: self.at(x, i(r - half[0])))
+            b.call(self.ir.InlineAsm(self.ir.FunctionType(self.ir.VoidType(), []), "", "", side_effect=True), [])
+            return [self.at(x, i(self.shape.packed_rows)), self.at(y, i(self.shape.columns)), *new]
+
         prefetch = self.intrinsic("llvm.prefetch.p0", self.ir.VoidType(), [self.pointer] + [self.ir.IntType(32)] * 3)
         for out in outs:
             b.call(prefetch, [out, *(self.ir.IntType(32)(n) for n in (1, 3, 1))])  # to be written, near, data
-        sums = self.loop(rest, values, lambda number, values: step(values))[len(lefts) + 1 :]
+        sums = [self.zero()] * (rows * vectors)
+        start = [*lefts, right]
+        if mask is not None:
+            sums = self.loop(k, [*start, *sums], lambda number, values: step(values))[len(start) :]
+        elif 2 * rows <= self.shape.rows:  # such low tiles are rare, and each loop takes time to compile
+            sums = self.unrolled(k, [*start, *sums], step)[len(start) :]
+        else:
+            packed, other, after = (b.append_basic_block(n) for n in ("packed", "other", "after"))
+            strides = [(a_row, 1), (a_k, self.shape.packed_rows), (b_k, self.shape.columns)]
+            wrong = [b.xor(stride, i(n)) for stride, n in strides]
+            b.cbranch(b.icmp_signed("==", b.or_(b.or_(wrong[0], wrong[1]), wrong[2]), i(0)), packed, other)
+            b.position_at_end(packed)
+            ahead = [self.opaque(self.at(x, i(n))) for x, n in zip((a, right), half, strict=True)]
+            quick = self.unrolled(k, [*ahead, *sums], packed_step)[2:]
+            packed = b.block
+            b.branch(after)
+            b.position_at_end(other)
+            sums = self.unrolled(k, [*start, *sums], step)[len(start) :]
+            other = b.block
+            b.branch(after)
+            b.position_at_end(after)
+            for n, pair in enumerate(zip(quick, sums, strict=True)):
+                sums[n] = b.phi(self.vector)
+                for value, block in zip(pair, (packed, other), strict=True):
+                    sums[n].add_incoming(value, block)
         adding, setting, done = (b.append_basic_block(n) for n in ("adding", "setting", "done"))
         b.cbranch(add, adding, setting)
         for block in (adding, setting):
