@@ -95,7 +95,8 @@ class Writer:
 
     def assign(self, name: str, dtype: str, text: str) -> None:
         """Add an assignment to a variable of the given type."""
-        self.variables[name] = dtype
+        if self.variables.setdefault(name, dtype) != dtype:
+            raise TypeError(f"{name} of {self.name} cannot be both {self.variables[name]} and {dtype}")
         self.line(f"{name}: {dtype} = {text}")
 
     @contextmanager
@@ -445,10 +446,10 @@ def join(body: Body, w: Writer, i: int, mine: Sequence[str], earlier: Sequence[s
         w.assign("better", "boolean", f"better_{op}({mine[0]}, {earlier[0]})")
         texts = [f"choose(better, {m}, {e})" for m, e in zip(mine, earlier, strict=True)]
     elif op == "m2":
-        w.assign("size", "float64", f"to_float64({sizes[0]})")
+        w.assign("many", "float64", f"to_float64({sizes[0]})")
         w.assign("share", "float64", f"to_float64({sizes[1]}) / to_float64({sizes[0]} + {sizes[1]})")
         w.assign("apart", "float64", f"{mine[0]} - {earlier[0]}")
-        squares = f"({earlier[1]} + {mine[1]}) + (apart * apart) * (size * share)"
+        squares = f"({earlier[1]} + {mine[1]}) + (apart * apart) * (many * share)"
         texts = [f"{earlier[0]} + apart * share", squares]
     else:
         texts = [f"combine_{op}({earlier[0]}, {mine[0]})"]

@@ -1,0 +1,352 @@
+"""Generated source to LLVM code.
+
+The source is a small part of Python: annotated assignments, counting loops, ``while``, ``if``, elements of pointers,
+arithmetic, and calls of the intrinsics in a namespace. Every variable has the type that its annotation gives it, so nothing
+is inferred: a statement is translated as it is read. Each variable has a place in the frame, which LLVM turns into registers.
+
+A number written in the source takes the type of what it meets. Arithmetic is in the wider of two types; booleans are numbers
+there, as in Python. Integers wrap, and no operation on floats is contracted, reassociated or assumed to be finite.
+
+Imports numba, for the intrinsics' types: imported only when a kernel must be compiled.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from llvmlite import ir
+from numba.core import types
+
+from weft.codegen.emit import Function
+
+#: A number or pointer of the source: its LLVM value and its type; or a number that is written there and has no type yet.
+Value: TypeAlias = "tuple[Any, Any] | int | float"
+
+TYPES = {name: getattr(types, name) for name in ("boolean", "float32", "float64")} | {
+    f"{kind}{bits}": getattr(types, f"{kind}{bits}") for kind in ("int", "uint") for bits in (8, 16, 32, 64)
+}
+_LLVM = {
+    t: ir.FloatType() if t is types.float32 else ir.DoubleType() if t is types.float64 else ir.IntType(t.bitwidth)
+    for name, t in TYPES.items()
+    if name != "boolean"
+} | {types.boolean: ir.IntType(1)}
+I32, I64 = ir.IntType(32), ir.IntType(64)
+
+
+def source_type(name: str) -> Any:
+    """The type that generated source calls ``name``; a trailing ``*`` makes it a pointer."""
+    return types.CPointer(TYPES[name[:-1]]) if name.endswith("*") else TYPES[name]
+
+
+def llvm_type(kind: Any) -> Any:
+    """The LLVM type of values of a type."""
+    return _LLVM[kind.dtype].as_pointer() if isinstance(kind, types.CPointer) else _LLVM[kind]
+
+
+class _Context:
+    """What the intrinsics ask of numba's target."""
+
+    @staticmethod
+    def get_data_type(kind: Any) -> Any:
+        """The LLVM type of values of a type."""
+        return llvm_type(kind)
+
+    @staticmethod
+    def get_abi_sizeof(kind: Any) -> int:
+        """The bytes of a number of an LLVM type."""
+        return 8 if isinstance(kind, ir.DoubleType) else 4 if isinstance(kind, ir.FloatType) else kind.width // 8
+
+    @staticmethod
+    def get_dummy_value() -> Any:
+        """What an intrinsic without a value returns."""
+        return None
+
+    @staticmethod
+    def cast(builder: Any, value: Any, given: Any, wanted: Any) -> Any:
+        """A value in another type."""
+        return converted(builder, value, given, wanted)
+
+
+def converted(b: Any, value: Any, given: Any, wanted: Any) -> Any:
+    """A number in another type: any in a boolean or a float; integers in integers, which wrap."""
+    given, wanted = types.unliteral(given), types.unliteral(wanted)
+    if given == wanted:
+        return value
+    to = llvm_type(wanted)
+    real = isinstance(given, types.Float)
+    if wanted is types.boolean:
+        zero = value.type(0)
+        return b.fcmp_unordered("!=", value, zero) if real else b.icmp_unsigned("!=", value, zero)
+    signed = getattr(given, "signed", False)
+    if isinstance(wanted, types.Float):
+        if real:
+            return b.fpext(value, to) if wanted.bitwidth > given.bitwidth else b.fptrunc(value, to)
+        return b.sitofp(value, to) if signed else b.uitofp(value, to)
+    if real:
+        raise TypeError(f"a {given} becomes a {wanted} only where the source says so")
+    if to.width <= value.type.width:
+        return b.trunc(value, to)
+    return b.sext(value, to) if signed else b.zext(value, to)
+
+
+_ARITHMETIC: dict[type, tuple[str, str]] = {
+    ast.Add: ("fadd", "add"),
+    ast.Sub: ("fsub", "sub"),
+    ast.Mult: ("fmul", "mul"),
+    ast.Div: ("fdiv", ""),
+    ast.BitAnd: ("", "and_"),
+    ast.BitOr: ("", "or_"),
+    ast.BitXor: ("", "xor"),
+}
+_BITWISE = (ast.BitAnd, ast.BitOr, ast.BitXor)
+_SIGNS: dict[type, str] = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
+
+
+class _Translation:
+    """One function being translated."""
+
+    def __init__(self, function: Function, module: ir.Module, namespace: Mapping[str, Any]) -> None:
+        self.namespace = namespace
+        self.types = {name: source_type(dtype) for name, dtype in function.variables.items()}
+        arguments = {name: source_type(dtype) for name, dtype in function.arguments.items()}
+        kind = ir.FunctionType(ir.VoidType(), [llvm_type(t) for t in arguments.values()])
+        self.function = ir.Function(module, kind, f"{function.name}.body")
+        self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.known: dict[str, Value] = {}  # arguments, and what is assigned once: stack arrays
+        self.places: dict[str, Any] = {}  # of the variables
+        for argument, (name, dtype) in zip(self.function.args, arguments.items(), strict=True):
+            self.known[name] = argument, dtype
+            if isinstance(dtype, types.CPointer):
+                argument.add_attribute("noalias")
+
+    # Statements
+
+    def run(self, statements: Sequence[ast.stmt]) -> None:
+        """Translate statements in order."""
+        for statement in statements:
+            translate: Callable[[Any], None] = getattr(self, f"_{type(statement).__name__.lower()}")
+            translate(statement)
+
+    def _annassign(self, s: ast.AnnAssign) -> None:
+        assert isinstance(s.target, ast.Name)
+        assert s.value is not None
+        self.assign(s.target.id, self.value(s.value))
+
+    def _augassign(self, s: ast.AugAssign) -> None:
+        assert isinstance(s.target, ast.Name)
+        self.assign(s.target.id, self.binary(s.op, self.read(s.target.id), self.value(s.value)))
+
+    def _assign(self, s: ast.Assign) -> None:
+        (target,) = s.targets
+        value = self.value(s.value)
+        if isinstance(target, ast.Name):
+            if target.id in self.known:
+                raise TypeError(f"{target.id} has no type and is assigned twice")
+            self.known[target.id] = value
+            return
+        assert isinstance(target, ast.Subscript)
+        at, dtype = self.element(target)
+        self.b.store(self.typed(value, dtype), at)
+
+    def _expr(self, s: ast.Expr) -> None:
+        assert isinstance(s.value, ast.Call)
+        self.call(s.value)
+
+    def _return(self, s: ast.Return) -> None:
+        self.b.ret_void()
+        self.b.position_at_end(self.b.append_basic_block("after"))
+
+    def _if(self, s: ast.If) -> None:
+        condition = self.typed(self.value(s.test), types.boolean)
+        if not s.orelse:
+            with self.b.if_then(condition):
+                self.run(s.body)
+            return
+        with self.b.if_else(condition) as (then, otherwise):
+            with then:
+                self.run(s.body)
+            with otherwise:
+                self.run(s.orelse)
+
+    def _while(self, s: ast.While) -> None:
+        self.loop(lambda: self.typed(self.value(s.test), types.boolean), lambda: self.run(s.body))
+
+    def _for(self, s: ast.For) -> None:
+        """``for i in range(...)``, upwards; in ``interleaved(...)``, several vectors of elements are computed side by side."""
+        assert isinstance(s.target, ast.Name)
+        assert isinstance(s.iter, ast.Call)
+        assert isinstance(s.iter.func, ast.Name)
+        name, each = s.target.id, s.iter.func.id
+        bounds = [self.typed(self.value(a), types.int64) for a in s.iter.args]
+        start, stop = bounds[:2] if len(bounds) > 1 else (I64(0), bounds[0])
+        step = bounds[2] if len(bounds) > 2 else I64(1)
+        self.types[name] = types.int64
+        self.assign(name, (start, types.int64))
+
+        def inside() -> None:
+            self.run(s.body)
+            self.assign(name, (self.b.add(self.typed(self.read(name), types.int64), step), types.int64))
+            if each == "interleaved":
+                self.b.module.latches.append(self.b.block)
+
+        self.loop(lambda: self.b.icmp_signed("<", self.typed(self.read(name), types.int64), stop), inside)
+
+    def loop(self, condition: Callable[[], Any], inside: Callable[[], None]) -> None:
+        """Do ``inside`` as long as the condition holds."""
+        b = self.b
+        head, body, after = (b.append_basic_block(n) for n in ("loop", "loop.body", "loop.end"))
+        b.branch(head)
+        b.position_at_end(head)
+        b.cbranch(condition(), body, after)
+        b.position_at_end(body)
+        inside()
+        b.branch(head)
+        b.position_at_end(after)
+
+    # Variables
+
+    def assign(self, name: str, value: Value) -> None:
+        """Give a variable a value, in its type."""
+        dtype = self.types[name]
+        place = self.places.get(name)
+        if place is None:
+            with self.b.goto_entry_block():
+                place = self.places[name] = self.b.alloca(llvm_type(dtype), name=name)
+        self.b.store(self.typed(value, dtype), place)
+
+    def read(self, name: str) -> Value:
+        """The value that a name stands for."""
+        if name in self.places:
+            return self.b.load(self.places[name]), self.types[name]
+        if name in self.known:
+            return self.known[name]
+        found = self.namespace[name]
+        if not isinstance(found, int | float):
+            raise TypeError(f"{name} is not a number")
+        return found
+
+    def element(self, s: ast.Subscript) -> tuple[Any, Any]:
+        """The place in memory that a subscript means, and the type of what is there."""
+        pointer, kind = self.value(s.value)  # type: ignore[misc]
+        return self.b.gep(pointer, [self.typed(self.value(s.slice), types.int64)]), kind.dtype
+
+    # Expressions
+
+    def typed(self, value: Value, wanted: Any) -> Any:
+        """The LLVM value of a number in a type."""
+        if isinstance(value, tuple):
+            return converted(self.b, *value, wanted)
+        if isinstance(wanted, types.Float):
+            return llvm_type(wanted)(float(value))
+        return llvm_type(wanted)(int(value) & ((1 << llvm_type(wanted).width) - 1))
+
+    def value(self, e: ast.expr) -> Value:
+        """The value of an expression."""
+        match e:
+            case ast.Constant(value=bool() | int() | float() as number):
+                return number
+            case ast.Name(id=name):
+                return self.read(name)
+            case ast.Subscript():
+                at, dtype = self.element(e)
+                return self.b.load(at), dtype
+            case ast.BinOp():
+                return self.binary(e.op, self.value(e.left), self.value(e.right))
+            case ast.UnaryOp(op=ast.USub()):
+                return self.negative(self.value(e.operand))
+            case ast.Compare(ops=[sign]):
+                return self.compare(_SIGNS[type(sign)], self.value(e.left), self.value(e.comparators[0]))
+            case ast.BoolOp(op=ast.And()):
+                first, *more = (self.typed(self.value(v), types.boolean) for v in e.values)
+                for v in more:
+                    first = self.b.and_(first, v)
+                return first, types.boolean
+            case ast.IfExp():
+                condition = self.typed(self.value(e.test), types.boolean)
+                x, y, dtype = self.alike(self.value(e.body), self.value(e.orelse))
+                return self.b.select(condition, x, y), dtype
+            case ast.Call():
+                return self.call(e)
+        raise TypeError(f"generated source must not contain {ast.unparse(e)}")
+
+    def alike(self, x: Value, y: Value) -> tuple[Any, Any, Any]:
+        """Two numbers in one type, and the type."""
+        kinds = [v[1] for v in (x, y) if isinstance(v, tuple)]
+        if not kinds:
+            kinds = [types.float64 if any(isinstance(v, float) for v in (x, y)) else types.int64]
+        dtype = max(kinds, key=lambda t: (isinstance(t, types.Float), t.bitwidth if t is not types.boolean else 1))
+        return self.typed(x, dtype), self.typed(y, dtype), dtype
+
+    def binary(self, op: ast.operator, x: Value, y: Value) -> Value:
+        """Arithmetic on two numbers."""
+        a, c, dtype = self.alike(x, y)
+        if dtype is types.boolean and not isinstance(op, _BITWISE):
+            a, c, dtype = (*(converted(self.b, v, dtype, types.int64) for v in (a, c)), types.int64)
+        name = _ARITHMETIC[type(op)][not isinstance(dtype, types.Float)]
+        return getattr(self.b, name)(a, c), dtype
+
+    def negative(self, x: Value) -> Value:
+        """-x."""
+        if not isinstance(x, tuple):
+            return -x
+        value, dtype = x
+        if isinstance(dtype, types.Float):
+            return self.b.fneg(value), dtype
+        return self.binary(ast.Sub(), 0, x)
+
+    def compare(self, sign: str, x: Value, y: Value) -> Value:
+        """Whether one number is equal to, less or greater than another."""
+        a, c, dtype = self.alike(x, y)
+        if isinstance(dtype, types.Float):
+            compare = self.b.fcmp_unordered if sign == "!=" else self.b.fcmp_ordered
+        else:
+            compare = self.b.icmp_signed if getattr(dtype, "signed", False) else self.b.icmp_unsigned
+        return compare(sign, a, c), types.boolean
+
+    def call(self, e: ast.Call) -> Value:
+        """A call of an intrinsic."""
+        assert isinstance(e.func, ast.Name)
+        intrinsic = self.namespace[e.func.id]
+        given = [
+            found
+            if isinstance(a, ast.Name) and isinstance(found := self.namespace.get(a.id), types.Type)
+            else self.value(a)
+            for a in e.args
+        ]
+        kinds = [_kind(v, intrinsic._prefer_literal) for v in given]
+        found = intrinsic._defn(None, *kinds)
+        if found is None:
+            raise TypeError(f"{e.func.id} does not take {', '.join(map(str, kinds))}")
+        signature, generate = found
+        values = [
+            None if isinstance(v, types.Type) else self.typed(v, types.unliteral(t))
+            for v, t in zip(given, signature.args, strict=True)
+        ]
+        return generate(_Context, self.b, signature, values), types.unliteral(signature.return_type)
+
+
+def _kind(value: Any, literal: bool) -> Any:
+    """The type as which an intrinsic sees an argument; ``literal``: it wants to know integers that are written."""
+    if isinstance(value, types.Type):
+        return types.NumberClass(value)
+    if isinstance(value, tuple):
+        return value[1]
+    if isinstance(value, float):
+        return types.float64
+    return types.literal(value) if literal else types.int64
+
+
+def translated(function: Function, module: ir.Module, namespace: Mapping[str, Any]) -> ir.Function:
+    """Translate one function into the module; its LLVM function, whose arguments are those of the source.
+
+    The module has a list ``latches``, to which the last blocks of loops that are to be interleaved are added.
+    """
+    (tree,) = ast.parse(function.source).body
+    assert isinstance(tree, ast.FunctionDef)
+    translation = _Translation(function, module, namespace)
+    translation.run(tree.body)
+    if not translation.b.block.is_terminated:
+        translation.b.unreachable()  # after the last return
+    return translation.function

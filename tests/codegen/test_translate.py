@@ -1,0 +1,69 @@
+"""The translation of generated source: types, loops, and what it refuses."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from weft.codegen.cpu import compile_functions
+from weft.codegen.emit import Function
+from weft.runtime import loader
+
+ARGUMENTS = {"begin": "int64", "end": "int64", "x": "float32*", "y": "float32*"}
+
+
+def run(body: str, variables: dict[str, str], x: np.ndarray, y: np.ndarray, begin: int, end: int) -> None:
+    """Run statements over two arrays of float32."""
+    lines = "\n".join(f"    {line}" for line in body.splitlines())
+    head = ", ".join(f"{name}: {kind!r}" for name, kind in ARGUMENTS.items())
+    function = Function("f", f"def f({head}):\n{lines}\n    return\n", ARGUMENTS, variables)
+    ((address,),) = loader.load([(compile_functions([function], ["weft_f"]), ["weft_f"])])
+    call: Callable[..., None] = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2)(address)
+    pointers = (ctypes.c_void_p * 2)(x.ctypes.data, y.ctypes.data)
+    call(ctypes.addressof(pointers), None, begin, end)
+
+
+def test_loops_and_branches() -> None:
+    x, y = np.arange(10, dtype=np.float32), np.zeros(10, np.float32)
+    body = """for i in range(begin, end, 2):
+    n: int64 = i
+    while n > 0:
+        n -= 3
+    if n == 0 and i > 3:
+        y[i] = -x[i]
+    else:
+        y[i] = x[i] + 0.5 if x[i] < 5 else inf"""
+    run(body, {"n": "int64"}, x, y, 0, 10)
+    np.testing.assert_array_equal(y, [0.5, 0, 2.5, 0, 4.5, 0, -6, 0, np.inf, 0])
+
+
+def test_a_variable_has_the_type_of_its_annotation() -> None:
+    x, y = np.array([300, 0.1], np.float32), np.zeros(4, np.float32)
+    body = """a: int8 = begin + 100
+y[0] = a
+b: float64 = x[1]
+y[1] = b * b
+c: boolean = x[0]
+y[2] = c + c
+d: uint8 = 0 - 1
+y[3] = d"""
+    run(body, {"a": "int8", "b": "float64", "c": "boolean", "d": "uint8"}, x, y, 100, 0)
+    np.testing.assert_array_equal(y, np.float32([-56, np.float64(x[1]) ** 2, 2, 255]))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("y[0] = x[0] if x[0] < 1 or x[0] > 2 else 0.0", "must not contain"),
+        ("n: int64 = x[0]", "float32 becomes a int64 only where"),
+        ("p = stack(float32, 4)\np = stack(float32, 4)", "assigned twice"),
+        ("y[0] = sqrt(begin)", "does not take"),
+    ],
+)
+def test_what_it_refuses(body: str, message: str) -> None:
+    x = y = np.zeros(4, np.float32)
+    with pytest.raises((TypeError, KeyError), match=message):
+        run(body, {"n": "int64"}, x, y, 0, 1)
