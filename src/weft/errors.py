@@ -36,7 +36,7 @@ class CacheWarning(RuntimeWarning):
 
 
 #: The errors that a wrong call raises, and that `explain` words.
-EXPLAINED = (WeftError, TypeError, ValueError, IndexError, OverflowError, MemoryError)
+EXPLAINED = (WeftError, TypeError, ValueError, IndexError, OverflowError, MemoryError, NotImplementedError)
 
 
 def where_in_user_code() -> tuple[str, int] | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from weft.ops.linalg import diagonal, inner, kron, matmul, multi_dot, outer, tensordot, trace, vdot, vecdot
-from weft.ops.reduce import norm as vector_norm
+from weft.ops.norms import linalg_norm as norm
+from weft.ops.norms import matrix_norm
+from weft.ops.norms import norm as vector_norm
 
 
 def matrix_transpose(x: Any, /) -> Any:
@@ -23,8 +25,10 @@ __all__ = [
     "inner",
     "kron",
     "matmul",
+    "matrix_norm",
     "matrix_transpose",
     "multi_dot",
+    "norm",
     "outer",
     "tensordot",
     "trace",

@@ -82,32 +82,38 @@ def public(family: str, *also: str, method: bool = True, package: bool = True) -
     """Make a function public: spellings of arguments, worded errors, an entry in the table."""
 
     def wrap(function: F) -> F:
-        code = function.__code__
-        n = code.co_argcount + code.co_kwonlyargcount
-        parameters = code.co_varnames[:n]
-        variadic = code.co_varnames[n] if code.co_flags & inspect.CO_VARARGS else None
-        known = (*parameters, variadic)
-        respelled = {alias: name for alias, name in SPELLINGS.items() if name in known and alias not in known}
-        if "axes" not in parameters and "axis" in parameters:
-            respelled["dims"] = respelled["axes"] = "axis"
-        name = function.__name__
-
-        @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            try:
-                if kwargs:
-                    if respelled:
-                        kwargs = _respell(kwargs, respelled)
-                    if variadic in kwargs:  # shape=(2, 3) for a function of *shape
-                        args = (*args, kwargs.pop(variadic))
-                return function(*args, **kwargs)
-            except EXPLAINED as error:
-                raise explain(_sentence(error, name, parameters), name, args, kwargs) from None
-
+        call = called(function)
         publish(call, family, also, method, package)
-        return call  # type: ignore[return-value]
+        return call
 
     return wrap
+
+
+def called(function: F) -> F:
+    """A function that takes both spellings of its arguments, and whose errors name the call."""
+    code = function.__code__
+    n = code.co_argcount + code.co_kwonlyargcount
+    parameters = code.co_varnames[:n]
+    variadic = code.co_varnames[n] if code.co_flags & inspect.CO_VARARGS else None
+    known = (*parameters, variadic)
+    respelled = {alias: name for alias, name in SPELLINGS.items() if name in known and alias not in known}
+    if "axes" not in parameters and "axis" in parameters:
+        respelled["dims"] = respelled["axes"] = "axis"
+    name = function.__name__
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            if kwargs:
+                if respelled:
+                    kwargs = _respell(kwargs, respelled)
+                if variadic in kwargs:  # shape=(2, 3) for a function of *shape
+                    args = (*args, kwargs.pop(variadic))
+            return function(*args, **kwargs)
+        except EXPLAINED as error:
+            raise explain(_sentence(error, name, parameters), name, args, kwargs) from None
+
+    return call  # type: ignore[return-value]
 
 
 def worded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -206,20 +206,6 @@ def _position_of_min(x: Any, attrs: Any) -> Any:
     return dropped(R.argmin(x, attrs=(lo, hi)), tuple(range(lo, hi)), keepdims)
 
 
-def _grad_norm(g: Any, c: Saved) -> Sequence[Any]:
-    axes = c.attrs[0]
-    out = widened(kept(c.out, c.x.shape, axes))
-    unit = E.where(E.equal(out, 0), 0.0, E.divide(c.x, out))
-    return (E.multiply(widened(kept(g, c.x.shape, axes)), unit),)
-
-
-@composite("norm", 1, grad=_grad_norm)
-def _norm(x: Any, attrs: Any) -> Any:
-    axes, keepdims = attrs
-    total = E.sqrt(over(R.reduce_sum, E.square(widened(x)), axes))
-    return cast_to(dropped(total, axes, keepdims), x.dtype)
-
-
 # Public functions
 
 
@@ -327,7 +313,7 @@ def std(
     return _std(x, attrs=(axes_of(axis, x.ndim), bool(keepdims), _correction(correction, unbiased)))
 
 
-def _some(name: str, x: Any, axes: Axes) -> Axes:
+def not_empty(name: str, x: Any, axes: Axes) -> Axes:
     """Axes along which there is something to choose from."""
     empty = [d for d in axes if x.shape[d] == 0]
     if empty and 0 not in (n for d, n in enumerate(x.shape) if d not in axes):
@@ -352,7 +338,7 @@ def max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
         >>> weft.max(weft.tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1)
         tensor([5., 4.], dtype=float32)
     """
-    return _max(x, attrs=(_some("max", tensor_of(x), axes_of(axis, x.ndim)), bool(keepdims)))
+    return _max(x, attrs=(not_empty("max", tensor_of(x), axes_of(axis, x.ndim)), bool(keepdims)))
 
 
 @public("reductions", "amin")
@@ -363,7 +349,7 @@ def min(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
         >>> weft.min(weft.tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1)
         tensor([1., 3.], dtype=float32)
     """
-    return _min(x, attrs=(_some("min", tensor_of(x), axes_of(axis, x.ndim)), bool(keepdims)))
+    return _min(x, attrs=(not_empty("min", tensor_of(x), axes_of(axis, x.ndim)), bool(keepdims)))
 
 
 @public("reductions")
@@ -405,7 +391,7 @@ def _arg(name: str, op: Op, x: Any, axis: Any, keepdims: bool) -> Any:
         if axis is not None:
             axis_of(axis, 1)
         return op(reshape(x, attrs=((1,),)), attrs=(0, 1, False))
-    _some(name, x, axes_of(axis, x.ndim))
+    not_empty(name, x, axes_of(axis, x.ndim))
     lo, hi = (0, x.ndim) if axis is None else (axis_of(axis, x.ndim), axis_of(axis, x.ndim) + 1)
     return op(x, attrs=(lo, hi, bool(keepdims)))
 
@@ -441,28 +427,3 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
         tensor([0, 0], dtype=int64)
     """
     return _arg("argmin", _position_of_min, x, axis, keepdims)
-
-
-@public("reductions")
-def norm(x: Any, ord: float = 2, axis: Any = None, keepdims: bool = False) -> Any:
-    """The vector norm of the elements over one axis, several, or all.
-
-    Args:
-        x: a tensor.
-        ord: 1, 2, any other positive number, or infinity. ``p`` in PyTorch.
-        axis, keepdims: as for `sum`.
-
-    Example:
-        >>> weft.norm(weft.tensor([3.0, 4.0]))
-        tensor(5., dtype=float32)
-    """
-    x = cast_to(tensor_of(x), floating(x.dtype))
-    axes, keep = axes_of(axis, x.ndim), bool(keepdims)
-    if ord == 2:
-        return _norm(x, attrs=(axes, keep))
-    if ord == math.inf:
-        return _max(E.abs_(x), attrs=(axes, keep))
-    if not ord > 0:
-        raise ValueError(f"ord must be a positive number, not {ord!r}.")
-    total = _sum(E.abs_(x) if ord == 1 else E.power(E.abs_(x), float(ord)), attrs=(axes, keep, x.dtype))
-    return total if ord == 1 else E.power(total, 1.0 / ord)
