@@ -384,3 +384,25 @@ def test_zero_dimensional(mode: str) -> None:
     assert weft.from_numpy(np.asarray(2.0)).item() == 2.0
     with pytest.raises(TypeError):
         len(y)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_integers_of_more_than_64_bits(mode: str) -> None:
+    """An integer type refuses them in every mode; a floating-point type takes them as far as it reaches."""
+    large = 10**30
+    x, i = weft.ones(3), weft.arange(3)
+    calls: list[Callable[[Any], Any]] = [
+        lambda i: i + large,
+        lambda i: weft.minimum(i, -large),
+        lambda i: i == large,
+        lambda i: weft.clip(i, large),
+        lambda i: i.clone().fill_(large),
+        lambda i: weft.full((2,), large) + i[0],
+    ]
+    for call in calls:
+        with pytest.raises(OverflowError, match="does not fit in 64 bits"):
+            MODES[mode](call)(i)
+    with pytest.raises(OverflowError, match="too large for a float"):
+        MODES[mode](lambda x: x + 10**400)(x)
+    assert MODES[mode](lambda x: x + large)(x).tolist() == [float(np.float32(1e30))] * 3
+    assert MODES[mode](lambda i: i + 2**63)(i).tolist() == [-(2**63), 1 - 2**63, 2 - 2**63]

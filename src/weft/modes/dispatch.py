@@ -14,6 +14,7 @@ from weft import _native, dtypes, locks
 from weft.autograd import rules
 from weft.autograd.node import Kinds, hang, kind_of
 from weft.compiler import compile_graph
+from weft.dtypes import DType
 from weft.errors import EXPLAINED, AutogradError, describe, explain, where_in_user_code
 from weft.ir.graph import Graph, Input, Write
 from weft.ir.node import Node, const
@@ -71,19 +72,31 @@ def record(recorder: Recorder, op: Op, attrs: Any, operands: tuple[Any, ...]) ->
     assert op.build is not None
     weak = weak_result(op, operands)
     if weak is not None:
-        nodes: list[Operand] = [_strong(operand_of(recorder, o), weak) for o in operands]
+        nodes: list[Operand] = [_strong(operand_of(recorder, o, op), weak) for o in operands]
         return recorder.weak(op.build(nodes, attrs, where_in_user_code()), weak)
-    node = op.build([operand_of(recorder, o) for o in operands], attrs, where_in_user_code())
+    node = op.build([operand_of(recorder, o, op) for o in operands], attrs, where_in_user_code())
     return attach(op, attrs, operands, [recorder.fresh(node)], False)
 
 
-def operand_of(recorder: Recorder, o: Any) -> Operand:
-    """The node, or the weakly typed number, that stands for an operand."""
+def operand_of(recorder: Recorder, o: Any, op: Op) -> Operand:
+    """The node, or the weakly typed number, that stands for an operand of an op."""
     if isinstance(o, _native.Tensor):
         node = recorder.value(o)
         kind = o.symbol.weak if o.symbol is not None else None
         return node if kind is None else Weak(kind, lambda dtype: cast(node, dtype))
+    if type(o) is int and not -(1 << 63) <= o < 1 << 64:
+        return Weak(int, lambda dtype: _large(o, dtype, op))
     return Weak(type(o), lambda dtype: const(o, dtype))
+
+
+def _large(value: int, dtype: DType, op: Op) -> Node:
+    """The constant for an integer of more than 64 bits: where a program would refuse it, a recording does."""
+    if dtype.kind != "f":
+        raise OverflowError(f"{op.name}: the Python integer {value} does not fit in 64 bits.")
+    try:
+        return const(value, dtype)
+    except OverflowError:
+        raise OverflowError(f"{op.name}: a Python integer is too large for a float.") from None
 
 
 def weak_result(op: Op, operands: Sequence[Any]) -> type | None:
@@ -115,7 +128,7 @@ def record_inplace(recorder: Recorder, op: Op, attrs: Any, operands: tuple[Any, 
     t = operands[0]
     check_inplace(op, operands)
     assert op.build is not None
-    node = op.build([operand_of(recorder, o) for o in operands], attrs, where_in_user_code())
+    node = op.build([operand_of(recorder, o, op) for o in operands], attrs, where_in_user_code())
     edges = tape_edges(op, attrs, operands)
     recorder.write(t, node, op.name)
     _native.bump_version(t, op.name)
