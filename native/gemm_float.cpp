@@ -82,7 +82,7 @@ class Product {
     if (a_mode_ == Mode::shared) shared_a_ = memory(elements(a_unit, blocks_, row_units_), shared_a_block_);
     if (b_mode_ == Mode::shared) shared_b_ = memory(elements(panels_, set_.nr, g.k), shared_b_block_);
     if (b_mode_ == Mode::own) own_b_ = panels_ * set_.nr * g.k, own_parts_.resize(static_cast<size_t>(threads_ * k_parts_));
-    if (b_mode_ == Mode::by_unit) own_b_ = pack_panels * set_.nr * deepest_;
+    if (b_mode_ == Mode::by_unit) own_b_ = 2 * pack_panels * set_.nr * deepest_;
     if (own_a_ + own_b_) own_ = memory(elements(own_a_ + own_b_, threads_), own_block_);
     if (k_parts_ > 1) sums_ = memory(elements(blocks_ - first_block(1), g.m, g.n), sums_block_);
     taken_ = std::make_unique<Taken[]>(static_cast<size_t>(threads_));
@@ -217,19 +217,6 @@ class Product {
         __builtin_prefetch(from + i * (across ? g_.b.row_stride : g_.b.col_stride) + j);
   }
 
-  // Brings a part (number `part` of `count`) of what follows a group of panels in a unit into a cache.
-  void fetch_ahead(int64_t group, int64_t last, int64_t block, int64_t part, int64_t count) const {
-    group += pack_panels;
-    if (group >= last) return;
-    const int64_t first = group * set_.nr, columns = std::min(g_.n, (group + pack_panels) * set_.nr) - first;
-    const int64_t k0 = first_k(block), k = depth(block);
-    const auto cut = [&](int64_t total, int64_t i) { return total * i / count; };
-    if (g_.b.col_stride == 1)
-      fetch_b(k0 + cut(k, part), cut(k, part + 1) - cut(k, part), first, columns);
-    else
-      fetch_b(k0, k, first + cut(columns, part), cut(columns, part + 1) - cut(columns, part));
-  }
-
   // Panels of B for one block of k, one after another.
   void pack_b(int64_t first, int64_t last, int64_t block, T* to) const {
     const int64_t k0 = first_k(block), k = depth(block), most = g_.b.row_stride == 1 ? pack_run : pack_steps;
@@ -244,6 +231,69 @@ class Product {
                       g_.b.row_stride, to + ((panel - first) * k + p) * set_.nr, width(panel));
       }
     }
+  }
+
+  // Panels of B in one block of k that a unit packs for itself, while the tiles of the panels before them run: what it packs
+  // next is brought into a cache between the tiles before, so that neither waits for memory.
+  struct Group {
+    int64_t block, first, last;
+    int64_t panels() const { return last - first; }
+    bool exists() const { return first < last; }
+  };
+  Group group_at(int64_t block, int64_t panel, int64_t last) const {
+    return {block, panel, std::min(last, panel + pack_panels)};
+  }
+  // The group after one of a unit that has the panels [first, last), up to a block; there may be none.
+  Group following(const Group& group, int64_t first, int64_t last, int64_t end) const {
+    if (group.last < last) return group_at(group.block, group.last, last);
+    return group.block + 1 < end ? group_at(group.block + 1, first, last) : Group{};
+  }
+
+  // A share (number `share` of `count`) of a group: some steps of k or, where B is transposed, some panels.
+  struct Share {
+    int64_t k0, k1, first, last;
+  };
+  Share share_of(const Group& group, int64_t share, int64_t count) const {
+    const auto cut = [=](int64_t total, int64_t i) { return total * i / count; };
+    const int64_t k = depth(group.block), n = group.panels();
+    if (g_.b.row_stride == 1) return {0, k, group.first + cut(n, share), group.first + cut(n, share + 1)};
+    return {cut(k, share), cut(k, share + 1), group.first, group.last};
+  }
+  void pack_share(const Group& group, const Share& share, T* to) const {
+    const int64_t k0 = first_k(group.block), k = depth(group.block);
+    for (int64_t panel = share.first; panel < share.last; ++panel)
+      set_.pack_b(share.k1 - share.k0, b_ + (k0 + share.k0) * g_.b.row_stride + panel * set_.nr * g_.b.col_stride,
+                  g_.b.col_stride, g_.b.row_stride, to + ((panel - group.first) * k + share.k0) * set_.nr, width(panel));
+  }
+
+  // Memory that is brought into a cache bit by bit: pieces of some bytes, some bytes apart. Not into the nearest cache, which
+  // is full of what the tiles read, and where pieces a page apart would compete for few places.
+  class Coming {
+   public:
+    Coming() = default;
+    Coming(const T* start, int64_t pieces, int64_t stride, int64_t length, int64_t turns)
+        : at_(reinterpret_cast<const char*>(start)), end_(at_ + length * size), stride_(stride * size),
+          back_(parts(length * size, line) * line), left_(pieces), per_turn_(parts(pieces * back_ / line, turns)) {}
+    // One of the turns.
+    void some() {
+      for (int64_t n = per_turn_; n > 0 && left_ > 0; --n) {
+        __builtin_prefetch(at_, 0, 2);
+        at_ += line;
+        if (at_ >= end_) at_ += stride_ - back_, end_ += stride_, --left_;
+      }
+    }
+
+   private:
+    static constexpr int64_t size = sizeof(T);
+    const char *at_ = nullptr, *end_ = nullptr;
+    int64_t stride_ = 0, back_ = 0, left_ = 0, per_turn_ = 0;
+  };
+  Coming coming(const Group& group, const Share& share, int64_t turns) const {
+    const int64_t column = share.first * set_.nr, columns = std::min(g_.n, share.last * set_.nr) - column;
+    const int64_t k = share.k1 - share.k0;
+    const T* from = b_ + (first_k(group.block) + share.k0) * g_.b.row_stride + column * g_.b.col_stride;
+    if (g_.b.row_stride == 1) return {from, columns, g_.b.col_stride, k, turns};
+    return {from, k, g_.b.row_stride, columns, turns};
   }
 
   T* shared_a(int64_t row_unit, int64_t block) const {
@@ -306,7 +356,10 @@ class Product {
     if (b_mode_ == Mode::own && !std::exchange(own_parts_[static_cast<size_t>(slot * k_parts_ + part)], true))
       for (int64_t block = first_block(part); block < first_block(part + 1); ++block)
         pack_b(0, panels_, block, own_b + packed_at(0, block));
-    for (int64_t block = first_block(part); block < first_block(part + 1); ++block) {
+    const int64_t end = first_block(part + 1);
+    T *packed = own_b, *packing = own_b + own_b_ / 2;
+    Group group{}, next{};
+    for (int64_t block = first_block(part); block < end; ++block) {
       const int64_t k = depth(block);
       const Sums out = sums_of(part, block);
       const bool a_packed = a_mode_ != Mode::in_place, b_packed = b_mode_ != Mode::in_place;
@@ -316,15 +369,31 @@ class Product {
       const int64_t a_row = a_packed ? 1 : g_.a.row_stride, a_k = a_packed ? set_.packed_rows : g_.a.col_stride;
       const int64_t b_k = b_packed ? set_.nr : g_.b.row_stride;
       for (int64_t panel = first; panel < last; ++panel) {
-        const int64_t in_group = (panel - first) % pack_panels, group = panel - in_group;
-        if (b_mode_ == Mode::by_unit && in_group == 0)
-          pack_b(group, std::min(last, group + pack_panels), block, own_b);
+        const int64_t in_group = (panel - first) % pack_panels;
+        Coming later;
+        if (b_mode_ == Mode::by_unit) {
+          if (in_group == 0) {
+            group = group_at(block, panel, last);
+            if (!next.exists()) pack_b(group.first, group.last, block, packed);
+            else std::swap(packed, packing);
+            next = following(group, first, last, end);
+          }
+          const int64_t count = group.panels();
+          if (next.exists()) {
+            pack_share(next, share_of(next, in_group, count), packing);
+            if (in_group + 1 < count) {
+              later = coming(next, share_of(next, in_group + 1, count), rows.tiles);
+            } else if (const Group third = following(next, first, last, end); third.exists()) {
+              later = coming(third, share_of(third, 0, next.panels()), rows.tiles);
+            }
+          }
+        }
         const T* right = b_mode_ == Mode::in_place ? b_ + first_k(block) * g_.b.row_stride + panel * set_.nr
                          : b_mode_ == Mode::shared ? shared_b_ + packed_at(panel, block)
                          : b_mode_ == Mode::own    ? own_b + packed_at(panel, block)
-                                                   : own_b + in_group * k * set_.nr;
+                                                   : packed + in_group * k * set_.nr;
         for (int64_t t = 0; t < rows.tiles; ++t) {
-          if (b_mode_ == Mode::by_unit) fetch_ahead(group, last, block, in_group * rows.tiles + t, pack_panels * rows.tiles);
+          later.some();
           const int64_t i = rows.at(t);
           const T* at = left + (a_packed ? t * k * set_.packed_rows : i * a_row);
           tile(rows.at(t + 1) - i, k, at, a_row, a_k, right, b_k, rows.first + i, panel, out);

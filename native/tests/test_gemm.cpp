@@ -137,6 +137,9 @@ TEST(products) {
   for (const Sizes& s : std::vector<Sizes>{{7, 17, 9}, {13, 33, 257}, {97, 20, 30}, {25, 70, 300}, {2, 530, 3}})
     for (int kind = 0; kind < 6; ++kind) compare<float>(DType::float32, s.m, s.n, s.k, {}, kind, (kind + 1) % 6, kind % 5);
   compare<float>(DType::float32, 30, 4100, 5, {}, 0, 0, 0);
+  // Units that pack B for themselves, in several groups of panels and blocks of k: B by rows a page apart, and transposed.
+  compare<float>(DType::float32, 30, 1024, 300, {}, 0, 0, 0);
+  compare<double>(DType::float64, 30, 1100, 300, {}, 0, 1, 0);
   compare<double>(DType::float64, 30, 4100, 5, {}, 1, 1, 1);
 }
 
