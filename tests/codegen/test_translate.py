@@ -49,9 +49,10 @@ y[1] = b * b
 c: boolean = x[0]
 y[2] = c + c
 d: uint8 = 0 - 1
+d = d - 1
 y[3] = d"""
     run(body, {"a": "int8", "b": "float64", "c": "boolean", "d": "uint8"}, x, y, 100, 0)
-    np.testing.assert_array_equal(y, np.float32([-56, np.float64(x[1]) ** 2, 2, 255]))
+    np.testing.assert_array_equal(y, np.float32([-56, np.float64(x[1]) ** 2, 2, 254]))
 
 
 @pytest.mark.parametrize(

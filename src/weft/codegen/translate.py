@@ -142,6 +142,9 @@ class _Translation:
         (target,) = s.targets
         value = self.value(s.value)
         if isinstance(target, ast.Name):
+            if target.id in self.types:
+                self.assign(target.id, value)
+                return
             if target.id in self.known:
                 raise TypeError(f"{target.id} has no type and is assigned twice")
             self.known[target.id] = value
