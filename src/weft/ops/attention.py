@@ -20,7 +20,7 @@ from weft.ir.node import Node, Where, make
 from weft.ops import contraction as C
 from weft.ops import elementwise as E
 from weft.ops import reduction as R
-from weft.ops.frontend import kind_of, public, python_number, tensor_of
+from weft.ops.frontend import number, public, tensor_of
 from weft.ops.indexed import iota
 from weft.ops.movement import reshape
 from weft.ops.random import dropout
@@ -304,12 +304,8 @@ def scaled_dot_product_attention(
     """
     _checked(query, key, value, attn_mask)
     features = query.shape[-1]
-    factor = (1 / math.sqrt(features) if features else 1.0) if scale is None else python_number(scale)
-    if factor is None:
-        raise TypeError(f"scale must be a number, not {kind_of(scale)}.")
-    p = python_number(dropout_p)
-    if p is None:
-        raise TypeError(f"dropout_p must be a number, not {kind_of(dropout_p)}.")
+    factor = (1 / math.sqrt(features) if features else 1.0) if scale is None else number(scale, "scale")
+    p = number(dropout_p, "dropout_p")
     if not 0 <= p <= 1:
         raise ValueError(f"dropout_p is a probability, from 0 to 1, not {p}.")
     masks = () if attn_mask is None else (attn_mask,)

@@ -13,7 +13,7 @@ from weft.dtypes import DType, as_dtype
 from weft.errors import ShapeError
 from weft.ir.node import Node, Where
 from weft.ops import elementwise as E
-from weft.ops.frontend import Tensor, dtype_of, integer, kind_of, public, python_number, shape_of, tensor_of
+from weft.ops.frontend import Tensor, dtype_of, integer, kind_of, number, public, shape_of, tensor_of
 from weft.ops.indexed import full as full_op
 from weft.ops.nodes import node, positions, reshaped
 from weft.ops.registry import Op, Operand, broadcast, cast, composite, register
@@ -290,16 +290,9 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None, requires_grad: bool 
             raise ShapeError(f"full takes one number, not a tensor of shape {list(fill_value.shape)}.")
         default = fill_value.dtype
     else:
-        fill_value = _number(fill_value, "fill_value")
+        fill_value = number(fill_value, "fill_value")
         default = dtypes.of_scalar(fill_value)
     return filled(shape_of((shape,)), fill_value, dtype_of(dtype, default), requires_grad)
-
-
-def _number(value: Any, name: str) -> Any:
-    number = python_number(value)
-    if number is None:
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}.")
-    return number
 
 
 @public("creation")
@@ -377,7 +370,7 @@ def arange(
     check_device(device)
     if stop is None:
         start, stop = 0, start
-    start, stop, step = (_number(v, n) for v, n in ((start, "start"), (stop, "stop"), (step, "step")))
+    start, stop, step = (number(v, n) for v, n in ((start, "start"), (stop, "stop"), (step, "step")))
     if step == 0:
         raise ValueError("arange cannot go on in steps of 0.")
     floats = any(isinstance(v, float) for v in (start, stop, step))
@@ -413,7 +406,7 @@ def linspace(
     n = integer(num, "num")
     if n < 0:
         raise ShapeError(f"linspace gives 0 numbers or more, not {n}.")
-    start, stop = float(_number(start, "start")), float(_number(stop, "stop"))
+    start, stop = float(number(start, "start")), float(number(stop, "stop"))
     step = (stop - start) / max(n - 1 if endpoint else n, 1)
     last = stop if endpoint and n > 1 else start + step * (n - 1) if n > 1 else start
     return _require(linspace_op(start, last, step, attrs=(n, dtype_of(dtype, dtypes.default_float))), requires_grad)

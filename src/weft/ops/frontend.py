@@ -238,7 +238,7 @@ def dtype_of(dtype: Any, default: DType) -> DType:
 
 def one_of(value: Any, name: str, choices: Sequence[str]) -> str:
     """An argument that is one of a few words."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}.")
     return value
 
@@ -252,6 +252,16 @@ def python_number(value: Any) -> Any:
     if isinstance(value, int):
         return int(value)
     return float(value) if isinstance(value, float) else None
+
+
+def number(value: Any, name: str) -> Any:
+    """A number argument, as a plain Python number."""
+    if type(value) is float:
+        return value
+    plain = value.item() if isinstance(value, Tensor) and value.size == 1 else python_number(value)
+    if plain is None:
+        raise TypeError(f"{name} must be a number, not {kind_of(value)}.")
+    return plain
 
 
 def method_table() -> list[tuple[str, Callable[..., Any]]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from weft import dtypes
 from weft.ops import elementwise as E
-from weft.ops.frontend import Tensor, public, publish, refused, tensor_of
+from weft.ops.frontend import Tensor, number, public, publish, python_number, refused, tensor_of
 from weft.ops.registry import OPS, Op
 
 _TYPES = {
@@ -145,13 +145,19 @@ for _op, _name, _also, _says, _example, _prints in ROWS:
     publish(_function, "elementwise", _also)
 
 
-def _binary(op: Op, name: str, x: Any, y: Any) -> Any:
+def binary(op: Op, name: str, x: Any, y: Any) -> Any:
+    """An op of two operands, in whose errors the function is called by a name."""
     out = op.handle(None, x, y)
     return out if out.__class__ is Tensor else refused(name, (x, y))
 
 
-def _scaled(y: Any, alpha: Any) -> Any:
-    return y * alpha if alpha != 1 else y
+def scaled(y: Any, alpha: Any, name: str = "alpha") -> Any:
+    """A tensor or number times a factor that an argument gives."""
+    if type(alpha) is int and alpha == 1:
+        return y
+    if not isinstance(y, Tensor) and python_number(y) is None:  # the op itself says what it takes
+        return y
+    return y * (alpha if isinstance(alpha, Tensor) else number(alpha, name))
 
 
 @public("elementwise")
@@ -173,7 +179,7 @@ def add(x: Any, y: Any, /, *, alpha: Any = 1) -> Any:
         >>> weft.add(weft.tensor([1.0, 2.0]), 0.5)
         tensor([1.5, 2.5], dtype=float32)
     """
-    return _binary(E.add, "add", x, _scaled(y, alpha))
+    return binary(E.add, "add", x, scaled(y, alpha))
 
 
 @public("elementwise", "sub")
@@ -186,7 +192,7 @@ def subtract(x: Any, y: Any, /, *, alpha: Any = 1) -> Any:
         >>> weft.subtract(weft.tensor([1.0, 2.0]), 0.5)
         tensor([0.5, 1.5], dtype=float32)
     """
-    return _binary(E.subtract, "subtract", x, _scaled(y, alpha))
+    return binary(E.subtract, "subtract", x, scaled(y, alpha))
 
 
 @public("elementwise", "div", "true_divide")
@@ -209,11 +215,11 @@ def divide(x: Any, y: Any, /, *, rounding_mode: str | None = None) -> Any:
         tensor([ 1.5, -1.5], dtype=float32)
     """
     if rounding_mode is None:
-        return _binary(E.divide, "divide", x, y)
+        return binary(E.divide, "divide", x, y)
     if rounding_mode == "floor":
-        return _binary(E.floor_divide, "divide", x, y)
+        return binary(E.floor_divide, "divide", x, y)
     if rounding_mode == "trunc":
-        quotient = _binary(E.divide, "divide", x, y)
+        quotient = binary(E.divide, "divide", x, y)
         truncated = E.trunc(quotient)
         kinds = {o.dtype.kind if isinstance(o, Tensor) else dtypes.of_scalar(o).kind for o in (x, y)}
         return truncated if "f" in kinds else E.cast_(truncated, attrs=dtypes.default_int)
@@ -357,7 +363,7 @@ def logical_and(x: Any, y: Any, /) -> Any:
         >>> weft.logical_and(weft.tensor([True, False]), weft.tensor([1, 1]))
         tensor([ True, False], dtype=bool)
     """
-    return _binary(E.bitwise_and, "logical_and", _truth(x), _truth(y))
+    return binary(E.bitwise_and, "logical_and", _truth(x), _truth(y))
 
 
 @public("elementwise")
@@ -368,7 +374,7 @@ def logical_or(x: Any, y: Any, /) -> Any:
         >>> weft.logical_or(weft.tensor([True, False]), weft.tensor([0, 0]))
         tensor([ True, False], dtype=bool)
     """
-    return _binary(E.bitwise_or, "logical_or", _truth(x), _truth(y))
+    return binary(E.bitwise_or, "logical_or", _truth(x), _truth(y))
 
 
 @public("elementwise")
@@ -379,7 +385,7 @@ def logical_xor(x: Any, y: Any, /) -> Any:
         >>> weft.logical_xor(weft.tensor([True, False]), weft.tensor([1, 1]))
         tensor([False,  True], dtype=bool)
     """
-    return _binary(E.bitwise_xor, "logical_xor", _truth(x), _truth(y))
+    return binary(E.bitwise_xor, "logical_xor", _truth(x), _truth(y))
 
 
 @public("elementwise")
@@ -401,7 +407,7 @@ def fmod(x: Any, y: Any, /) -> Any:
         >>> weft.fmod(weft.tensor([7.0, -7.0]), 4.0)
         tensor([ 3., -3.], dtype=float32)
     """
-    return _binary(E.fmod, "fmod", x, y)
+    return binary(E.fmod, "fmod", x, y)
 
 
 @public("elementwise")
@@ -434,7 +440,7 @@ def addcmul(x: Any, a: Any, b: Any, /, *, value: float = 1) -> Any:
         >>> weft.addcmul(weft.tensor([1.0]), weft.tensor([2.0]), weft.tensor([3.0]), value=0.5)
         tensor([4.], dtype=float32)
     """
-    return x + _scaled(a * b, value)
+    return binary(E.add, "addcmul", tensor_of(x), scaled(binary(E.multiply, "addcmul", a, b), value, "value"))
 
 
 @public("elementwise")
@@ -445,7 +451,7 @@ def addcdiv(x: Any, a: Any, b: Any, /, *, value: float = 1) -> Any:
         >>> weft.addcdiv(weft.tensor([1.0]), weft.tensor([3.0]), weft.tensor([2.0]), value=2)
         tensor([4.], dtype=float32)
     """
-    return x + _scaled(a / b, value)
+    return binary(E.add, "addcdiv", tensor_of(x), scaled(binary(E.divide, "addcdiv", a, b), value, "value"))
 
 
 @public("elementwise")

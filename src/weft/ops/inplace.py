@@ -8,7 +8,7 @@ from typing import Any
 from weft.ir.node import Node, Where
 from weft.ops import elementwise as E
 from weft.ops.frontend import Tensor, public, publish, refused, tensor_of
-from weft.ops.functions import ROWS
+from weft.ops.functions import ROWS, binary, scaled
 from weft.ops.nodes import node
 from weft.ops.reduce import cast_to
 from weft.ops.registry import OPS, Op, Operand, Saved, cast, inplace
@@ -123,7 +123,7 @@ def add_(x: Any, y: Any, /, *, alpha: Any = 1) -> Any:
         >>> weft.tensor([1.0, 2.0]).add_(1)
         tensor([2., 3.], dtype=float32)
     """
-    return _updated("add_", x, y if alpha == 1 else y * alpha)
+    return _updated("add_", x, scaled(y, alpha))
 
 
 @public("in place", "sub_", package=False)
@@ -134,7 +134,7 @@ def subtract_(x: Any, y: Any, /, *, alpha: Any = 1) -> Any:
         >>> weft.tensor([1.0, 2.0]).sub_(1)
         tensor([0., 1.], dtype=float32)
     """
-    return _updated("subtract_", x, y if alpha == 1 else y * alpha)
+    return _updated("subtract_", x, scaled(y, alpha))
 
 
 @public("in place", "div_", package=False)
@@ -177,7 +177,7 @@ def addcmul_(x: Any, a: Any, b: Any, /, *, value: float = 1) -> Any:
         >>> weft.tensor([1.0]).addcmul_(weft.tensor([2.0]), weft.tensor([3.0]))
         tensor([7.], dtype=float32)
     """
-    return _updated("add_", x, a * b if value == 1 else a * b * value)
+    return _updated("add_", x, scaled(binary(E.multiply, "addcmul_", a, b), value, "value"))
 
 
 @public("in place", package=False)
@@ -188,7 +188,7 @@ def addcdiv_(x: Any, a: Any, b: Any, /, *, value: float = 1) -> Any:
         >>> weft.tensor([1.0]).addcdiv_(weft.tensor([3.0]), weft.tensor([2.0]))
         tensor([2.5], dtype=float32)
     """
-    return _updated("add_", x, a / b if value == 1 else a / b * value)
+    return _updated("add_", x, scaled(binary(E.divide, "addcdiv_", a, b), value, "value"))
 
 
 @public("in place", package=False)

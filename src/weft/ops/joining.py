@@ -8,7 +8,7 @@ from typing import Any
 from weft.errors import ShapeError
 from weft.ir.node import Node, Where, const, make
 from weft.ops import elementwise as E
-from weft.ops.frontend import Tensor, axis_of, integer, public, sizes_of, tensor_of
+from weft.ops.frontend import Tensor, axis_of, integer, number, public, sizes_of, tensor_of
 from weft.ops.indexed import assign, full
 from weft.ops.movement import contiguous_strides, expand, reshape
 from weft.ops.registry import Op, Operand, Saved, broadcast, cast, common_dtype, composite, register
@@ -237,6 +237,8 @@ def pad(x: Any, widths: Any, value: float = 0) -> Any:
         tensor([0, 1, 2, 0], dtype=int64)
     """
     tensor_of(x)
+    if not isinstance(widths, list | tuple) or not all(isinstance(w, int) or _is_pair(w) for w in widths):
+        raise TypeError(f"pad takes a list of widths, or of pairs (before, after), not {widths!r}.")
     pairs = list(widths)
     if pairs and all(isinstance(w, int) for w in pairs):
         if len(pairs) % 2 or len(pairs) > 2 * x.ndim:
@@ -245,7 +247,13 @@ def pad(x: Any, widths: Any, value: float = 0) -> Any:
             )
         flat = [(pairs[k], pairs[k + 1]) for k in range(0, len(pairs), 2)]
         pairs = [(0, 0)] * (x.ndim - len(flat)) + flat[::-1]
+    elif any(isinstance(w, int) for w in pairs):
+        raise TypeError(f"pad takes a list of widths, or of pairs (before, after), not both: {widths!r}.")
     pairs = [(integer(a, "A width"), integer(b, "A width")) for a, b in pairs]
     if len(pairs) != x.ndim or any(a < 0 or b < 0 for a, b in pairs):
         raise ShapeError(f"pad takes a pair of widths, 0 or more, for each of {x.ndim} axes, not {pairs}.")
-    return _pad(x, attrs=(tuple(pairs), value))
+    return _pad(x, attrs=(tuple(pairs), number(value, "value")))
+
+
+def _is_pair(widths: Any) -> bool:
+    return isinstance(widths, list | tuple) and len(widths) == 2

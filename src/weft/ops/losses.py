@@ -14,7 +14,7 @@ from weft import dtypes
 from weft.errors import ShapeError
 from weft.ops import elementwise as E
 from weft.ops import reduction as R
-from weft.ops.frontend import one_of, public, tensor_of
+from weft.ops.frontend import number, one_of, public, tensor_of
 from weft.ops.indexed import full, iota
 from weft.ops.movement import expand, reshape
 from weft.ops.nnfunc import exponentials, floats, log_weights, logistic, weights
@@ -120,6 +120,7 @@ def cross_entropy(x: Any, target: Any, *, reduction: str = "mean", label_smoothi
     one_of(reduction, "reduction", _REDUCTIONS)
     if x.ndim == 0:
         raise ShapeError("cross_entropy takes logits of at least one axis, the classes.")
+    label_smoothing = number(label_smoothing, "label_smoothing")
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing must be at least 0 and below 1, not {label_smoothing}.")
     axis = 0 if x.ndim == 1 else 1

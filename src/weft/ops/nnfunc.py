@@ -16,7 +16,7 @@ from weft.errors import ShapeError
 from weft.ops import contraction as C
 from weft.ops import elementwise as E
 from weft.ops import reduction as R
-from weft.ops.frontend import axes_of, axis_of, one_of, public, sizes_of, tensor_of
+from weft.ops.frontend import axes_of, axis_of, number, one_of, public, sizes_of, tensor_of
 from weft.ops.linalg import multiplied
 from weft.ops.movement import reshape
 from weft.ops.reduce import cast_to, dropped, floating, kept, over, widened
@@ -171,7 +171,7 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
         >>> weft.leaky_relu(weft.tensor([-1.0, 2.0]), 0.5)
         tensor([-0.5,  2. ], dtype=float32)
     """
-    return _leaky_relu(floats(x), attrs=(float(negative_slope),))
+    return _leaky_relu(floats(x), attrs=(float(number(negative_slope, "negative_slope")),))
 
 
 @public("neural networks", method=False)
@@ -182,7 +182,7 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
         >>> weft.elu(weft.tensor([0.0, 2.0]))
         tensor([0., 2.], dtype=float32)
     """
-    return _elu(floats(x), attrs=(float(alpha),))
+    return _elu(floats(x), attrs=(float(number(alpha, "alpha")),))
 
 
 @public("neural networks", "swish", method=False)
@@ -407,7 +407,9 @@ def _normalise(name: str, x: Any, shape: Any, weight: Any, bias: Any, eps: float
             raise ShapeError(
                 f"The weight and bias of {name} have the normalised shape {list(sizes)}, not {list(p.shape)}."
             )
-    return norm_op(x, *given, attrs=(len(sizes), float(eps), center, weight is not None, bias is not None))
+    return norm_op(
+        x, *given, attrs=(len(sizes), float(number(eps, "eps")), center, weight is not None, bias is not None)
+    )
 
 
 @public("neural networks", method=False)

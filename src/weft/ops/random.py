@@ -16,7 +16,7 @@ from weft.errors import ShapeError
 from weft.ops import elementwise as E
 from weft.ops import reduction as R
 from weft.ops.creation import filled
-from weft.ops.frontend import Tensor, dtype_of, integer, public, shape_of, tensor_of
+from weft.ops.frontend import Tensor, dtype_of, integer, number, public, shape_of, tensor_of
 from weft.ops.generator import source
 from weft.ops.indexed import gather, iota, nonzero
 from weft.ops.inplace import copy_op
@@ -362,6 +362,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, *, generator: Any = N
         tensor([1., 1., 1.], dtype=float32)
     """
     tensor_of(x)
+    p = number(p, "p")
     if not 0 <= p <= 1:
         raise ValueError(f"p is a probability, from 0 to 1, not {p}.")
     if not training or p == 0:

@@ -14,7 +14,7 @@ from weft.dtypes import DType
 from weft.errors import ShapeError
 from weft.ops import elementwise as E
 from weft.ops import reduction as R
-from weft.ops.frontend import axes_of, axis_of, dtype_of, public, tensor_of
+from weft.ops.frontend import axes_of, axis_of, dtype_of, number, public, tensor_of
 from weft.ops.movement import expand, reshape
 from weft.ops.registry import Op, Saved, composite
 
@@ -271,7 +271,7 @@ def _correction(correction: float | None, unbiased: bool | None) -> float:
         if correction is not None:
             raise TypeError("unbiased=True is another name of correction=1, and both were given; pass one of them.")
         return float(bool(unbiased))
-    return 0.0 if correction is None else float(correction)
+    return 0.0 if correction is None else float(number(correction, "correction"))
 
 
 @public("reductions")
