@@ -43,16 +43,6 @@ void pack(const TileSet<T>& set, const Matrix<T>& b, int64_t k, int64_t n, T* to
     set.pack_b(k, b.data + j * b.col, b.col, b.row, to, std::min<int64_t>(set.nr, n - j));
 }
 
-// One tile of a product: `height` rows, `width` columns.
-template <class T>
-void tile_of(const TileSet<T>& set, int64_t height, int64_t width, int64_t k, const T* a, int64_t a_row, int64_t a_k,
-             const T* b, int64_t b_k, T* c, int64_t c_row, bool add) {
-  if (width == set.nr)
-    set.of_rows[height - 1](k, a, a_row, a_k, b, b_k, c, c_row, add);
-  else
-    set.edges[height - 1](k, a, a_row, a_k, b, b_k, c, c_row, add, width);
-}
-
 // What the units share.
 template <class T>
 struct Job {
@@ -200,8 +190,8 @@ class Unit {
       for (int64_t i = 0; i < height_; i += set_.mr) {
         const int64_t tall = std::min<int64_t>(set_.mr, height_ - i);
         if (seen_by(i + tall - 1) > j)
-          tile_of(set_, tall, std::min(nr, at_.keys - j), k, a.at(i), a.row, a.col, panel, nr, to + i * at_.pitch + j,
-                  at_.pitch, false);
+          set_.run(tall, std::min(nr, at_.keys - j), k, a.at(i), a.row, a.col, panel, nr, to + i * at_.pitch + j, at_.pitch, 1,
+                   false);
       }
   }
 
@@ -247,8 +237,8 @@ class Unit {
           const int64_t tall = std::min<int64_t>(set_.mr, height_ - i);
           const int64_t k = std::min(block_k, seen_by(i + tall - 1) - p);
           if (k > 0)
-            tile_of(set_, tall, std::min<int64_t>(set_.nr, n - j), k, weights + i * at_.pitch + p, at_.pitch, 1,
-                    right.data + j * right.col + p * right.row, right.row, to + i * n + j, n, p > 0);
+            set_.run(tall, std::min<int64_t>(set_.nr, n - j), k, weights + i * at_.pitch + p, at_.pitch, 1,
+                     right.data + j * right.col + p * right.row, right.row, to + i * n + j, n, 1, p > 0);
         }
   }
 
@@ -266,8 +256,8 @@ class Unit {
       const int64_t tall = std::min<int64_t>(set_.mr, seen_ - i);
       const int64_t hidden = at_.causal ? std::max<int64_t>(0, i - first_) : 0;  // rows that see none of these keys
       for (int64_t j = 0; j < n; j += set_.nr)
-        tile_of(set_, tall, std::min<int64_t>(set_.nr, n - j), height_ - hidden, weights + i + hidden * at_.pitch,
-                int64_t{1}, at_.pitch, panels + j * height_ + hidden * set_.nr, set_.nr, result + i * n + j, n, true);
+        set_.run(tall, std::min<int64_t>(set_.nr, n - j), height_ - hidden, weights + i + hidden * at_.pitch, 1, at_.pitch,
+                 panels + j * height_ + hidden * set_.nr, set_.nr, result + i * n + j, n, 1, true);
     }
   }
 

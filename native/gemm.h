@@ -11,6 +11,9 @@
 
 namespace weft {
 
+// How many parts of a size it takes.
+constexpr int64_t parts(int64_t total, int64_t size) { return (total + size - 1) / size; }
+
 struct GemmOperand {
   std::vector<int64_t> batch_strides;  // in elements, one per batch dimension
   int64_t row_stride, col_stride;

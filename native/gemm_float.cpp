@@ -21,12 +21,8 @@
 namespace weft {
 namespace {
 
-constexpr int64_t block_k = 256;       // the most of k in one chain: part of every result's definition, see gemm_float.h
-constexpr int64_t short_k = 1024;      // below which blocks are at most `short_block`, and two at least from `one_chain` on,
-constexpr int64_t short_block = 192;   // for accuracy: the same
-constexpr int64_t block_step = 8;      // a block of k is a multiple of this, the last apart: the same
 constexpr double unit_work = 1 << 16;  // multiply-adds for which waking another thread pays
-constexpr int64_t unit_bytes = 768;    // of a unit's rows of A at one step of k: with block_k, a fifth of an L2 cache of 1 MiB
+constexpr int64_t unit_bytes = 768;    // of a unit's rows of A at one step of k: with 256 steps, a fifth of an L2 cache of 1 MiB
 constexpr int64_t few_rows = 16;       // fewer in a unit would read B too often
 constexpr int64_t units_per_thread = 4;
 constexpr int64_t even_blocks = 4;     // blocks of k in each of its parts from which one more or less does not matter
@@ -42,9 +38,6 @@ constexpr int64_t in_reach = 2 << 20;  // bytes of packed B that each thread may
 constexpr int64_t little = 32 << 10;   // bytes of packed B of which a copy for each thread is not worth its memory
 constexpr int64_t few_threads = 4;     // that pack B each for itself sooner than together
 constexpr int64_t few_uses = 16;       // of A or B by a thread: packing costs more than reading crowded lines so often
-constexpr int most_tile = most_tile_rows * 64;
-
-constexpr int64_t parts(int64_t total, int64_t size) { return (total + size - 1) / size; }
 
 // How many of `count` lines that lie `stride` bytes apart compete for one place of the nearest cache, which has 64 places.
 int64_t competing(int64_t count, int64_t stride) {
@@ -53,19 +46,13 @@ int64_t competing(int64_t count, int64_t stride) {
   return period <= line ? parts(2 * count, page / line) : parts(count * period, page);
 }
 
-int64_t blocks_of(int64_t k) {
-  if (k <= one_chain) return 1;
-  return std::max<int64_t>(2, parts(k, k < short_k ? short_block : block_k));
-}
-
 template <class T>
 class Product {
  public:
   Product(const Gemm& g, const T* a, const T* b, T* c, const Prologue& prologue, const Epilogue& epilogue, Spare spare,
           int64_t threads)
       : g_(g), set_(*tile_set<T>()), a_(a), b_(b), c_(c), prologue_(prologue), epilogue_(epilogue), spare_(spare),
-        blocks_(blocks_of(g.k)), deepest_(parts(parts(g.k, blocks_), block_step) * block_step),
-        panels_(parts(g.n, set_.nr)) {
+        chains_(g.k), blocks_(chains_.count), deepest_(chains_.longest()), panels_(parts(g.n, set_.nr)) {
     divide(threads);
     threads_ = std::min(threads, units());
     choose();
@@ -170,8 +157,8 @@ class Product {
   int64_t first_block(int64_t part) const { return blocks_ * part / k_parts_; }
   int64_t units() const { return row_units_ * column_units_ * k_parts_; }
   int64_t unit_tiles() const { return parts(parts(g_.m, row_units_), set_.mr); }
-  int64_t first_k(int64_t block) const { return block * deepest_; }
-  int64_t depth(int64_t block) const { return std::min(deepest_, g_.k - first_k(block)); }
+  int64_t first_k(int64_t block) const { return chains_.begin(block); }
+  int64_t depth(int64_t block) const { return chains_.length(block); }
   int64_t width(int64_t panel) const { return std::min<int64_t>(set_.nr, g_.n - panel * set_.nr); }
 
   // The tiles of a unit's rows, of nearly equal heights: low tiles use the registers badly.
@@ -441,23 +428,8 @@ class Product {
   // The tile of C at a row and a panel of columns.
   void tile(int64_t height, int64_t k, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, int64_t row,
             int64_t panel, const Sums& sums) const {
-    const int64_t columns = width(panel);
     T* out = sums.data + row * sums.row_stride + panel * set_.nr * sums.col_stride;
-    if (sums.col_stride == 1) {
-      if (columns == set_.nr)
-        set_.of_rows[height - 1](k, a, a_row, a_k, b, b_k, out, sums.row_stride, sums.add);
-      else
-        set_.edges[height - 1](k, a, a_row, a_k, b, b_k, out, sums.row_stride, sums.add, columns);
-      return;
-    }
-    T spare[most_tile];
-    set_.edges[height - 1](k, a, a_row, a_k, b, b_k, spare, set_.nr, false, columns);
-    for (int64_t r = 0; r < height; ++r)
-      for (int64_t j = 0; j < columns; ++j) {
-        T& element = out[r * sums.row_stride + j * sums.col_stride];
-        const T sum = spare[r * set_.nr + j];
-        element = sums.add ? element + sum : sum;
-      }
+    set_.run(height, width(panel), k, a, a_row, a_k, b, b_k, out, sums.row_stride, sums.col_stride, sums.add);
   }
 
   const Gemm& g_;
@@ -468,7 +440,8 @@ class Product {
   const Prologue& prologue_;
   const Epilogue& epilogue_;
   Spare spare_;  // what is left of it
-  int64_t blocks_, deepest_;  // of k
+  Chains chains_;             // blocks of k:
+  int64_t blocks_, deepest_;  // how many, and the length of the longest
   int64_t panels_, row_units_ = 1, column_units_ = 1, k_parts_ = 1, threads_ = 1;
   Mode a_mode_ = Mode::in_place, b_mode_ = Mode::in_place;
   int64_t a_unit_ = 0;  // elements of one unit's packed rows of A in one block of k

@@ -10,7 +10,7 @@
 namespace weft {
 namespace {
 
-constexpr int64_t most_columns = 64;         // of a tile
+constexpr int64_t deepest_small = 128;       // the greatest k of a product whose panels of B are packed on the stack
 constexpr int64_t shared_bytes = 512 << 10;  // of A and C that make sharing a flat product pay
 constexpr int64_t near_bytes = 64 << 10;     // of A and C that are still in a cache when an epilogue follows
 
@@ -20,7 +20,8 @@ void tiled(const Gemm& g, const T* a, const T* b, T* c) {
   const TileSet<T>& set = *tile_set<T>();
   const int64_t tiles = (g.m + set.mr - 1) / set.mr;
   const bool packed = g.b.col_stride != 1;
-  T panel[one_chain * most_columns];
+  const Chains chains(g.k);
+  T panel[deepest_small * most_tile_columns];
   for (int64_t j = 0; j < g.n; j += set.nr) {
     const int64_t columns = std::min<int64_t>(set.nr, g.n - j);
     const T* right = b + j * g.b.col_stride;
@@ -35,15 +36,10 @@ void tiled(const Gemm& g, const T* a, const T* b, T* c) {
       const T* left = a + i * g.a.row_stride;
       T* out = c + i * g.c.row_stride + j * g.c.col_stride;
       i = next;
-      if (g.c.col_stride == 1 && columns == set.nr) {
-        set.of_rows[height - 1](g.k, left, g.a.row_stride, g.a.col_stride, right, b_k, out, g.c.row_stride, false);
-      } else if (g.c.col_stride == 1) {
-        set.edges[height - 1](g.k, left, g.a.row_stride, g.a.col_stride, right, b_k, out, g.c.row_stride, false, columns);
-      } else {
-        T spare[most_tile_rows * most_columns];
-        set.edges[height - 1](g.k, left, g.a.row_stride, g.a.col_stride, right, b_k, spare, set.nr, false, columns);
-        for (int64_t r = 0; r < height; ++r)
-          for (int64_t q = 0; q < columns; ++q) out[r * g.c.row_stride + q * g.c.col_stride] = spare[r * set.nr + q];
+      for (int64_t block = 0; block < chains.count; ++block) {
+        const int64_t p = chains.begin(block);
+        set.run(height, columns, chains.length(block), left + p * g.a.col_stride, g.a.row_stride, g.a.col_stride,
+                right + p * b_k, b_k, out, g.c.row_stride, g.c.col_stride, block > 0);
       }
     }
   }
@@ -88,6 +84,8 @@ void flat(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Epilog
 
 }  // namespace
 
+static_assert(Chains(deepest_row).count == 1, "rows are summed in one chain");
+
 template <class T>
 bool small_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Prologue& prologue,
                    const Epilogue& epilogue) {
@@ -99,7 +97,7 @@ bool small_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, con
     flat(g, a, b, c, shared, epilogue);
     return true;
   }
-  if (work > small_product_work || g.k > one_chain || tile_set<T>()->nr > most_columns) return false;
+  if (work > small_product_work || g.k > deepest_small) return false;
   prologue.all(shared);
   tiled(g, a, b, c);
   epilogue.all(shared);

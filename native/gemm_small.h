@@ -1,6 +1,5 @@
 // Products of float and double that need no driver: small ones, straight out of register tiles on the calling thread, and
-// flat ones, in which k is tiny and C is written row by row. The values are those of gemm_float.h, to the bit: k is at most
-// one of its blocks, and every element is one chain of multiply-adds, begun at zero.
+// flat ones, in which k is tiny and C is written row by row. The values are those of gemm_float.h, to the bit.
 #pragma once
 
 #include "gemm.h"

@@ -22,6 +22,7 @@ template <class T>
 using Pack = void (*)(int64_t k, const T* from, int64_t line, int64_t step, T* to, int64_t lines);
 
 constexpr int most_tile_rows = 12;
+constexpr int most_tile_columns = 64;
 
 template <class T>
 struct TileSet {
@@ -30,6 +31,24 @@ struct TileSet {
   Tile<T> of_rows[most_tile_rows];   // the tile of 1, 2, ... mr rows
   Edge<T> edges[most_tile_rows];
   Pack<T> pack_a, pack_b;
+
+  // The tile, or edge, of `rows` x `columns`, whose elements of C may lie `c_col` apart.
+  void run(int64_t rows, int64_t columns, int64_t k, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, T* c,
+           int64_t c_row, int64_t c_col, bool add) const {
+    if (c_col != 1) {
+      T tile[most_tile_rows * most_tile_columns];
+      edges[rows - 1](k, a, a_row, a_k, b, b_k, tile, nr, false, columns);
+      for (int64_t i = 0; i < rows; ++i)
+        for (int64_t j = 0; j < columns; ++j) {
+          T& element = c[i * c_row + j * c_col];
+          element = add ? element + tile[i * nr + j] : tile[i * nr + j];
+        }
+    } else if (columns == nr) {
+      of_rows[rows - 1](k, a, a_row, a_k, b, b_k, c, c_row, add);
+    } else {
+      edges[rows - 1](k, a, a_row, a_k, b, b_k, c, c_row, add, columns);
+    }
+  }
 };
 
 // The tiles of float or double; null until there are any. What it points to stays for ever.

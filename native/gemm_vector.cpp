@@ -17,8 +17,6 @@ constexpr int64_t fewest_columns = 8;        // that are summed as columns
 constexpr int64_t shared_bytes = 512 << 10;  // to be read, for which waking another thread pays
 constexpr int64_t far_bytes = 16 << 20;      // a matrix of more bytes than this is not in a cache
 
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // sums[block * n + j] = the sum of matrix[j * row + p * col] * vector[p] over the block's p.
 template <class T>
 struct Sums {
@@ -32,7 +30,7 @@ struct Sums {
 
   int64_t bytes() const { return (n * k + k) * static_cast<int64_t>(sizeof(T)); }
   bool far() const { return bytes() > far_bytes; }
-  int64_t blocks() const { return ceil_div(k, block_k); }
+  int64_t blocks() const { return parts(k, block_k); }
   int64_t length(int64_t block) const { return std::min(block_k, k - block * block_k); }
 
   // A group of rows, from end to end.
@@ -59,7 +57,7 @@ struct Sums {
 
   // Neighbouring columns of one block. Fewer than there must be come with some before them: the same sums once more.
   void some_columns(int64_t unit) {
-    const int64_t chunks = ceil_div(n, columns), b = unit / chunks, j = unit % chunks * columns;
+    const int64_t chunks = parts(n, columns), b = unit / chunks, j = unit % chunks * columns;
     const int64_t first = std::min(j, n - fewest_columns), count = std::min(columns, n - j);
     T some[fewest_columns];
     T* to = first == j ? sums + b * n + j : some;
@@ -70,7 +68,7 @@ struct Sums {
 
   // A group of rows of one block, made contiguous.
   void gathered(int64_t unit) {
-    const int64_t groups = ceil_div(n, group), b = unit / groups, j = unit % groups * group;
+    const int64_t groups = parts(n, group), b = unit / groups, j = unit % groups * group;
     const int64_t count = std::min(group, n - j), size = length(b);
     T near[group * block_k];
     const T* from = matrix + j * row + b * block_k * col;
@@ -92,12 +90,12 @@ struct Sums {
   void all(bool shared) {
     if (row == 1 && n >= fewest_columns) {
       if (shared && bytes() >= shared_bytes)
-        while (columns > 64 && blocks() * ceil_div(n, columns) < 4 * num_threads()) columns /= 2;
-      return each<&Sums::some_columns>(blocks() * ceil_div(n, columns), shared);
+        while (columns > 64 && blocks() * parts(n, columns) < 4 * num_threads()) columns /= 2;
+      return each<&Sums::some_columns>(blocks() * parts(n, columns), shared);
     }
-    if (col != 1 && k > 1) return each<&Sums::gathered>(blocks() * ceil_div(n, group), shared);
-    if (n < 2 * group && blocks() > 1) return each<&Sums::row_blocks>(ceil_div(blocks(), group), shared);
-    each<&Sums::rows>(ceil_div(n, far() ? far_row_group : group), shared);
+    if (col != 1 && k > 1) return each<&Sums::gathered>(blocks() * parts(n, group), shared);
+    if (n < 2 * group && blocks() > 1) return each<&Sums::row_blocks>(parts(blocks(), group), shared);
+    each<&Sums::rows>(parts(n, far() ? far_row_group : group), shared);
   }
 };
 
@@ -119,7 +117,7 @@ void vector_product(const Gemm& g, const T* a, const T* b, T* c, bool shared) {
     for (int64_t p = 0; p < g.k; ++p) to[p] = vector[p * step];
     vector = to;
   }
-  const int64_t blocks = ceil_div(g.k, block_k);
+  const int64_t blocks = parts(g.k, block_k);
   std::optional<Block> own;
   T* sums = c;
   if (blocks > 1 || (out_step != 1 && n > 1))

@@ -168,10 +168,11 @@ bool is_plain(nb::handle o) { return is_tensor(o.ptr()) && as_tensor(o.ptr())->p
 
 template <class T>
 void take_tiles(int rows, int columns, int packed_rows, const std::vector<uintptr_t>& addresses) {
-  if (rows < 1 || rows > most_tile_rows || columns < 1 || packed_rows < rows ||
+  if (rows < 1 || rows > most_tile_rows || columns < 1 || columns > most_tile_columns || packed_rows < rows ||
       addresses.size() != static_cast<size_t>(2 * rows + 2))
-    raise(PyExc_ValueError, "set_tiles: tiles of %d rows need two functions for each height and two that pack, not %zu.",
-          rows, addresses.size());
+    raise(PyExc_ValueError, "set_tiles: tiles of at most %d x %d elements need two functions for each height and two that pack, not %d x %d "
+          "elements and %zu functions.",
+          most_tile_rows, most_tile_columns, rows, columns, addresses.size());
   TileSet<T> set{rows, columns, packed_rows, {}, {}, nullptr, nullptr};
   const auto* next = addresses.data();
   for (int i = 0; i < rows; ++i) set.of_rows[i] = reinterpret_cast<Tile<T>>(*next++);

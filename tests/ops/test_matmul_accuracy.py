@@ -15,6 +15,11 @@ def inputs(kind: str, m: int, k: int, n: int, rng: np.random.Generator) -> tuple
     elif kind == "cancelling":  # every sum is small beside its terms
         a[:, 1::2] = -a[:, : k // 2 * 2 : 2]
         b[1::2] = b[: k // 2 * 2 : 2] * (1 + 1e-3 * rng.standard_normal((k // 2, n), np.float32))
+    elif kind == "cancelling halves":  # the second half of the terms all but cancels the first
+        half = k // 2
+        order = rng.permutation(half)
+        a[:, half : 2 * half] = -a[:, order]
+        b[half : 2 * half] = b[order] * np.float32(1 + 1e-4)
     elif kind == "badly scaled":
         a *= np.float32(10) ** rng.integers(-12, 13, (m, 1)).astype(np.float32)
         b *= np.float32(10) ** rng.integers(-12, 13, (1, n)).astype(np.float32)
@@ -23,15 +28,17 @@ def inputs(kind: str, m: int, k: int, n: int, rng: np.random.Generator) -> tuple
     return a, b
 
 
-@pytest.mark.parametrize("kind", ["random", "uniform", "cancelling", "badly scaled"])
-@pytest.mark.parametrize("k", [64, 200, 256, 400, 1000, 2048])
+@pytest.mark.parametrize("kind", ["random", "uniform", "cancelling", "cancelling halves", "badly scaled"])
+@pytest.mark.parametrize(
+    "k", [8, 9, 12, 13, 16, 17, 20, 23, 24, 31, 32, 33, 48, 64, 100, 128, 129, 200, 256, 320, 321, 400, 600, 1000, 2048]
+)
 def test_errors_are_no_larger_than_blas(kind: str, k: int) -> None:
     ours, theirs = [], []
-    for seed in range(3):
+    for seed in range(max(3, 1600 // k)):
         a, b = inputs(kind, 128, k, 128, np.random.default_rng(seed))
         exact = a.astype(np.float64) @ b.astype(np.float64)
         scale = np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64)
         ours.append(np.square(((weft.asarray(a) @ weft.asarray(b)).numpy() - exact) / scale).mean())
         theirs.append(np.square(((a @ b) - exact) / scale).mean())
-    # Root mean squares over many elements. Up to k = 128 both sum in one chain, but for some of OpenBLAS's edges.
-    assert np.sqrt(np.mean(ours)) <= (1.1 if k <= 128 else 1.0) * np.sqrt(np.mean(theirs))
+    # Root mean squares over many elements. Of a few terms OpenBLAS sums the even and the odd ones at a matrix's edges.
+    assert np.sqrt(np.mean(ours)) <= (1.05 if k < 16 else 1.0) * np.sqrt(np.mean(theirs))
