@@ -17,6 +17,7 @@ from weft.dtypes import DType
 from weft.ir.interpreter import scan_ordered
 from weft.ir.kernel import (
     BLOCK,
+    FOLDED,
     GROUP,
     LANES,
     OUTER_BLOCK,
@@ -356,22 +357,28 @@ def tree(parts: list[Any], join: Callable[[Any, Any], Any]) -> Any:
     return parts[0]
 
 
-def block(op: str, x: np.ndarray, start: Any, outer: bool) -> np.ndarray:
-    """Reduce one block."""
+def block(op: str, x: np.ndarray, start: Any, outer: bool, lanes: int = LANES) -> np.ndarray:
+    """Reduce one block; ``lanes``: how many of a run are widened."""
     wide = np.float64 if op == "sum" and x.dtype.kind == "f" else x.dtype
-    acc = np.full((*x.shape[:-1], 1 if outer else LANES), start, wide)
+    step = 1 if outer else LANES
+    acc = np.full((*x.shape[:-1], min(step, lanes)), start, wide)
     for at in range(0, x.shape[-1], GROUP if outer else RUN):
         run = x[..., at : at + (GROUP if outer else RUN)]
-        own = run[..., :1] if outer else np.full(acc.shape, start, x.dtype)
-        for k in range(int(outer), run.shape[-1], acc.shape[-1]):
-            piece = run[..., k : k + acc.shape[-1]]
+        own = run[..., :1] if outer else np.full((*x.shape[:-1], step), start, x.dtype)
+        for k in range(int(outer), run.shape[-1], step):
+            piece = run[..., k : k + step]
             n = piece.shape[-1]
             own = np.concatenate([combine(op, own[..., :n], piece), own[..., n:]], -1)
-        acc = combine(op, acc, own.astype(wide))
-    while acc.shape[-1] > 1:
-        half = acc.shape[-1] // 2
-        acc = combine(op, acc[..., :half], acc[..., half:])
-    return acc[..., 0]
+        acc = combine(op, acc, folded(op, own, acc.shape[-1]).astype(wide))
+    return folded(op, acc, 1)[..., 0]
+
+
+def folded(op: str, x: np.ndarray, left: int) -> np.ndarray:
+    """Lanes combined as a binary tree, until so many are left."""
+    while x.shape[-1] > left:
+        half = x.shape[-1] // 2
+        x = combine(op, x[..., :half], x[..., half:])
+    return x
 
 
 class Moments:
@@ -385,9 +392,9 @@ class Moments:
                 own = own + x[..., k]
             shift = own / x.dtype.type(min(n, GROUP))
         else:
-            shift = (block("sum", x, 0, outer) / n).astype(x.dtype)
+            shift = (block("sum", x[..., :RUN], 0, outer, FOLDED) / min(n, RUN)).astype(x.dtype)
         apart = x - shift[..., None]
-        d, q = (block("sum", y, 0, outer) for y in (apart, apart * apart))
+        d, q = (block("sum", y, 0, outer, FOLDED) for y in (apart, apart * apart))
         self.mean = shift.astype(float) + d / n
         self.m2 = np.where(q - d * (d / n) < 0, 0, q - d * (d / n))
 

@@ -104,6 +104,35 @@ def test_arguments_of_the_extreme() -> None:
     assert weft.tensor(3.0).argmax().item() == 0
 
 
+@pytest.mark.parametrize("shape", [(6000,), (6000, 3)])
+def test_variance_of_what_misleads_about_the_mean(shape: tuple[int, ...]) -> None:
+    """Outliers, trends and offsets in the elements that a block's shift is made of."""
+    normal = np.random.default_rng(5).standard_normal(shape).astype("f")
+    ramp = np.linspace(-1e3, 1e3, shape[0], dtype="f").reshape(-1, *[1] * (len(shape) - 1)) + 0 * normal
+    first, step, far = normal.copy(), normal + 100, normal * 8 + 2**24
+    first[0] = 1e8
+    step[:256] -= 2e5
+    step[2048:2304] += 1e4
+    for array in (first, step, far, ramp, np.sort(normal, 0), np.ones(shape, "f") * 1e8):
+        exact = array.astype(float).var(0)
+        np.testing.assert_allclose(weft.from_numpy(array).var(0).numpy(), exact, rtol=3e-7, atol=1e-30)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8, np.uint64])
+def test_the_first_of_equal_arguments(dtype: type) -> None:
+    """Wherever it is, also among zeros of both signs and among NaNs."""
+    for n in (1, 31, 32, 33, 255, 2048, 2049, 4500):
+        for at in {0, n // 3, n - 1}:
+            array = np.zeros((3, n), dtype)
+            array[1, at:] = 7
+            array[2, at:] = np.nan if array.dtype.kind == "f" else 9
+            array[0, :at] = -0.0
+            for x in (array, np.ascontiguousarray(array.T).T):
+                t = weft.from_numpy(x)
+                np.testing.assert_array_equal(t.argmax(1).numpy(), array.argmax(1))
+                np.testing.assert_array_equal(t.argmin(1).numpy(), array.argmin(1))
+
+
 def test_nan_and_infinity() -> None:
     x = weft.tensor([[1.0, float("nan")], [float("inf"), 2.0]])
     assert np.isnan(x.max(1).numpy()).tolist() == [True, False]

@@ -1,14 +1,19 @@
 """Reductions into lanes: the fixed order that `weft.ir.kernel.Kernel` describes, as explicit LLVM vectors.
 
-For each reduction ``op`` there are, to be called from generated source over a stack array of lanes ``a`` (and of lane
-numbers ``k`` for argmax and argmin)::
+For each reduction ``op`` there are, to be called from generated source over a stack array of lanes ``a``::
 
-    start_op(a[, k])                    every lane at the identity
-    reduce_op(a[, k, at], x, n)         the n elements from x on, the first of which belongs to lane 0 of a run
-    finish_op(a[, k])                   the lanes combined; argmax and argmin: the position, and the value in a[0]
-    combine_op(x, y) or better_op(x, y) two partial results: the combined value, or whether the later one, x, wins
+    start_op(a)                         every lane at the identity
+    reduce_op(a, x, n)                  the n elements from x on, the first of which belongs to lane 0 of a run
+    finish_op(a)                        the lanes combined
+    combine_op(x, y)                    two partial results made one
 
-m2 needs its elements twice, a whole block at once, and gives two numbers, which are left in a[0] and a[1]::
+argmax and argmin keep the best value in a[0] and its position in k[0]::
+
+    start_op(a, k)
+    reduce_op(a, k, at, x, n)           the n elements from x on, at most a block; ``at`` is the position of the first
+    better_op(x, y)                     whether the later of two partial results, x, wins
+
+m2 needs its first elements twice, a whole block at once, and gives two numbers, which are left in a[0] and a[1]::
 
     block_m2(a, x, n)                   the mean and m2 of the n elements from x on
 
@@ -26,7 +31,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from weft.ir.kernel import BLOCK, LANES, RUN
+from weft.ir.kernel import FOLDED, LANES, RUN
 
 I64 = ir.IntType(64)
 F64 = ir.DoubleType()
@@ -74,9 +79,9 @@ def identity(op: str, dtype: Any, value: Any) -> Any:
     return value(dtype.minval if op.endswith("max") else dtype.maxval)
 
 
-def splat(constant: Any) -> Any:
+def splat(constant: Any, width: int = LANES) -> Any:
     """A vector constant with the given constant in every lane."""
-    return ir.Constant(ir.VectorType(constant.type, LANES), [constant.constant] * LANES)
+    return ir.Constant(ir.VectorType(constant.type, width), [constant.constant] * width)
 
 
 def iota(value: Any) -> Any:
@@ -203,7 +208,7 @@ def _by_runs(
     others: Any,
     terms: Callable[[Any], list[Any]],
 ) -> list[Any]:
-    """Sums or products of ``terms`` of the elements, run by run, combined with what is ``carried``, in its type."""
+    """Sums or products of ``terms`` of the elements, run by run, combined with what is ``carried``, in its type and lanes."""
     start = splat(value(1 if op == "prod" else 0))
     runs = b.udiv(count, I64(RUN))
     rest = b.urem(count, I64(RUN))
@@ -212,7 +217,10 @@ def _by_runs(
         return [combined(b, op, False, o, term) for o, term in zip(old, terms(x), strict=True)]
 
     def ended(carried: list[Any], inside: list[Any]) -> list[Any]:
-        return [combined(b, op, False, old, widened(b, x, old.type)) for old, x in zip(carried, inside, strict=True)]
+        return [
+            combined(b, op, False, old, widened(b, _folded(b, op, False, x, old.type.count), old.type))
+            for old, x in zip(carried, inside, strict=True)
+        ]
 
     def run(i: Any, carried: list[Any]) -> list[Any]:
         inside = [start] * len(carried)
@@ -229,6 +237,42 @@ def _by_runs(
     return _guarded(b, b.icmp_signed("!=", rest, I64(0)), carried, last)
 
 
+def _first(b: Any, source: Any, value: Any, count: Any, best: Any, others: Any) -> Any:
+    """The position of the first of ``count`` elements that equals ``best``, or is NaN; if best is not NaN, none is."""
+    every = splat_value(b, best)
+    whole = b.udiv(count, I64(LANES))
+    number = ir.IntType(LANES)
+
+    def matching(x: Any) -> Any:
+        """A bit for each lane, the first being the lowest."""
+        if is_float(x):
+            return b.bitcast(b.or_(b.fcmp_ordered("==", x, every), b.fcmp_unordered("uno", x, x)), number)
+        return b.bitcast(b.icmp_unsigned("==", x, every), number)
+
+    before = b.block
+    head, inside, last, after = (b.append_basic_block(n) for n in ("first", "first.body", "first.last", "first.end"))
+    b.branch(head)
+    b.position_at_end(head)
+    i = b.phi(I64)
+    i.add_incoming(I64(0), before)
+    b.cbranch(b.icmp_unsigned("<", i, whole), inside, last)
+    b.position_at_end(inside)
+    here = matching(_load(b, b.gep(source, [b.mul(i, I64(LANES))]), value, size_of(value)))
+    i.add_incoming(b.add(i, I64(1)), b.block)
+    b.cbranch(b.icmp_unsigned("!=", here, number(0)), after, head)
+    b.position_at_end(last)
+    # a lane without elements comes after all that have
+    rest = _tail(b, b.gep(source, [b.mul(whole, I64(LANES))]), value, b.urem(count, I64(LANES)), others)
+    there = matching(rest)
+    end = b.block
+    b.branch(after)
+    b.position_at_end(after)
+    bits = b.phi(number)
+    bits.add_incoming(here, inside)
+    bits.add_incoming(there, end)
+    return b.add(b.mul(i, I64(LANES)), b.zext(b.cttz(bits, ir.IntType(1)(0)), I64))
+
+
 class _Reduction:
     """The intrinsics of one reduction."""
 
@@ -239,8 +283,6 @@ class _Reduction:
     def start(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
         dtype = signature.args[0].dtype
         _store(b, splat(identity(self.op, dtype, context.get_data_type(dtype))), args[0])
-        if self.arg:
-            _store(b, splat(context.get_data_type(signature.args[1].dtype)(0)), args[1])
         return context.get_dummy_value()
 
     def reduce(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
@@ -253,18 +295,6 @@ class _Reduction:
         others = splat(identity(self.op, dtype, value))
         if self.op in ("sum", "prod"):
             final = _by_runs(b, self.op, source, value, count, carried, others, lambda x: [x])
-        elif self.arg:
-            number = context.get_data_type(signature.args[1].dtype)
-            carried.append(_load(b, args[1], number, 64))
-            first = b.udiv(args[2], I64(LANES))
-
-            def step(i: Any, x: Any, carried: list[Any]) -> list[Any]:
-                n = b.add(first, i)
-                n = b.trunc(n, number) if number.width < 64 else n
-                better = wins(b, self.op, signed, x, carried[0])
-                return [b.select(better, x, carried[0]), b.select(better, splat_value(b, n), carried[1])]
-
-            final = _taken(b, source, value, count, carried, others, step)
         else:
             # exact in any order
             final = _taken(
@@ -279,28 +309,28 @@ class _Reduction:
         value = context.get_data_type(dtype)
         signed = getattr(dtype, "signed", False)
         x = _load(b, args[0], value, 64)
-        best = _tree(b, self.op.removeprefix("arg"), signed, x)
-        if not self.arg:
-            return best
-        # the first position among the lanes that hold the best value; a lane without elements comes after all that have
-        number = context.get_data_type(signature.args[1].dtype)
-        at = _load(b, args[1], number, 64)
-        at = (
-            b.trunc(at, iota(I32).type)
-            if number.width > 32
-            else b.zext(at, iota(I32).type)
-            if number.width < 32
-            else at
-        )
-        at = b.add(b.mul(at, splat(I32(LANES))), iota(I32))
-        every = splat_value(b, best)
-        if is_float(best):
-            both_nan = b.and_(b.fcmp_unordered("uno", x, x), b.fcmp_unordered("uno", every, every))
-            equal = b.or_(b.fcmp_ordered("==", x, every), both_nan)
-        else:
-            equal = b.icmp_unsigned("==", x, every)
-        b.store(best, args[0])
-        return b.zext(_tree(b, "min", False, b.select(equal, at, splat(I32(BLOCK)))), I64)
+        return _tree(b, self.op, signed, x)
+
+    def start_position(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
+        dtype = signature.args[0].dtype
+        b.store(identity(self.op, dtype, context.get_data_type(dtype)), args[0])
+        b.store(I64(0), args[1])
+        return context.get_dummy_value()
+
+    def reduce_position(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
+        """The best value, as max and min find it; then, if it is better than what was there before, where it is."""
+        a, k, at, source, count = args
+        dtype = signature.args[-2].dtype
+        value = context.get_data_type(dtype)
+        signed = getattr(dtype, "signed", False)
+        op = self.op.removeprefix("arg")
+        others = splat(identity(op, dtype, value))
+        (found,) = _taken(b, source, value, count, [others], others, lambda _, x, c: [combined(b, op, signed, c[0], x)])
+        best = _tree(b, op, signed, found)
+        with b.if_then(wins(b, self.op, signed, best, b.load(a))):
+            b.store(best, a)
+            b.store(b.add(at, _first(b, source, value, count, best, others)), k)
+        return context.get_dummy_value()
 
     def combine(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
         signed = getattr(signature.args[0], "signed", False)
@@ -309,35 +339,39 @@ class _Reduction:
         return combined(b, self.op, signed, *args)
 
 
-def _tree(b: Any, op: str, signed: bool, x: Any) -> Any:
-    """The lanes of a vector combined: each with the one half the width further, until one is left."""
-    width = LANES
-    while width > 1:
+def _folded(b: Any, op: str, signed: bool, x: Any, lanes: int) -> Any:
+    """The lanes of a vector combined, each with the one half the width further, until so many are left."""
+    width = x.type.count
+    while width > lanes:
         width //= 2
         low, high = (
             b.shuffle_vector(x, x, ir.Constant(ir.VectorType(I32, width), list(range(at, at + width))))
             for at in (0, width)
         )
         x = combined(b, op, signed, low, high)
-    return b.extract_element(x, I32(0))
+    return x
+
+
+def _tree(b: Any, op: str, signed: bool, x: Any) -> Any:
+    """The lanes of a vector combined to one number."""
+    return b.extract_element(_folded(b, op, signed, x, 1), I32(0))
 
 
 def _intrinsics(op: str) -> dict[str, Any]:
     r = _Reduction(op)
-
+    typers: list[Callable[..., Any]]
     if r.arg:
 
         def start(typingctx: Any, a: Any, k: Any) -> Any:
-            return types.void(a, k), r.start
+            return types.void(a, k), r.start_position
 
         def reduce(typingctx: Any, a: Any, k: Any, at: Any, x: Any, n: Any) -> Any:
-            return types.void(a, k, types.int64, x, types.int64), r.reduce
+            return types.void(a, k, types.int64, x, types.int64), r.reduce_position
 
-        def finish(typingctx: Any, a: Any, k: Any) -> Any:
-            return types.int64(a, k), r.finish
-
-        def combine(typingctx: Any, x: Any, y: Any) -> Any:
+        def better(typingctx: Any, x: Any, y: Any) -> Any:
             return types.boolean(x, x), r.combine
+
+        typers = [start, reduce, better]
     else:
 
         def start(typingctx: Any, a: Any) -> Any:  # type: ignore[misc]
@@ -346,22 +380,18 @@ def _intrinsics(op: str) -> dict[str, Any]:
         def reduce(typingctx: Any, a: Any, x: Any, n: Any) -> Any:  # type: ignore[misc]
             return types.void(a, x, types.int64), r.reduce
 
-        def finish(typingctx: Any, a: Any) -> Any:  # type: ignore[misc]
+        def finish(typingctx: Any, a: Any) -> Any:
             return a.dtype(a), r.finish
 
         def combine(typingctx: Any, x: Any, y: Any) -> Any:
             return x(x, x), r.combine
 
+        typers = [start, reduce, finish, combine]
+
     made = {}
-    last = f"better_{op}" if r.arg else f"combine_{op}"
-    for name, typer in (
-        (f"start_{op}", start),
-        (f"reduce_{op}", reduce),
-        (f"finish_{op}", finish),
-        (last, combine),
-    ):
-        typer.__name__ = name
-        made[name] = intrinsic(typer)
+    for typer in typers:
+        typer.__name__ += f"_{op}"
+        made[typer.__name__] = intrinsic(typer)
     return made
 
 
@@ -373,10 +403,11 @@ def block_m2(typingctx: Any, a: Any, x: Any, n: Any) -> Any:
         a, source, count = args
         value = context.get_data_type(x.dtype)
         start = splat(value(0.0))
-        none = splat(F64(0.0))
+        none = splat(F64(0.0), FOLDED)
         size = b.uitofp(count, F64)
-        (total,) = _by_runs(b, "sum", source, value, count, [none], start, lambda x: [x])
-        mean = b.fdiv(_tree(b, "sum", False, total), size)
+        few = b.select(b.icmp_unsigned("<", count, I64(RUN)), count, I64(RUN))
+        (total,) = _by_runs(b, "sum", source, value, few, [none], start, lambda x: [x])
+        mean = b.fdiv(_tree(b, "sum", False, total), b.uitofp(few, F64))
         shift = mean if value == F64 else b.fptrunc(mean, value)
         shifts = splat_value(b, shift)
 

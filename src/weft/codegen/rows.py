@@ -144,9 +144,9 @@ class _Row:
         for i, reduce in self.body.reduces.items():
             a = reduced_type(self.body, i)
             first = partial_types(self.body, i)[0]
-            self.w.line(f"a{i} = stack({first.name}, {2 if reduce.op == 'm2' else LANES})")
+            self.w.line(f"a{i} = stack({first.name}, {2 if reduce.op == 'm2' else 1 if is_arg(reduce) else LANES})")
             if is_arg(reduce):
-                self.w.line(f"k{i} = stack(uint{8 * a.itemsize}, {LANES})")
+                self.w.line(f"k{i} = stack(int64, 1)")
             if self.passes.memory(i) is None:
                 self.arrays[i] = made.setdefault((a.name, reduced_element(self.body, i)), f"t{i}")
                 if reduce.op == "m2":
@@ -229,7 +229,7 @@ class _Row:
                 w.assign(f"y{i}", first, f"a{i}[0]")
                 w.assign(f"z{i}", second[0], f"a{i}[1]")
             elif is_arg(reduce):
-                w.assign(f"z{i}", second[0], f"block + finish_{reduce.op}(a{i}, k{i})")
+                w.assign(f"z{i}", second[0], f"block + k{i}[0]")
                 w.assign(f"y{i}", first, f"a{i}[0]")
             else:
                 w.assign(f"y{i}", first, f"finish_{reduce.op}(a{i})")

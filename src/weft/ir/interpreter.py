@@ -14,7 +14,7 @@ import numpy as np
 
 from weft.dtypes import DType, bfloat16, bool_, float64
 from weft.ir.graph import Graph
-from weft.ir.kernel import BLOCK, GROUP, LANES, OUTER_BLOCK, RUN, SCAN_GROUP, tree
+from weft.ir.kernel import BLOCK, FOLDED, GROUP, LANES, OUTER_BLOCK, RUN, SCAN_GROUP, tree
 from weft.ir.node import Node, const_value
 
 
@@ -194,28 +194,33 @@ def _wide(op: str, x: np.ndarray) -> np.ndarray:
     return x.astype(np.float64) if op in ("sum", "m2") and x.dtype.kind == "f" else x
 
 
-def _inner_block(op: str, block: np.ndarray) -> np.ndarray:
+def _inner_block(op: str, block: np.ndarray, left: int = LANES) -> np.ndarray:
+    """A block's partial result; ``left``: how many lanes of a run are widened."""
     if op == "m2":
         size = block.shape[1]
-        shift = (_inner_block("sum", block) / size).astype(block.dtype)
+        shift = (_inner_block("sum", block[:, :RUN], FOLDED) / min(size, RUN)).astype(block.dtype)
         apart = block - shift[:, None]
-        return _moments(_inner_block("sum", apart), _inner_block("sum", apart * apart), shift, size)
+        d, q = (_inner_block("sum", x, FOLDED) for x in (apart, apart * apart))
+        return _moments(d, q, shift, size)
     kept, length, last = block.shape
     start = identity(op, block.dtype)
     runs = -(-length // RUN)
     padded = np.full((kept, runs * RUN, last), start, dtype=block.dtype)
     padded[:, :length] = block
-    lanes = _wide(op, np.full((kept, LANES, last), start, dtype=block.dtype))
+    lanes = _wide(op, np.full((kept, left, last), start, dtype=block.dtype))
     for run in range(0, runs * RUN, RUN):
         own = np.full((kept, LANES, last), start, dtype=block.dtype)
         for k in range(run, run + RUN, LANES):
             own = combine(op, own, padded[:, k : k + LANES])
-        lanes = combine(op, lanes, _wide(op, own))
-    half = LANES // 2
-    while half:
-        lanes = combine(op, lanes[:, :half], lanes[:, half : 2 * half])
-        half //= 2
-    return lanes[:, 0]
+        lanes = combine(op, lanes, _wide(op, _folded(op, own, left)))
+    return _folded(op, lanes, 1)[:, 0]
+
+
+def _folded(op: str, lanes: np.ndarray, left: int) -> np.ndarray:
+    """Lanes combined, each with the one half of their number further, until so many are left."""
+    while (half := lanes.shape[1] // 2) >= left:
+        lanes = combine(op, lanes[:, :half], lanes[:, half:])
+    return lanes
 
 
 def _outer_block(op: str, block: np.ndarray) -> np.ndarray:

@@ -138,6 +138,8 @@ BLOCK = 2048
 RUN = 256
 #: Interleaved running results inside a run: element k goes to lane k % LANES.
 LANES = 32
+#: Lanes of a run that are left for the wider type, where the sums are of deviations ("m2").
+FOLDED = 8
 #: Rows of an "outer" reduction that are reduced into one partial result.
 OUTER_BLOCK = 256
 #: Rows of such a block that are reduced on their own before the next group begins.
@@ -169,8 +171,10 @@ class Kernel:
     A sum of float32 is float32 within a run or group, float64 from there on, and rounded at the end. arg-reductions keep the
     first index among equals, and the first NaN wins.
 
-    m2, of a block of n elements: a shift s is the block's mean as a sum gives it (outer: the mean of its first group), rounded
-    to the elements' type; D and Q are the sums of x - s and of (x - s)**2, in the order of sums. Then the mean is s + D/n, and
+    m2, of a block of n elements: a shift s is the mean of its first RUN elements as a sum gives it (outer: of its first
+    group), rounded to the elements' type; D and Q are the sums of x - s and of (x - s)**2, in the order of sums, but that a
+    run's lanes are folded to FOLDED before they are widened (l with l + LANES/2, then l + LANES/4). As s is the mean of k
+    elements that count themselves, Q is at most 1 + n/k times m2, however far s is from the mean. Then the mean is s + D/n, and
     m2 is Q - D * (D/n), or 0 if that is negative, in float64. Two blocks of n and m elements whose means are d apart combine to
     the mean + d * (m/(n + m)) and the m2 of both + d * d * (n * (m/(n + m))), in float64 (T. F. Chan, G. H. Golub and
     R. J. LeVeque, "Algorithms for computing the sample variance", 1983).
