@@ -11,7 +11,7 @@ PACKAGE = Path(weft.__file__).parent
 
 #: Folders and modules, lowest first; one may import at module level what stands on its own line or above.
 LAYERS = [
-    ["dtypes", "errors", "config", "locks", "interrupts", "_native"],
+    ["dtypes", "errors", "config", "locks", "interrupts", "recent", "_native"],
     ["ir.node", "ir.graph", "ir.kernel", "ir"],
     ["ops.registry"],
     ["ops"],

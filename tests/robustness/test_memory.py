@@ -10,6 +10,11 @@ import pytest
 
 import weft
 from tests.robustness.helpers import MODES, script
+from weft.autograd import rules
+from weft.modes import dispatch
+from weft.modes import lazy as lazy_mode
+from weft.modes import static as static_mode
+from weft.recent import Recent
 
 #: Resident bytes that belong to this process alone.
 RESIDENT = """
@@ -170,3 +175,25 @@ def test_new_sizes_leave_little_behind() -> None:
         (weft.ones(n) * 2).sum()
     gc.collect()
     assert weft.memory_stats()["live_bytes"] - before < 10_000
+
+
+def test_ever_new_sizes_fill_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept for graphs, gradients, wide calls and signatures is what was used last; what is forgotten is made again."""
+    for module, name in ((lazy_mode, "_programs"), (rules, "_programs"), (rules, "_masks"), (dispatch, "_wide")):
+        monkeypatch.setattr(module, name, Recent(4))
+    monkeypatch.setattr(static_mode, "MOST_SIGNATURES", 4)
+    double = weft.static(lambda x: (x * 2).sum())
+    sizes = [*range(1001, 1031), 1001]
+    for n in sizes:
+        x = weft.ones(n, requires_grad=True)
+        with weft.lazy():
+            y = x * 3
+        assert y.sum().item() == 3 * n
+        (x * x).sum().backward()
+        x.reshape(n, 1)[:, 0].exp().sum().backward()
+        assert x.grad[0].item() == pytest.approx(2 + 2.718281828)
+        assert weft.einsum("i,i,i,i,i,i,i,i,i->", *[weft.ones(n)] * 9).item() == n
+        assert double(x).item() == 2 * n == double(weft.ones(1001)).item() + 2 * (n - 1001)
+    tables = [lazy_mode._programs, rules._programs, rules._masks, dispatch._wide, double._traces]
+    assert all(4 <= len(table) <= 8 for table in tables), [len(table) for table in tables]
+    assert len(double._quick) <= 4

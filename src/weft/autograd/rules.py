@@ -19,6 +19,7 @@ from weft.ir.node import make, toposort
 from weft.ops import reduction
 from weft.ops.movement import as_strided, contiguous_strides, expand, reshape
 from weft.ops.registry import OPS, Op, Saved
+from weft.recent import Recent
 from weft.record.recorder import SCALAR_DTYPES, PlanRecorder, View, scalar_leaf
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _describe(o: Any) -> Any:
     return type(o)
 
 
-_masks: dict[Any, tuple[int, int]] = {}
+_masks: Recent[Any, tuple[int, int]] = Recent(8192)
 
 
 def saved_masks(op: Op, attrs: Any, operands: Sequence[Any]) -> tuple[int, int]:
@@ -347,7 +348,8 @@ def _symbolic(t: Any) -> Any:
     return t
 
 
-_programs: dict[Any, Any] = {}
+#: Gradients' programs, for tape entries that have no plan to keep them, and for plans that begin.
+_programs: Recent[Any, Any] = Recent(4096)
 
 
 def _layout(o: Any) -> Any:

@@ -20,6 +20,7 @@ from weft.ir.graph import Graph, Input, Write
 from weft.ir.node import Node, const
 from weft.ops.frontend import python_number, refused
 from weft.ops.registry import OPS, Op, Operand, Weak, cast
+from weft.recent import Recent
 from weft.record.recorder import SCALAR_DTYPES, PlanRecorder, Recorder, scalar_leaf
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def on_numbers(op: Op, operands: Sequence[Any], kind: type) -> Any:
 
 #: Operands that the native plan cache takes.
 MOST_OPERANDS = 8
-_wide: dict[Any, Any] = {}
+_wide: Recent[Any, Any] = Recent(1024)
 
 
 def eager_wide(op: Op, attrs: Any, operands: tuple[Any, ...]) -> Any:

@@ -10,6 +10,7 @@ from weft import _native, locks
 from weft.compiler import Executable, compile_graph
 from weft.errors import TraceError
 from weft.ir.node import toposort
+from weft.recent import Recent
 from weft.record.canonical import canonical
 from weft.record.recorder import Cell, Recorder
 from weft.runtime.program import checks, recorded_at
@@ -17,7 +18,8 @@ from weft.runtime.program import checks, recorded_at
 if TYPE_CHECKING:
     from weft import Tensor
 
-_programs: dict[Any, Executable] = {}
+#: Programs by their graphs: those of the 512 graphs that ran last, and of up to as many more.
+_programs: Recent[Any, Executable] = Recent(512)
 _lock = locks.shared("lazy")
 
 
@@ -110,7 +112,8 @@ class lazy(_native.RecordingScope):
     """Record the ops of a ``with`` block instead of running them; the graph runs, fused, when a value is needed.
 
     A value is needed by ``.numpy()``, ``.item()``, printing, ``bool()`` and the like, and by an eager op outside the block.
-    Whatever the thread has recorded so far runs then, in one program, which is compiled once for each different graph.
+    Whatever the thread has recorded so far runs then, in one program, which is compiled once for each different graph. The
+    programs of the 512 graphs that ran last are kept.
 
     Example:
         >>> import weft

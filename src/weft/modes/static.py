@@ -18,6 +18,7 @@ from weft.modes.differentiate import Backward
 from weft.modes.replay import Made, Trace, ViewOf
 from weft.modes.tracing import Argument, StaticRecorder
 from weft.ops.movement import contiguous_strides
+from weft.recent import Recent
 from weft.record.canonical import canonical
 from weft.record.recorder import Cell, layout_of_chain, leaves, where_in_user_code
 from weft.runtime.program import checks
@@ -29,6 +30,9 @@ _grad_enabled = _native.grad_enabled
 _call_key = _native.call_key
 
 _NO_SCALARS: list[float] = []
+
+#: Signatures of a function whose traces are kept: at least those used last, at most twice as many.
+MOST_SIGNATURES = 512
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,7 +58,7 @@ class StaticFunction(Generic[P, R]):
         functools.update_wrapper(self, function)
         self.function = function
         self.name = getattr(function, "__qualname__", type(function).__name__)
-        self._traces: dict[Any, list[Trace]] = {}
+        self._traces: Recent[Any, list[Trace]] = Recent(MOST_SIGNATURES)
         self._quick: dict[bytes, Trace] = {}  # by what the native runtime can tell of a call of tensors alone
         self._last: str | None = None
         self._lock = threading.RLock()
@@ -83,11 +87,13 @@ class StaticFunction(Generic[P, R]):
                 if trace is None:
                     trace = self._trace(key, values, structure)
         if quick is not None:
+            if len(self._quick) >= MOST_SIGNATURES:
+                self._quick.clear()
             self._quick[quick] = trace
         return trace.run(tensors, scalars)
 
     def _find(self, key: Any) -> Trace | None:
-        for trace in self._traces.get(key, ()):
+        for trace in self._traces.get(key) or ():
             if not trace.guarded or trace.holds():
                 return trace
         return None
@@ -149,7 +155,7 @@ class StaticFunction(Generic[P, R]):
         finally:
             recorder.end()
         traces += 1
-        self._traces.setdefault(key, []).append(trace)
+        self._traces[key] = [*(self._traces.get(key) or ()), trace]
         return trace
 
     def _finish(
@@ -311,6 +317,8 @@ def static(function: Callable[P, R]) -> StaticFunction[P, R]:
     values of other arguments; Python floats are passed at run time. Tensors that the function reaches in other ways
     (parameters, buffers, random state) are read and written where they are, so a whole training step (forward, backward,
     update, ``zero_grad``) is one program. Other outside values, such as a global number, are fixed when traced.
+
+    The traces of the 512 signatures used last are kept.
 
     Raises `weft.TraceError` where the function needs a tensor's value in Python.
 
