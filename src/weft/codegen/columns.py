@@ -53,7 +53,7 @@ LINE = 64
 WIDTHS = (LINE, LINE // 2)
 
 
-class _Columns:
+class Columns:
     """Writes a loop over the columns, a wide vector at a time, then narrower ones, and the last few one by one."""
 
     def __init__(self, b: Any, value: Any, n: Any) -> None:
@@ -93,9 +93,18 @@ class _Columns:
         value.align = size
         return value
 
-    def store(self, value: Any, pointer: Any) -> None:
-        """Write the elements at the columns."""
-        self.b.store(value, self._at(pointer)).align = size_of(pointer.type.pointee)
+    def store(self, value: Any, pointer: Any, stream: Any = None) -> None:
+        """Write the elements at the columns: past the caches, if ``stream`` holds, which goes for aligned lines alone."""
+        b, size = self.b, size_of(pointer.type.pointee)
+        at = self._at(pointer)
+        if stream is None or self.width * size != LINE:
+            b.store(value, at).align = size
+            return
+        with b.if_else(stream) as (past, through):
+            with past:
+                b.store(value, at, align=LINE).set_metadata("nontemporal", b.module.add_metadata([I32(1)]))
+            with through:
+                b.store(value, at).align = size
 
     def _at(self, pointer: Any) -> Any:
         at = self.b.gep(pointer, [self.at])
@@ -106,6 +115,11 @@ class _Columns:
     def every(self, value: Any) -> Any:
         """The same number for each column."""
         return value if self.width == 1 else splat_value(self.b, value, self.width)
+
+    def narrow(self, x: Any, to: Any) -> Any:
+        """Partial results in the type of the elements, ``to``: float64 may become float32."""
+        kind = to if self.width == 1 else ir.VectorType(to, self.width)
+        return x if x.type == kind else self.b.fptrunc(x, kind)
 
     def wide(self, x: Any, to: Any) -> Any:
         """Elements in the number type ``to``."""
@@ -168,7 +182,7 @@ class _Reduction:
         a, n = args
         dtype = signature.args[0].dtype
         value = context.get_data_type(dtype)
-        columns = _Columns(b, value, n)
+        columns = Columns(b, value, n)
         columns.each(lambda: columns.store(columns.every(identity(self.op, dtype, value)), a))
         return context.get_dummy_value()
 
@@ -177,7 +191,7 @@ class _Reduction:
         dtype = signature.args[1].dtype
         partial = context.get_data_type(signature.args[0].dtype)
         signed = getattr(dtype, "signed", False)
-        columns = _Columns(b, context.get_data_type(dtype), n)
+        columns = Columns(b, context.get_data_type(dtype), n)
 
         def group(_: Any, pointers: Sequence[Any], more: Any) -> None:
             ahead = _ahead(b, stride, more)
@@ -203,7 +217,7 @@ class _Reduction:
         a, other, n = args
         dtype = signature.args[0].dtype
         signed = getattr(dtype, "signed", False)
-        columns = _Columns(b, context.get_data_type(dtype), n)
+        columns = Columns(b, context.get_data_type(dtype), n)
         columns.each(lambda: columns.store(combined(b, self.op, signed, columns.load(a), columns.load(other)), a))
         return context.get_dummy_value()
 
@@ -218,7 +232,7 @@ class _Position:
         a, c, n = args
         dtype = signature.args[0].dtype
         value, number = context.get_data_type(dtype), c.type.pointee
-        columns = _Columns(b, value, n)
+        columns = Columns(b, value, n)
 
         def column() -> None:
             columns.store(columns.every(identity(self.op, dtype, value)), a)
@@ -232,7 +246,7 @@ class _Position:
         dtype = signature.args[2].dtype
         number = c.type.pointee
         signed = getattr(dtype, "signed", False)
-        columns = _Columns(b, context.get_data_type(dtype), n)
+        columns = Columns(b, context.get_data_type(dtype), n)
 
         def group(first: Any, pointers: Sequence[Any], more: Any) -> None:
             first = b.add(start, first)
@@ -259,7 +273,7 @@ class _Position:
         a, c, other_a, other_c, n = args
         dtype = signature.args[0].dtype
         signed = getattr(dtype, "signed", False)
-        columns = _Columns(b, context.get_data_type(dtype), n)
+        columns = Columns(b, context.get_data_type(dtype), n)
 
         def column() -> None:
             mine, theirs = columns.load(a), columns.load(other_a)
@@ -274,7 +288,7 @@ class _Position:
 def _fill_m2(context: Any, b: Any, signature: Any, args: Any) -> Any:
     a, c, s, x, stride, rows, n = args
     value = x.type.pointee
-    columns = _Columns(b, value, n)
+    columns = Columns(b, value, n)
     count = b.uitofp(rows, value)
 
     def column() -> None:
@@ -294,7 +308,7 @@ def _fill_m2(context: Any, b: Any, signature: Any, args: Any) -> Any:
 
 def _rows_m2(context: Any, b: Any, signature: Any, args: Any) -> Any:
     a, c, s, x, stride, rows, n = args
-    columns = _Columns(b, x.type.pointee, n)
+    columns = Columns(b, x.type.pointee, n)
 
     def group(_: Any, pointers: Sequence[Any], more: Any) -> None:
         ahead = _ahead(b, stride, more)
@@ -325,7 +339,7 @@ def _rows_m2(context: Any, b: Any, signature: Any, args: Any) -> Any:
 
 def _end_m2(context: Any, b: Any, signature: Any, args: Any) -> Any:
     a, c, s, n, count = args
-    columns = _Columns(b, F64, n)
+    columns = Columns(b, F64, n)
     size = b.uitofp(count, F64)
 
     def column() -> None:
@@ -340,7 +354,7 @@ def _end_m2(context: Any, b: Any, signature: Any, args: Any) -> Any:
 
 def _join_m2(context: Any, b: Any, signature: Any, args: Any) -> Any:
     a, c, other_a, other_c, n, count, other_count = args
-    columns = _Columns(b, F64, n)
+    columns = Columns(b, F64, n)
     size = b.uitofp(count, F64)
     share = b.fdiv(b.uitofp(other_count, F64), b.uitofp(b.add(count, other_count), F64))
     weight = b.fmul(size, share)

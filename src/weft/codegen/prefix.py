@@ -5,6 +5,10 @@ For each ``op`` (sum, prod) there are, to be called from generated source, for e
     total_op(x, n, own)                         the block's result so far, given what it was before these n elements
     scan_op(to, x, n, before, own, stream)      the same; the running results, of the whole row, go to ``to``
 
+and for rows of elements, which lie ``stride`` and ``to_stride`` elements apart and begin with the first one of the scan::
+
+    scan_rows_op(c, to, to_stride, x, stride, rows, n, stream)      ``c``: what the columns gave before
+
 ``own`` and the result have the type that the scan runs in, as has ``before``, what the blocks before gave. Whole groups but in
 the last call of a block. ``total_back_op`` and ``scan_back_op`` begin with the last of the n elements. With ``stream``, whole
 cache lines are written past the caches; a ``fence()`` must follow.
@@ -21,8 +25,9 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from weft.codegen.columns import Columns
 from weft.codegen.lanes import I32, I64, combined, looped, size_of, splat_value
-from weft.ir.kernel import SCAN_GROUP
+from weft.ir.kernel import GROUP, SCAN_GROUP
 
 #: Elements of a vector: four float64 are one of AVX2's.
 QUAD = 4
@@ -164,6 +169,41 @@ class _Scan:
 
         return self._each(b, source, n, own, take)
 
+    def rows(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
+        carried, to, to_stride, source, stride, rows, n, stream = args
+        value, wide = to.type.pointee, carried.type.pointee
+        columns = Columns(b, value, n)
+        ends = b.or_(b.ptrtoint(to, I64), b.mul(to_stride, I64(size_of(value))))
+        lines = b.icmp_signed("==", b.and_(ends, I64(LINE_BYTES - 1)), I64(0))
+        stream = b.and_(lines, cgutils.as_bool_bit(b, stream))
+        whole = b.udiv(rows, I64(GROUP))
+
+        def take(first: Any, count: int) -> None:
+            """Some rows from ``first`` on, column by column."""
+
+            def column() -> None:
+                own = columns.load(carried)
+                for k in range(count):
+                    row = b.add(first, I64(k))
+                    x = columns.load(b.gep(source, [b.mul(row, stride)]), b.mul(stride, I64(GROUP)))
+                    own = self._combined(b, own, columns.wide(x, wide))
+                    columns.store(columns.narrow(own, value), b.gep(to, [b.mul(row, to_stride)]), stream)
+                columns.store(own, carried)
+
+            columns.each(column)
+
+        def group(i: Any, _: list[Any]) -> list[Any]:
+            take(b.mul(i, I64(GROUP)), GROUP)
+            return []
+
+        def single(i: Any, _: list[Any]) -> list[Any]:
+            take(b.add(b.mul(whole, I64(GROUP)), i), 1)
+            return []
+
+        looped(b, whole, [], group)
+        looped(b, b.urem(rows, I64(GROUP)), [], single)
+        return context.get_dummy_value()
+
 
 def entry_array(b: Any, value: Any) -> Any:
     """A pointer to an array for a group in the function's frame."""
@@ -182,8 +222,14 @@ def _intrinsics(op: str, back: bool) -> dict[str, Any]:
     def scan(typingctx: Any, to: Any, x: Any, n: Any, before: Any, own: Any, stream: Any) -> Any:
         return own(to, x, types.int64, own, own, types.boolean), s.scan
 
-    found = {}
-    for function in (total, scan):
+    def rows(typingctx: Any, c: Any, to: Any, step: Any, x: Any, stride: Any, rows: Any, n: Any, stream: Any) -> Any:
+        size = types.int64
+        return types.void(c, to, size, x, size, size, size, types.boolean), s.rows
+
+    rows.__name__ = "scan_rows"
+    found: dict[str, Any] = {}
+    functions: list[Any] = [total, scan, *([] if back else [rows])]
+    for function in functions:
         function.__name__ = f"{function.__name__}_{'back_' if back else ''}{op}"
         found[function.__name__] = intrinsic(function)
     return found

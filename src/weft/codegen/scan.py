@@ -79,14 +79,14 @@ class _Scanning:
     def _source(self) -> Load | None:
         """The load whose elements are the operand's, as they are in memory."""
         load = self.body.kernel.body[self.scan.args[0]]
-        if isinstance(load, Load) and load.access[self.body.r] == "c" and storage(self.dtype) is self.dtype:
+        if isinstance(load, Load) and load.access[-1] == "c" and storage(self.dtype) is self.dtype:
             return load
         return None
 
     def _target(self) -> Store | None:
         """The only store, if it puts the results into memory as they are."""
         (store, *more) = self.body.stores.values()
-        plain = not more and store.arg == self.at and store.access[self.body.r] == "c"
+        plain = not more and store.arg == self.at and store.access[-1] == "c"
         return store if plain and storage(self.dtype) is self.dtype else None
 
     def _row(self, w: Writer) -> None:
@@ -215,20 +215,19 @@ class _Scanning:
                 self._elements(w, self.needed, dict(zip(given, self.scan.args, strict=True)))
                 with w.block("for k in range(size):"):
                     w.assign("at", "int64", "size - 1 - k" if self.scan.reverse else "k")
-                    self._step(w, "carried", [f"{array}[at]" for array in given])
+                    w.assign("carried", self.wide, self._step(w, "carried", [f"{array}[at]" for array in given]))
                     w.line(f"u[at] = to_{self.dtype.compute.name}(own)")
                 self._finish(w)
         return body.finish(w)
 
-    def _step(self, w: Writer, carried: str, given: list[str]) -> None:
-        """Take one element: ``own`` is the result, and so is ``carried``, which for linear is multiplied by a."""
+    def _step(self, w: Writer, carried: str, given: list[str]) -> str:
+        """Take one element: ``own`` becomes the result. The value is what the next element meets as ``carried``."""
         *a, b = (f"to_{self.wide}({x})" for x in given)
         if self.scan.op == "linear":
             w.assign("own", self.wide, f"{b} + {carried}")
-            w.line(f"{carried} = {a[0]} * own")
-        else:
-            w.assign("own", self.wide, f"combine_{self.scan.op}({carried}, {b})")
-            w.line(f"{carried} = own")
+            return f"{a[0]} * own"
+        w.assign("own", self.wide, f"combine_{self.scan.op}({carried}, {b})")
+        return "own"
 
     # Along a loop with a kept one inside
 
@@ -238,7 +237,10 @@ class _Scanning:
         w = begin(body, name)
         w.line(f"c = stack({self.wide}, {SCAN_TILE})")
         w.assign("tiles", "int64", f"udiv(n{kept} + {SCAN_TILE - 1}, {SCAN_TILE})")
-        everything = [i for i in range(len(body.kernel.body)) if i != self.at]
+        target = self._target()
+        plain = target is not None and self._source() is not None and scan.op != "linear"
+        if plain:
+            _stream(w, body, self.dtype)
         with w.block("for unit in range(begin, end):"):
             w.assign("row", "int64", "udiv(unit, tiles)")
             w.assign("lo", "int64", f"urem(unit, tiles) * {SCAN_TILE}")
@@ -246,18 +248,42 @@ class _Scanning:
             outer = unravel(w, range(r), "row") if r else {}
             with w.block("for k in range(width):"):
                 w.line(f"c[k] = {_none(scan)}")
-            with w.block(f"for step in range(n{r}):"):
-                w.assign("i", "int64", f"n{r} - 1 - step" if scan.reverse else "step")
-                place = body.place(w, everything, {**outer, r: "i"})
-                with w.block("for k in range(width):"):
-                    w.assign("column", "int64", "lo + k")
-                    place.element(w, self.needed, {kept: "column"})
-                    self._step(w, "c[k]", [f"v{a}" for a in scan.args])
-                    result = f"to_{self.dtype.compute.name}(own)"
-                    w.assign(f"v{self.at}", variable_type(self.dtype), rounded(self.dtype, result))
-                    others = [i for i in self.after if i != self.at and i not in self.needed]
-                    place.element(w, others, {kept: "column"})
-        return body.finish(w)
+            if plain:
+                self._tile(w, outer)
+            else:
+                self._tile_by_rows(w, outer)
+        return self._end(w, target if plain else None)
+
+    def _tile(self, w: Writer, outer: dict[int, str]) -> None:
+        """All rows of a tile, from memory to memory."""
+        body, scan, r = self.body, self.scan, self.body.r
+        first = f"n{r} - 1" if scan.reverse else "0"
+        (store,) = body.stores
+        given = []
+        for i in (store, scan.args[0]):
+            instr = body.kernel.body[i]
+            assert isinstance(instr, Load | Store)
+            position = " + ".join(body.terms(i, {**outer, r: "i", r + 1: "lo"})) or "0"
+            stride = f"s{body.strides_of[i]}_{r}" if instr.access[r] == "s" else "0"
+            given += [f"advance(b{instr.buffer}, {position})", f"-{stride}" if scan.reverse else stride]
+        w.assign("i", "int64", first)
+        w.line(f"scan_rows_{scan.op}(c, {', '.join(given)}, n{r}, width, stream)")
+
+    def _tile_by_rows(self, w: Writer, outer: dict[int, str]) -> None:
+        """The rows of a tile, one after another."""
+        body, scan, r, kept = self.body, self.scan, self.body.r, self.body.r + 1
+        everything = [i for i in range(len(body.kernel.body)) if i != self.at]
+        with w.block(f"for step in range(n{r}):"):
+            w.assign("i", "int64", f"n{r} - 1 - step" if scan.reverse else "step")
+            place = body.place(w, everything, {**outer, r: "i"})
+            with w.block("for k in range(width):"):
+                w.assign("column", "int64", "lo + k")
+                place.element(w, self.needed, {kept: "column"})
+                w.line(f"c[k] = {self._step(w, 'c[k]', [f'v{a}' for a in scan.args])}")
+                result = f"to_{self.dtype.compute.name}(own)"
+                w.assign(f"v{self.at}", variable_type(self.dtype), rounded(self.dtype, result))
+                others = [i for i in self.after if i != self.at and i not in self.needed]
+                place.element(w, others, {kept: "column"})
 
 
 def _stream(w: Writer, body: Body, dtype: DType) -> None:
