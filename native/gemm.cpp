@@ -37,6 +37,20 @@ void loop_rows(const Gemm& g, const T* a, const T* b, T* c, int64_t begin, int64
                {c, g.c.row_stride, g.c.col_stride}, g.n, g.k, begin, end);
 }
 
+// The product of the transposes, whose result is the transpose.
+Gemm transposed(const Gemm& g) {
+  const auto turned = [](const GemmOperand& o) { return GemmOperand{{}, o.col_stride, o.row_stride}; };
+  return {g.dtype, {}, g.n, g.m, g.k, turned(g.b), turned(g.a), turned(g.c)};
+}
+
+// Whether the transposed product is sooner done: its C has rows whose elements follow one another; or this one's tiles
+// would have few columns, and those of A follow one another.
+bool better_transposed(const Gemm& g) {
+  constexpr int64_t few_columns = 8, shallow = 32;
+  if (g.c.col_stride != 1 && g.c.row_stride == 1) return true;
+  return g.n <= few_columns && g.m > few_columns && g.k >= shallow && g.a.row_stride == 1 && g.a.col_stride != 1;
+}
+
 // One product, over the pool where `shared`.
 template <class T>
 void product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Prologue& prologue,
@@ -49,6 +63,10 @@ void product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Pro
     prologue.all(shared);
     vector_product<T>(g, a, b, c, shared);
     epilogue.all(shared);
+  } else if (!prologue && !epilogue && better_transposed(g)) {
+    const Gemm other = transposed(g);
+    if (g.k == 0 || !small_product<T>(other, b, a, c, shared, prologue, epilogue))
+      float_product<T>(other, b, a, c, shared, prologue, epilogue, spare);
   } else if (g.k == 0 || !small_product<T>(g, a, b, c, shared, prologue, epilogue)) {
     float_product<T>(g, a, b, c, shared, prologue, epilogue, spare);
   }

@@ -1,6 +1,7 @@
 #include "gemm_small.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "gemm_float.h"
 #include "gemm_tile.h"
@@ -14,16 +15,29 @@ constexpr int64_t deepest_small = 128;       // the greatest k of a product whos
 constexpr int64_t shared_bytes = 512 << 10;  // of A and C that make sharing a flat product pay
 constexpr int64_t near_bytes = 64 << 10;     // of A and C that are still in a cache when an epilogue follows
 
-// Tile after tile: A where it lies, B too unless its columns lie apart.
+// C[rows, columns] = tile[rows, columns], whose rows are `width` apart, in C one after another; columns * sizeof(T) >= 16.
+template <class T>
+void copy_rows(const T* tile, int64_t width, int64_t rows, int64_t columns, T* c, int64_t c_row) {
+  constexpr int64_t chunk = 16 / static_cast<int64_t>(sizeof(T));
+  for (int64_t i = 0; i < rows; ++i, tile += width, c += c_row) {
+    for (int64_t j = 0; j + chunk < columns; j += chunk) std::memcpy(c + j, tile + j, 16);
+    std::memcpy(c + columns - chunk, tile + columns - chunk, 16);  // some once more
+  }
+}
+
+// Tile after tile: A where it lies, B too unless its columns lie apart. Where a tile's last columns are missing, but not many,
+// whole tiles are made and copied: what is masked is slow to write and to add to.
 template <class T>
 void tiled(const Gemm& g, const T* a, const T* b, T* c) {
   const TileSet<T>& set = *tile_set<T>();
   const int64_t tiles = (g.m + set.mr - 1) / set.mr;
-  const bool packed = g.b.col_stride != 1;
   const Chains chains(g.k);
   T panel[deepest_small * most_tile_columns];
   for (int64_t j = 0; j < g.n; j += set.nr) {
     const int64_t columns = std::min<int64_t>(set.nr, g.n - j);
+    const bool padded = columns < set.nr && 2 * columns > set.nr && columns * static_cast<int64_t>(sizeof(T)) >= 16 &&
+                        g.c.col_stride == 1;
+    const bool packed = padded || g.b.col_stride != 1;
     const T* right = b + j * g.b.col_stride;
     if (packed) {
       set.pack_b(g.k, right, g.b.col_stride, g.b.row_stride, panel, columns);
@@ -36,11 +50,15 @@ void tiled(const Gemm& g, const T* a, const T* b, T* c) {
       const T* left = a + i * g.a.row_stride;
       T* out = c + i * g.c.row_stride + j * g.c.col_stride;
       i = next;
+      T tile[most_tile_rows * most_tile_columns];
+      T* const sums = padded ? tile : out;
+      const int64_t sums_row = padded ? set.nr : g.c.row_stride;
       for (int64_t block = 0; block < chains.count; ++block) {
         const int64_t p = chains.begin(block);
-        set.run(height, columns, chains.length(block), left + p * g.a.col_stride, g.a.row_stride, g.a.col_stride,
-                right + p * b_k, b_k, out, g.c.row_stride, g.c.col_stride, block > 0);
+        set.run(height, padded ? set.nr : columns, chains.length(block), left + p * g.a.col_stride, g.a.row_stride,
+                g.a.col_stride, right + p * b_k, b_k, sums, sums_row, g.c.col_stride, block > 0);
       }
+      if (padded) copy_rows(tile, set.nr, height, columns, out, g.c.row_stride);
     }
   }
 }
