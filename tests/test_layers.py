@@ -25,7 +25,7 @@ LAYERS = [
     ["modes"],
     ["values"],
     ["tensor", "linalg", "stats"],
-    ["data", "nn", "io"],
+    ["data", "nn"],
     ["optim"],
     ["viz"],
     ["examples"],

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from benchmarks.workloads import MODES, WORKLOADS
 
 from benchmarks import compare, peers, timing, workloads
-
-ROOT = Path(__file__).parents[2]
+from tests.benchmarks.helpers import command
 
 
 @pytest.mark.parametrize("name", [name for name in WORKLOADS if name != "silu_8m"])
@@ -50,15 +44,6 @@ def test_ratio_is_of_medians_with_the_spread_of_the_rounds() -> None:
 
 
 def test_the_command() -> None:
-    path = os.pathsep.join(p for p in sys.path if p)
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--quick", "--no-peers", "add", "regression"],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "weft static" in done.stdout
-    assert "linear regression step" in done.stdout
+    said = command("--quick", "--no-peers", "add", "regression")
+    assert "weft static" in said
+    assert "linear regression step" in said

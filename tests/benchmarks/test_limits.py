@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +11,7 @@ import pytest
 from benchmarks.limits import accuracy, attention, contest, modules, products, reductions, rowwise, training, yardsticks
 
 from benchmarks import timing, workloads
-
-ROOT = Path(__file__).parents[2]
+from tests.benchmarks.helpers import command
 
 
 @pytest.fixture
@@ -200,18 +196,8 @@ def test_the_exit_status(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 def test_the_command(tmp_path: Path) -> None:
-    path = os.pathsep.join(p for p in sys.path if p)
     options = ["--only", "2", "--cells", "8×8×8", "NN", "--quick", "--no-peers", "--json", str(tmp_path / "found")]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "limits", *options],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "8×8×8 float64 NN" in done.stdout
+    assert "8×8×8 float64 NN" in command("limits", *options)
     found = json.loads((tmp_path / "found").read_text())
     assert [made["name"] for made in found["cells"]] == ["8×8×8 float32 NN", "8×8×8 float64 NN"]
     assert workloads.MODES[0] in next(iter(found["cells"][0]["seconds"]))

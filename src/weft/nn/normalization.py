@@ -12,7 +12,29 @@ from weft.nn.linear import empty
 from weft.nn.module import Module
 
 
-class LayerNorm(Module):
+class _Normalisation(Module):
+    """What normalisations over the last axes share: their arguments, and the weight that scales the result."""
+
+    def __init__(
+        self, normalized_shape: int | Sequence[int], eps: float | None, elementwise_affine: bool, dtype: Any
+    ) -> None:
+        super().__init__()
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.normalized_shape = shape
+        self.eps: Any = eps
+        self.elementwise_affine = elementwise_affine
+        self.weight = empty(shape, dtype) if elementwise_affine else None
+
+    def reset_parameters(self) -> None:
+        """Set the weight to 1."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
+class LayerNorm(_Normalisation):
     """Shift and scale each sample to mean 0 and variance 1 over its last axes, then by a trained ``weight`` and ``bias``.
 
     ``normalized_shape`` is the shape of those axes (or the size of the last one); ``eps`` is added to the variance.
@@ -28,19 +50,13 @@ class LayerNorm(Module):
         bias: bool = True,
         dtype: Any = dtypes.default_float,
     ) -> None:
-        super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        self.normalized_shape = shape
-        self.eps = eps
-        self.elementwise_affine = elementwise_affine
-        self.weight = empty(shape, dtype) if elementwise_affine else None
-        self.bias = empty(shape, dtype) if elementwise_affine and bias else None
+        super().__init__(normalized_shape, eps, elementwise_affine, dtype)
+        self.bias = empty(self.normalized_shape, dtype) if elementwise_affine and bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Set the weight to 1 and the bias to 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
+        super().reset_parameters()
         if self.bias is not None:
             init.zeros_(self.bias)
 
@@ -48,11 +64,10 @@ class LayerNorm(Module):
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        shape, affine, bias = self.normalized_shape, self.elementwise_affine, self.bias is not None
-        return f"{shape}, eps={self.eps}, elementwise_affine={affine}, bias={bias}"
+        return f"{super().extra_repr()}, bias={self.bias is not None}"
 
 
-class RMSNorm(Module):
+class RMSNorm(_Normalisation):
     """Scale each sample so that the mean of its squares over its last axes is 1, then by a trained ``weight``.
 
     ``normalized_shape`` is the shape of those axes (or the size of the last one); ``eps`` is added to the mean square, None
@@ -74,24 +89,11 @@ class RMSNorm(Module):
         elementwise_affine: bool = True,
         dtype: Any = dtypes.default_float,
     ) -> None:
-        super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        self.normalized_shape = shape
-        self.eps = eps
-        self.elementwise_affine = elementwise_affine
-        self.weight = empty(shape, dtype) if elementwise_affine else None
+        super().__init__(normalized_shape, eps, elementwise_affine, dtype)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Set the weight to 1."""
-        if self.weight is not None:
-            init.ones_(self.weight)
 
     def forward(self, x: Any) -> Any:
         return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
-
-    def extra_repr(self) -> str:
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
 
 
 __all__ = ["LayerNorm", "RMSNorm"]

@@ -198,10 +198,7 @@ def scatter(x: Any, axis: int, index: Any, source: Any) -> Any:
 def scatter_add(x: Any, axis: int, index: Any, source: Any) -> Any:
     """A copy of x to which the source is added at the positions that `gather` would read, one after another.
 
-    Args:
-        x: a tensor.
-        axis, index: as for `gather`.
-        source: a tensor at least as large as the index, or a number.
+    Args are those of `scatter`.
 
     Example:
         >>> weft.scatter_add(weft.zeros(2), 0, weft.tensor([0, 0]), weft.tensor([5.0, 6.0]))
