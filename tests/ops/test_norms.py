@@ -14,7 +14,7 @@ import weft
 from tests.ops.helpers import LAYOUTS, array_of, assert_close, in_every_mode, laid_out, numbers, tensor
 
 INF = math.inf
-ORDERS = [0, 0.5, 1, 1.5, 2, 3, 7.25, -1, -2.5, INF, -INF]
+ORDERS = [0, 0.5, 1, 1.5, 2, 3, 4, 7.25, -1, -2.5, INF, -INF]
 MATRIX_ORDERS = ["fro", 1, -1, INF, -INF]
 
 

@@ -37,6 +37,13 @@ def _grad_power(g: Any, c: Saved) -> Sequence[Any]:
     return (E.multiply(widened(kept(g, shape, axes)), unit),)
 
 
+def _powers(x: Any, order: float) -> Any:
+    """|x|**order, without the general power for the orders 3 and 4."""
+    if order == 3:
+        return E.multiply(E.square(x), E.abs_(x))
+    return E.square(E.square(x)) if order == 4 else E.power(E.abs_(x), order)
+
+
 @composite("power_norm", 1, grad=_grad_power)
 def _power_norm(x: Any, attrs: Any) -> Any:
     axes, keepdims, order, dtype = attrs
@@ -46,7 +53,7 @@ def _power_norm(x: Any, attrs: Any) -> Any:
     elif order == 2:
         total = E.sqrt(over(R.reduce_sum, E.square(x), axes))
     else:
-        total = E.power(over(R.reduce_sum, E.power(E.abs_(x), order), axes), 1.0 / order)
+        total = E.power(over(R.reduce_sum, _powers(x, order), axes), 1.0 / order)
     return cast_to(dropped(total, axes, keepdims), dtype)
 
 
