@@ -379,11 +379,13 @@ class Product {
                          : b_mode_ == Mode::shared ? shared_b_ + packed_at(panel, block)
                          : b_mode_ == Mode::own    ? own_b + packed_at(panel, block)
                                                    : packed + in_group * k * set_.nr;
-        for (int64_t t = 0; t < rows.tiles; ++t) {
+        // A panel of few columns is best run in higher tiles, unless A is packed for those of the others.
+        const bool tall = !a_packed && width(panel) <= set_.narrow;
+        for (int64_t t = 0, i = 0, height; i < rows.count; ++t, i += height) {
           later.some();
-          const int64_t i = rows.at(t);
+          height = tall ? set_.next_height(rows.count - i) : rows.at(t + 1) - i;
           const T* at = left + (a_packed ? t * k * set_.packed_rows : i * a_row);
-          tile(rows.at(t + 1) - i, k, at, a_row, a_k, right, b_k, rows.first + i, panel, out);
+          tile(height, k, at, a_row, a_k, right, b_k, rows.first + i, panel, out);
         }
       }
     }

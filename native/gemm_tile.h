@@ -2,6 +2,7 @@
 // machine code that src/weft/codegen/microkernel.py generates for the CPU, and are made known here before the first product.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 namespace weft {
@@ -22,6 +23,7 @@ template <class T>
 using Pack = void (*)(int64_t k, const T* from, int64_t line, int64_t step, T* to, int64_t lines);
 
 constexpr int most_tile_rows = 12;
+constexpr int tall_edges[] = {8, 12};  // rows of edges that there are even if a tile has fewer
 constexpr int most_tile_columns = 64;
 
 template <class T>
@@ -29,8 +31,15 @@ struct TileSet {
   int mr, nr;                        // the full tile: rows, and columns (elements)
   int packed_rows;                   // the width of pack_a, at least mr; that of pack_b is nr
   Tile<T> of_rows[most_tile_rows];   // the tile of 1, 2, ... mr rows
-  Edge<T> edges[most_tile_rows];
+  Edge<T> edges[most_tile_rows];     // of 1, 2, ... mr rows, and of some more: `next_height`
+  int narrow;                        // the most columns of edges of more than mr rows
   Pack<T> pack_a, pack_b;
+
+  // The rows of the next edge of at most `narrow` columns, if so many rows are left.
+  int64_t next_height(int64_t left) const {
+    if (left >= 12 && left != 16) return 12;
+    return left >= 8 ? 8 : std::min<int64_t>(left, mr);
+  }
 
   // The tile, or edge, of `rows` x `columns`, whose elements of C may lie `c_col` apart.
   void run(int64_t rows, int64_t columns, int64_t k, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, T* c,

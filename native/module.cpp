@@ -3,7 +3,9 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "allocator.h"
 #include "call_key.h"
@@ -167,26 +169,30 @@ bool is_plain(nb::handle o) { return is_tensor(o.ptr()) && as_tensor(o.ptr())->p
 // ---- matrix products ----
 
 template <class T>
-void take_tiles(int rows, int columns, int packed_rows, const std::vector<uintptr_t>& addresses) {
-  if (rows < 1 || rows > most_tile_rows || columns < 1 || columns > most_tile_columns || packed_rows < rows ||
-      addresses.size() != static_cast<size_t>(2 * rows + 2))
-    raise(PyExc_ValueError, "set_tiles: tiles of at most %d x %d elements need two functions for each height and two that pack, not %d x %d "
-          "elements and %zu functions.",
+void take_tiles(int rows, int columns, int packed_rows, int lanes, const std::vector<uintptr_t>& addresses) {
+  std::vector<int> edges(static_cast<size_t>(std::clamp(rows, 0, most_tile_rows)));
+  std::iota(edges.begin(), edges.end(), 1);
+  for (int tall : tall_edges)
+    if (tall > rows) edges.push_back(tall);
+  if (rows < 1 || rows > most_tile_rows || columns < 1 || columns > most_tile_columns || packed_rows < rows || lanes < 1 ||
+      lanes > columns || addresses.size() != static_cast<size_t>(rows) + edges.size() + 2)
+    raise(PyExc_ValueError, "set_tiles: tiles of at most %d x %d elements need two functions for each height, one for each higher edge, and "
+          "two that pack, not %d x %d elements and %zu functions.",
           most_tile_rows, most_tile_columns, rows, columns, addresses.size());
-  TileSet<T> set{rows, columns, packed_rows, {}, {}, nullptr, nullptr};
+  TileSet<T> set{rows, columns, packed_rows, {}, {}, lanes, nullptr, nullptr};
   const auto* next = addresses.data();
   for (int i = 0; i < rows; ++i) set.of_rows[i] = reinterpret_cast<Tile<T>>(*next++);
-  for (int i = 0; i < rows; ++i) set.edges[i] = reinterpret_cast<Edge<T>>(*next++);
+  for (int height : edges) set.edges[height - 1] = reinterpret_cast<Edge<T>>(*next++);
   set.pack_a = reinterpret_cast<Pack<T>>(*next++);
   set.pack_b = reinterpret_cast<Pack<T>>(*next);
   set_tiles(set);
 }
 
-void set_tiles_of(int code, int rows, int columns, int packed_rows, const std::vector<uintptr_t>& addresses) {
+void set_tiles_of(int code, int rows, int columns, int packed_rows, int lanes, const std::vector<uintptr_t>& addresses) {
   if (code == static_cast<int>(DType::float32))
-    take_tiles<float>(rows, columns, packed_rows, addresses);
+    take_tiles<float>(rows, columns, packed_rows, lanes, addresses);
   else if (code == static_cast<int>(DType::float64))
-    take_tiles<double>(rows, columns, packed_rows, addresses);
+    take_tiles<double>(rows, columns, packed_rows, lanes, addresses);
   else
     raise(PyExc_ValueError, "set_tiles: there are tiles of float32 and float64 only, not of the type with code %d.", code);
 }
@@ -305,7 +311,7 @@ void bind_functions(nb::module_& m) {
   m.def("set_slow_path", [](nb::handle f) { return set_hook(hooks.slow_path, f, "set_slow_path"); }, nb::arg("callable").none());
   m.def("set_realize", [](nb::handle f) { return set_hook(hooks.realize, f, "set_realize"); }, nb::arg("callable").none());
   m.def("set_tiles", set_tiles_of, nb::arg("dtype_code"), nb::arg("rows"), nb::arg("columns"), nb::arg("packed_rows"),
-        nb::arg("addresses"));
+        nb::arg("lanes"), nb::arg("addresses"));
   m.def("set_index_error", [](nb::handle f) { return set_hook(hooks.index_error, f, "set_index_error"); },
         nb::arg("callable").none());
   m.def(

@@ -32,13 +32,15 @@ void pack(int64_t k, const T* from, int64_t line, int64_t step, T* to, int64_t l
     for (int64_t j = 0; j < Width; ++j) to[p * Width + j] = j < lines ? from[j * line + p * step] : T(1);
 }
 
-template <class T, size_t... Number>
-bool use(std::index_sequence<Number...>) {
-  weft::set_tiles<T>({rows, columns, rows + 1, {tile<T, Number + 1>...}, {edge<T, Number + 1>...}, pack<T, rows + 1>,
-                      pack<T, columns>});
+template <class T, size_t... Height, size_t... EdgeHeight>
+bool use(std::index_sequence<Height...>, std::index_sequence<EdgeHeight...>) {
+  weft::set_tiles<T>({rows, columns, rows + 1, {tile<T, Height + 1>...}, {edge<T, EdgeHeight + 1>...}, columns / 2,
+                      pack<T, rows + 1>, pack<T, columns>});
   return true;
 }
 
-inline const bool used = use<float>(std::make_index_sequence<rows>()) && use<double>(std::make_index_sequence<rows>());
+inline const std::make_index_sequence<rows> heights;
+inline const std::make_index_sequence<weft::most_tile_rows> edge_heights;
+inline const bool used = use<float>(heights, edge_heights) && use<double>(heights, edge_heights);
 
 }  // namespace portable

@@ -5,8 +5,9 @@ One module for each type holds, for a tile of ``mr`` rows and ``nr`` columns (`S
 ``tile_R`` (R = 1 ... mr)
     ``void (k, a, a_row, a_k, b, b_k, c, c_row, add)``: C[R, nr] = A[R, k] @ B[k, nr], or += where ``add``. Element (i, p) of
     A is at ``i * a_row + p * a_k``, row p of B at ``p * b_k``, row i of C at ``i * c_row``: strides in elements.
-``edge_R``
-    the same with one more argument, the number of columns, 1 ... nr: no other column of B is read or of C written.
+``edge_R`` (R = 1 ... mr, 8, 12)
+    the same with one more argument, the number of columns, 1 ... nr: no other column of B is read or of C written. Where R
+    is more than mr, one vector of columns at the most: of so few columns, a tile of mr rows has too few sums.
 ``pack_b``, ``pack_a``
     ``void (k, from, line, step, to, lines)``: to[p * W + j] = from[j * line + p * step] for all p < k and j < lines, where W is
     nr (``pack_b``) or mr rounded up to vectors (``pack_a``); what the places of the other j hold afterwards is not said.
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 UNROLL = 4
 #: Rows of the highest tile: each height is a function to be compiled. The native driver has room for as many.
 MOST_ROWS = 12
+#: Heights of edges of one vector that are higher than the tile.
+TALL = (8, 12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,11 @@ class Shape:
     def columns(self) -> int:
         """Columns of the tile."""
         return self.vectors * self.lanes
+
+    @property
+    def edges(self) -> tuple[int, ...]:
+        """The heights of edges."""
+        return (*range(1, self.rows + 1), *(rows for rows in TALL if rows > self.rows))
 
     @property
     def packed_rows(self) -> int:
@@ -122,15 +130,8 @@ class _Writer:
         f = self.intrinsic(f"llvm.masked.load.{self.suffix}.p0", self.vector, kinds)
         return b.call(f, [at, self.ir.IntType(32)(self.size), mask, self.zero()])
 
-    def store(self, value: Any, at: Any, mask: Any = None) -> None:
-        b = self.builder
-        at = b.bitcast(at, self.vector.as_pointer())
-        if mask is None:
-            b.store(value, at, align=self.size)
-            return
-        kinds = [self.vector, at.type, self.ir.IntType(32), mask.type]
-        f = self.intrinsic(f"llvm.masked.store.{self.suffix}.p0", self.ir.VoidType(), kinds)
-        b.call(f, [value, at, self.ir.IntType(32)(self.size), mask])
+    def store(self, value: Any, at: Any) -> None:
+        self.builder.store(value, self.builder.bitcast(at, value.type.as_pointer()), align=self.size)
 
     def opaque(self, value: Any) -> Any:
         """The value, of which LLVM then knows nothing."""
@@ -236,22 +237,25 @@ class _Writer:
             self.builder.ret_void()
             return
         b, columns = self.builder, given.pop()
-        for vectors in range(1, self.shape.vectors + 1):
+        most = self.shape.vectors if rows <= self.shape.rows else 1
+        for vectors in range(1, most + 1):
             here, after = b.append_basic_block(f"vectors_{vectors}"), b.append_basic_block("more")
-            if vectors < self.shape.vectors:
+            if vectors < most:
                 b.cbranch(b.icmp_signed("<=", columns, i(vectors * self.shape.lanes)), here, after)
             else:
                 b.branch(here)
             b.position_at_end(here)
-            self._sums(rows, vectors, given, self.mask(b.sub(columns, i((vectors - 1) * self.shape.lanes))))
+            self._sums(rows, vectors, given, b.sub(columns, i((vectors - 1) * self.shape.lanes)))
             b.ret_void()
             b.position_at_end(after)
         b.unreachable()
 
-    def _sums(self, rows: int, vectors: int, given: list[Any], mask: Any) -> None:
-        """The body of a tile: the loop over k and what becomes of the sums. The mask is for the last vector of a row."""
+    def _sums(self, rows: int, vectors: int, given: list[Any], count: Any) -> None:
+        """The body of a tile: the loop over k and what becomes of the sums. ``count``: how much of the last vector of a row
+        there is, if not all."""
         b, i, lanes = self.builder, self.index, self.shape.lanes
         k, a, a_row, a_k, right, b_k, c, c_row, add = given
+        mask = None if count is None else self.mask(count)
         masks = [None] * (vectors - 1) + [mask]
         # Three rows to a pointer. LLVM must not know how the addresses belong together: it would go from row to row by
         # additions, each of which waits for the one before, or keep more of them than there are registers.
@@ -313,15 +317,61 @@ class _Writer:
                     sums[n].add_incoming(value, block)
         adding, setting, done = (b.append_basic_block(n) for n in ("adding", "setting", "done"))
         b.cbranch(add, adding, setting)
+        last: list[tuple[Any, list[Any]]] = []  # the last vectors of the rows, by where they come from
         for block in (adding, setting):
             b.position_at_end(block)
+            last.append((block, []))
             for r in range(rows):
                 for v in range(vectors):
                     at, value = self.at(outs[r], i(v * lanes)), sums[r * vectors + v]
                     if block is adding:
                         value = b.fadd(self.load(at, masks[v]), value)
-                    self.store(value, at, masks[v])
+                    if masks[v] is None:
+                        self.store(value, at)
+                    else:
+                        last[-1][1].append(value)
             b.branch(done)
+        b.position_at_end(done)
+        if count is not None:
+            self.store_some(self.joined(*last), [self.at(out, i((vectors - 1) * lanes)) for out in outs], count)
+
+    def joined(self, *given: tuple[Any, list[Any]]) -> list[Any]:
+        """Values that depend on which of some blocks came before."""
+        result = []
+        for n, value in enumerate(given[0][1]):
+            result.append(self.builder.phi(value.type))
+            for block, values in given:
+                result[-1].add_incoming(values[n], block)
+        return result
+
+    def store_some(self, values: list[Any], at: list[Any], count: Any) -> None:
+        """Store the first ``count`` lanes of vectors: halves, quarters and so on, since some CPUs are slow to store by a mask
+        (18 cycles a vector on Zen 4)."""
+        b, i, lanes = self.builder, self.index, self.shape.lanes
+        whole, part, done = (b.append_basic_block(n) for n in ("whole", "part", "done"))
+        b.cbranch(b.icmp_signed("<", count, i(lanes)), part, whole)
+        b.position_at_end(whole)
+        for value, to in zip(values, at, strict=True):
+            self.store(value, to)
+        b.branch(done)
+        b.position_at_end(part)
+        offset: Any = i(0)
+        size = lanes // 2
+        while size:
+            before, here, after = b.block, b.append_basic_block("here"), b.append_basic_block("after")
+            b.cbranch(b.icmp_signed("!=", b.and_(count, i(size)), i(0)), here, after)
+            b.position_at_end(here)
+            rest = []
+            for value, to in zip(values, at, strict=True):
+                low = b.shuffle_vector(value, value, self.lanes(list(range(size))))
+                self.store(low, self.at(to, offset))
+                rest.append(b.shuffle_vector(value, value, self.lanes([(n + size) % lanes for n in range(lanes)])))
+            following = b.add(offset, i(size))
+            b.branch(after)
+            b.position_at_end(after)
+            offset, *values = self.joined((before, [offset, *values]), (here, [following, *rest]))
+            size //= 2
+        b.branch(done)
         b.position_at_end(done)
 
     def pack(self, name: str, width: int) -> None:
@@ -409,8 +459,8 @@ class _Writer:
 
 def symbols(shape: Shape) -> tuple[str, ...]:
     """The names of a module's functions, in the order in which the native driver takes their addresses."""
-    rows = range(1, shape.rows + 1)
-    return (*(f"tile_{r}" for r in rows), *(f"edge_{r}" for r in rows), "pack_a", "pack_b")
+    tiles = (f"tile_{r}" for r in range(1, shape.rows + 1))
+    return (*tiles, *(f"edge_{r}" for r in shape.edges), "pack_a", "pack_b")
 
 
 def build(dtype: str, shape: Shape, fused: bool) -> ir.Module:
@@ -418,6 +468,7 @@ def build(dtype: str, shape: Shape, fused: bool) -> ir.Module:
     writer = _Writer(dtype, shape, fused)
     for rows in range(1, shape.rows + 1):
         writer.tile(rows)
+    for rows in shape.edges:
         writer.edge(rows)
     writer.pack("pack_a", shape.packed_rows)
     writer.pack("pack_b", shape.columns)

@@ -106,7 +106,7 @@ def use(dtype: DType, code: disk.Code) -> None:
     """Load compiled tiles and have products that begin from now on use them."""
     shape = shape_of(code)
     (addresses,) = loader.load([(code.object, code.symbols)])
-    _native.set_tiles(dtype.code, shape.rows, shape.columns, shape.packed_rows, addresses)
+    _native.set_tiles(dtype.code, shape.rows, shape.columns, shape.packed_rows, shape.lanes, addresses)
     current[dtype] = shape
 
 
