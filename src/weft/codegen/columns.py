@@ -62,35 +62,51 @@ class Columns:
         self.at: Any = None
         self.width = 1
 
-    def each(self, write: Callable[[], None]) -> None:
-        """Call ``write`` for vectors of columns, and for a single one."""
+    def each(self, write: Callable[[], None], following: Any = None, stride: Any = None) -> None:
+        """Call ``write`` for vectors of columns, and for a single one.
+
+        Meanwhile a group of rows that begins at ``following``, if given, is fetched into the second-level cache.
+        """
         b = self.b
         done: Any = I64(0)
         for width in (*self.widths, 1):
             count = b.udiv(b.sub(self.n, done), I64(width))
             before = done
+            fetching = following is not None and width == self.widths[0]
+            # visits that fetch a row; 0, of narrow rows: on and on, as if no gap were between them
+            visits = b.udiv(count, I64(GROUP)) if fetching else None
 
-            def some(i: Any, _: list[Any], before: Any = before, width: int = width) -> list[Any]:
+            def some(
+                i: Any, place: list[Any], before: Any = before, width: int = width, visits: Any = visits
+            ) -> list[Any]:
                 self.at, self.width = b.add(before, b.mul(i, I64(width))), width
                 write()
-                return []
+                return self._fetched(place, stride, visits) if place else []
 
-            looped(b, count, [], some)
+            looped(b, count, [following, visits] if fetching else [], some)
             done = b.add(done, b.mul(count, I64(width)))
 
-    def load(self, pointer: Any, ahead: Any = None) -> Any:
-        """The elements at the columns of the array or row that begins at ``pointer``.
+    def _fetched(self, place: list[Any], stride: Any, visits: Any) -> list[Any]:
+        """Fetch as many cache lines as a group has rows, from a place on: where, and how many more visits fetch this row.
 
-        Those ``ahead`` elements further are fetched into the cache, from where they are wanted a group later.
+        That is the order in which rows lie in memory, which is faster than the same columns of all rows. The place after them.
         """
-        b, size = self.b, size_of(pointer.type.pointee)
-        if ahead is not None and self.width * size == LINE:
-            kind = ir.FunctionType(ir.VoidType(), [BYTES, I32, I32, I32])
-            prefetch = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
-            line = b.bitcast(b.gep(pointer, [b.add(self.at, ahead)]), BYTES)
-            b.call(prefetch, [line, I32(0), I32(2), I32(1)])  # to read, into the second-level cache, data
-        value = b.load(self._at(pointer))
-        value.align = size
+        line, left = place
+        b, size = self.b, self.width * GROUP
+        kind = ir.FunctionType(ir.VoidType(), [BYTES, I32, I32, I32])
+        prefetch = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
+        for k in range(0, size, self.width):
+            at = b.bitcast(b.gep(line, [I64(k)]), BYTES)
+            b.call(prefetch, [at, I32(0), I32(2), I32(1)])  # to read, into the second-level cache, data
+        left = b.sub(left, I64(1))
+        over = b.icmp_signed("==", left, I64(0))
+        to_next = b.add(b.sub(stride, b.mul(visits, I64(size))), I64(size))
+        return [b.gep(line, [b.select(over, to_next, I64(size))]), b.select(over, visits, left)]
+
+    def load(self, pointer: Any) -> Any:
+        """The elements at the columns of the array or row that begins at ``pointer``."""
+        value = self.b.load(self._at(pointer))
+        value.align = size_of(pointer.type.pointee)
         return value
 
     def store(self, value: Any, pointer: Any, stream: Any = None) -> None:
@@ -145,9 +161,9 @@ def _groups(b: Any, x: Any, stride: Any, rows: Any, write: Callable[[Any, Sequen
         write(first, [b.gep(x, [b.mul(first, stride)])], b.sub(rest, I64(1)))
 
 
-def _ahead(b: Any, stride: Any, more: Any) -> Any:
-    """How far away the next group is; None after a smaller one, which is the last."""
-    return b.mul(stride, I64(GROUP)) if more is None else None
+def _following(b: Any, pointers: Sequence[Any], stride: Any, more: Any) -> Any:
+    """Where the next group begins; None after a smaller one, which is the last."""
+    return b.gep(pointers[0], [b.mul(stride, I64(GROUP))]) if more is None else None
 
 
 def _in_turn(
@@ -194,21 +210,19 @@ class _Reduction:
         columns = Columns(b, context.get_data_type(dtype), n)
 
         def group(_: Any, pointers: Sequence[Any], more: Any) -> None:
-            ahead = _ahead(b, stride, more)
-
             def column() -> None:
                 (total,) = _in_turn(
                     b,
                     pointers,
                     more,
                     stride,
-                    [columns.load(pointers[0], ahead)],
-                    lambda _, at, c: [combined(b, self.op, signed, c[0], columns.load(at, ahead))],
+                    [columns.load(pointers[0])],
+                    lambda _, at, c: [combined(b, self.op, signed, c[0], columns.load(at))],
                 )
                 total = columns.wide(total, partial)
                 columns.store(combined(b, self.op, signed, columns.load(a), total), a)
 
-            columns.each(column)
+            columns.each(column, _following(b, pointers, stride, more), stride)
 
         _groups(b, x, stride, rows, group)
         return context.get_dummy_value()
@@ -250,11 +264,10 @@ class _Position:
 
         def group(first: Any, pointers: Sequence[Any], more: Any) -> None:
             first = b.add(start, first)
-            ahead = _ahead(b, stride, more)
 
             def column() -> None:
                 def step(j: Any, at: Any, carried: list[Any]) -> list[Any]:
-                    e = columns.load(at, ahead)
+                    e = columns.load(at)
                     better = wins(b, self.op, signed, e, carried[0])
                     at = b.add(first, j)
                     at = columns.every(b.trunc(at, number) if number.width < 64 else at)
@@ -264,7 +277,7 @@ class _Position:
                 for value, pointer in zip(_in_turn(b, pointers, more, stride, carried, step), (a, c), strict=True):
                     columns.store(value, pointer)
 
-            columns.each(column)
+            columns.each(column, _following(b, pointers, stride, more), stride)
 
         _groups(b, x, stride, rows, group)
         return context.get_dummy_value()
@@ -311,13 +324,11 @@ def _rows_m2(context: Any, b: Any, signature: Any, args: Any) -> Any:
     columns = Columns(b, x.type.pointee, n)
 
     def group(_: Any, pointers: Sequence[Any], more: Any) -> None:
-        ahead = _ahead(b, stride, more)
-
         def column() -> None:
             shift = columns.load(s)
 
             def terms(at: Any) -> tuple[Any, Any]:
-                d = b.fsub(columns.load(at, ahead), shift)
+                d = b.fsub(columns.load(at), shift)
                 return d, b.fmul(d, d)
 
             sums = _in_turn(
@@ -331,7 +342,7 @@ def _rows_m2(context: Any, b: Any, signature: Any, args: Any) -> Any:
             for total, pointer in zip(sums, (a, c), strict=True):
                 columns.store(b.fadd(columns.load(pointer), columns.wide(total, F64)), pointer)
 
-        columns.each(column)
+        columns.each(column, _following(b, pointers, stride, more), stride)
 
     _groups(b, x, stride, rows, group)
     return context.get_dummy_value()
