@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -30,7 +29,7 @@ constexpr int64_t sum_cost = 3;        // of writing and adding a sum that waits
 constexpr int64_t pack_panels = 8;     // panels of B packed side by side, because memory is read in runs of lines
 constexpr int64_t pack_steps = 16;     // rows of B that are packed before the next panel's turn
 constexpr int64_t pack_run = 64;       // the same where B is transposed and a column's part is read in one run
-constexpr int64_t copied_steps = 4;    // rows of a transposed A of which a tile's part is copied before the next tile's turn
+constexpr int64_t copied_steps = 8;    // rows of a transposed A of which a tile's part is packed before the next tile's turn
 constexpr int64_t line = 64;           // bytes of a cache line
 constexpr int64_t page = 4096;         // bytes after which addresses compete for the same places of the nearest cache
 constexpr int64_t near = 512 << 10;    // bytes that stay in an L2 cache while they are read again and again
@@ -180,18 +179,10 @@ class Product {
         const int64_t i = rows.at(t), count = std::min(steps, k - p);
         T* panel = to + (t * k + p) * set_.packed_rows;
         const T* start = from + i * g_.a.row_stride + p * g_.a.col_stride;
-        if (g_.a.row_stride == 1 && i + set_.packed_rows <= rows.count)
-          for (int64_t q = 0; q < count; ++q)  // with some rows of the next tile, which do no harm
-            copy_lanes(panel + q * set_.packed_rows, start + q * g_.a.col_stride);
-        else
-          set_.pack_a(count, start, g_.a.row_stride, g_.a.col_stride, panel, rows.at(t + 1) - i);
+        // Where A is transposed, whole vectors are copied quickest: some rows of the next tile do no harm.
+        const bool whole = g_.a.row_stride == 1 && i + set_.packed_rows <= rows.count;
+        set_.pack_a(count, start, g_.a.row_stride, g_.a.col_stride, panel, whole ? set_.packed_rows : rows.at(t + 1) - i);
       }
-  }
-
-  // One step of a packed panel of A, whose width is a whole number of 16 bytes.
-  void copy_lanes(T* to, const T* from) const {
-    constexpr int64_t chunk = 16 / static_cast<int64_t>(sizeof(T));
-    for (int64_t i = 0; i < set_.packed_rows; i += chunk) std::memcpy(to + i, from + i, 16);
   }
 
   // Brings the elements of B from k0 on, `k` steps and some columns, into a cache.
