@@ -6,6 +6,7 @@ what to do, in sentences; the call, with its operands' types and shapes; the use
 
 from __future__ import annotations
 
+import functools
 import os
 import reprlib
 import sys
@@ -39,12 +40,17 @@ class CacheWarning(RuntimeWarning):
 EXPLAINED = (WeftError, TypeError, ValueError, IndexError, OverflowError, MemoryError, NotImplementedError)
 
 
+@functools.lru_cache(maxsize=1024)
+def _is_users(file: str) -> bool:
+    return not file.startswith(_PACKAGE) and not file.startswith("<frozen")
+
+
 def where_in_user_code() -> tuple[str, int] | None:
     """The innermost frame outside Weft: (file, line)."""
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.startswith(_PACKAGE) and not name.startswith("<frozen"):
+        if _is_users(name):
             return name, frame.f_lineno
         frame = frame.f_back  # type: ignore[assignment]
     return None
