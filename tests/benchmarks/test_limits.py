@@ -75,6 +75,7 @@ def test_two_layers(bench: contest.Bench) -> None:
     (line,) = training.two_layers(bench)
     sound(bench, [line])
     assert "numpy" in line.figure
+    assert "multiply-add peak" in line.figure
 
 
 def test_reductions(bench: contest.Bench) -> None:
