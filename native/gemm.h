@@ -1,6 +1,6 @@
-// Matrix products C = A @ B over a batch. float32 and float64 are made of register tiles (gemm_float.h), the 16-bit floats
-// too, widened to float32; the integer types use plain loops. The result depends on the values and sizes only, never on
-// layouts or the number of threads.
+// Matrix products C = A @ B over a batch. All are made of register tiles: float32 and float64 by the driver of gemm_float.h,
+// the 16-bit floats, which are widened to float32 piece by piece, and the integers by that of gemm_pieces.h. The result depends
+// on the values and sizes only, never on layouts or the number of threads.
 #pragma once
 
 #include <cstdint>

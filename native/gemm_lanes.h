@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "gemm_types.h"
+
 namespace weft {
 
 constexpr int lanes = 4;
@@ -17,13 +19,15 @@ constexpr int64_t far_row_group = 4;  // fewer where they come from memory, whic
 template <class T>
 constexpr int64_t lane_columns = 8192 / static_cast<int64_t>(sizeof(T));
 
-template <class T>
+// S: float, double, Float16, BFloat16. A 16-bit matrix is widened as it is read; vectors and sums are float32 then.
+template <class S>
 struct LaneKernels {
   // sums[r] = sum of matrix[r * row + p] * vector[r * step + p] over p < k, for r < rows. `far`: the matrix comes from memory
   // rather than a cache, and far_row_group rows that follow these are next.
-  void (*along_rows)(const T* matrix, int64_t row, int64_t rows, const T* vector, int64_t step, int64_t k, bool far, T* sums);
-  // sums[j] = sum of matrix[p * row + j] * vector[p] over p < k, for j < n; 8 <= n <= lane_columns<T>.
-  void (*down_columns)(const T* matrix, int64_t row, int64_t n, const T* vector, int64_t k, bool far, T* sums);
+  void (*along_rows)(const S* matrix, int64_t row, int64_t rows, const SumOf<S>* vector, int64_t step, int64_t k, bool far,
+                     SumOf<S>* sums);
+  // sums[j] = sum of matrix[p * row + j] * vector[p] over p < k, for j < n; 8 <= n <= lane_columns<SumOf<S>>.
+  void (*down_columns)(const S* matrix, int64_t row, int64_t n, const SumOf<S>* vector, int64_t k, bool far, SumOf<S>* sums);
 };
 
 }  // namespace weft

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "gemm_lanes.h"
+#include "gemm_types_loops.h"
 
 namespace weft {
 namespace {
@@ -37,6 +38,18 @@ inline typename LaneVector<T>::type& at(const T* p) {
   return *reinterpret_cast<typename LaneVector<T>::type*>(const_cast<T*>(p));
 }
 
+// A register of neighbouring elements.
+template <class T>
+inline typename LaneVector<T>::type load_run(const T* p) {
+  return at(p);
+}
+inline LaneVector<float>::type load_run(const Float16* p) {
+  return Eight<Float16>::value(*reinterpret_cast<const ShortEight*>(p));
+}
+inline LaneVector<float>::type load_run(const BFloat16* p) {
+  return Eight<BFloat16>::value(*reinterpret_cast<const ShortEight*>(p));
+}
+
 // Four elements of each row that a register holds, `row` apart.
 inline LaneVector<float>::type load_lanes(const float* p, int64_t row) {
   using Half = LaneVector<float>::half;
@@ -44,6 +57,12 @@ inline LaneVector<float>::type load_lanes(const float* p, int64_t row) {
   return __builtin_shufflevector(first, second, 0, 1, 2, 3, 4, 5, 6, 7);
 }
 inline LaneVector<double>::type load_lanes(const double* p, int64_t) { return at(p); }
+template <class S, std::enable_if_t<is_half<S>, int> = 0>
+inline LaneVector<float>::type load_lanes(const S* p, int64_t row) {
+  typedef uint16_t Half __attribute__((vector_size(8), aligned(2), may_alias));
+  const Half first = *reinterpret_cast<const Half*>(p), second = *reinterpret_cast<const Half*>(p + row);
+  return Eight<S>::value(__builtin_shufflevector(first, second, 0, 1, 2, 3, 4, 5, 6, 7));
+}
 
 // The same, of which only the first `count` < 4 exist. The others are zero and are not read.
 inline LaneVector<float>::type load_some(const float* p, int64_t row, int64_t count) {
@@ -55,6 +74,13 @@ inline LaneVector<double>::type load_some(const double* p, int64_t, int64_t coun
   LaneVector<double>::type v{};
   for (int64_t i = 0; i < count; ++i) v[i] = p[i];
   return v;
+}
+
+template <class S, std::enable_if_t<is_half<S>, int> = 0>
+inline LaneVector<float>::type load_some(const S* p, int64_t row, int64_t count) {
+  ShortEight v{};
+  for (int64_t i = 0; i < count; ++i) v[i] = p[i].bits, v[i + lanes] = p[row + i].bits;
+  return Eight<S>::value(v);
 }
 
 template <int Rows>
@@ -92,8 +118,9 @@ inline void store_sums(const LaneVector<double>::type* v, double* sums) {
 }
 
 // `Own`: each row has a vector of its own, `step` apart.
-template <class T, int Rows, bool Own, bool Far>
-void row_sums(const T* matrix, int64_t row, const T* vector, int64_t step, int64_t k, T* sums) {
+template <class S, int Rows, bool Own, bool Far>
+void row_sums(const S* matrix, int64_t row, const SumOf<S>* vector, int64_t step, int64_t k, SumOf<S>* sums) {
+  using T = SumOf<S>;
   using V = typename LaneVector<T>::type;
   constexpr int registers = Rows / rows_held<T>;
   V acc[registers] = {};
@@ -106,62 +133,84 @@ void row_sums(const T* matrix, int64_t row, const T* vector, int64_t step, int64
       acc[i] += load(matrix + r * row + p, row) * right;
     }
   };
+  // As many whole steps as there are. Of a 16-bit row eight elements are widened together; two rows then exchange halves.
+  const auto add_run = [&](int64_t from, int64_t to) {
+    int64_t p = from;
+    if constexpr (is_half<S>) {
+      for (; p + 2 * lanes <= to; p += 2 * lanes) {
+        V right[2] = {load_lanes(vector + p, 0), load_lanes(vector + p + lanes, 0)};
+#pragma GCC unroll 4
+        for (int i = 0; i < registers; ++i) {
+          const int64_t r = i * rows_held<T>;
+          if constexpr (Own)
+            for (int h = 0; h < 2; ++h) right[h] = load_lanes(vector + r * step + p + h * lanes, step);
+          const V one = load_run(matrix + r * row + p), other = load_run(matrix + (r + 1) * row + p);
+          acc[i] += __builtin_shufflevector(one, other, 0, 1, 2, 3, 8, 9, 10, 11) * right[0];
+          acc[i] += __builtin_shufflevector(one, other, 4, 5, 6, 7, 12, 13, 14, 15) * right[1];
+        }
+      }
+    }
+#pragma GCC unroll 4
+    for (; p + lanes <= to; p += lanes)
+      add([](const auto* from_, int64_t apart) { return load_lanes(from_, apart); }, p);
+    return p;
+  };
   int64_t p = 0;
   if constexpr (Far) {
-    constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));
+    constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(S));
     for (; p + line <= k; p += line) {
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) __builtin_prefetch(matrix + (Rows + r) * row + p, 0, 2);  // the next rows, this far
-#pragma GCC unroll 4
-      for (int64_t q = p; q < p + line; q += lanes)
-        add([](const T* from, int64_t apart) { return load_lanes(from, apart); }, q);
+      add_run(p, p + line);
     }
   }
-  for (; p + lanes <= k; p += lanes) add([](const T* from, int64_t apart) { return load_lanes(from, apart); }, p);
+  p = add_run(p, k);
   if (p < k) {
     const int64_t count = k - p;
     typename LaneVector<T>::mask present;
     for (int l = 0; l < width<T>; ++l) present[l] = l % lanes < count ? -1 : 0;
     V before[registers];
     for (int i = 0; i < registers; ++i) before[i] = acc[i];
-    add([=](const T* from, int64_t apart) { return load_some(from, apart, count); }, p);
+    add([=](const auto* from, int64_t apart) { return load_some(from, apart, count); }, p);
     for (int i = 0; i < registers; ++i) acc[i] = present ? acc[i] : before[i];
   }
   store_sums<Rows>(acc, sums);
 }
 
-template <class T, bool Own>
-void rows_of(const T* matrix, int64_t row, int64_t rows, const T* vector, int64_t step, int64_t k, T* sums) {
+template <class S, bool Own>
+void rows_of(const S* matrix, int64_t row, int64_t rows, const SumOf<S>* vector, int64_t step, int64_t k, SumOf<S>* sums) {
   int64_t r = 0;
-  for (; r + 8 <= rows; r += 8) row_sums<T, 8, Own, false>(matrix + r * row, row, vector + r * step, step, k, sums + r);
-  for (; r + 2 <= rows; r += 2) row_sums<T, 2, Own, false>(matrix + r * row, row, vector + r * step, step, k, sums + r);
+  for (; r + 8 <= rows; r += 8) row_sums<S, 8, Own, false>(matrix + r * row, row, vector + r * step, step, k, sums + r);
+  for (; r + 2 <= rows; r += 2) row_sums<S, 2, Own, false>(matrix + r * row, row, vector + r * step, step, k, sums + r);
   if (r == rows) return;
-  T twice[2];  // the last one fills a register with itself
-  row_sums<T, 2, Own, false>(matrix + r * row, 0, vector + r * step, 0, k, twice);
+  SumOf<S> twice[2];  // the last one fills a register with itself
+  row_sums<S, 2, Own, false>(matrix + r * row, 0, vector + r * step, 0, k, twice);
   sums[r] = twice[0];
 }
 
-template <class T>
-void along_rows(const T* matrix, int64_t row, int64_t rows, const T* vector, int64_t step, int64_t k, bool far, T* sums) {
+template <class S>
+void along_rows(const S* matrix, int64_t row, int64_t rows, const SumOf<S>* vector, int64_t step, int64_t k, bool far,
+                SumOf<S>* sums) {
   if (step != 0)
-    rows_of<T, true>(matrix, row, rows, vector, step, k, sums);
+    rows_of<S, true>(matrix, row, rows, vector, step, k, sums);
   else if (far && rows == far_row_group)
-    row_sums<T, far_row_group, false, true>(matrix, row, vector, 0, k, sums);
+    row_sums<S, far_row_group, false, true>(matrix, row, vector, 0, k, sums);
   else
-    rows_of<T, false>(matrix, row, rows, vector, 0, k, sums);
+    rows_of<S, false>(matrix, row, rows, vector, 0, k, sums);
 }
 
 // Adds `Rows` rows, `row` apart, to one lane of each column; n is at least the width of a register. Where it is no multiple,
 // the last columns come once more, in sums of their own behind the others.
-template <class T, int Rows, bool Far>
-inline void add_rows(const T* matrix, int64_t row, int64_t n, const T* vector, T* sums) {
+template <class S, int Rows, bool Far>
+inline void add_rows(const S* matrix, int64_t row, int64_t n, const SumOf<S>* vector, SumOf<S>* sums) {
+  using T = SumOf<S>;
   T left[Rows];
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) left[r] = vector[r * lanes];
   const auto column = [&](int64_t j, T* to) {
     typename LaneVector<T>::type sum = at(to);
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) sum += left[r] * at(matrix + r * row + j);
+    for (int r = 0; r < Rows; ++r) sum += left[r] * load_run(matrix + r * row + j);
     at(to) = sum;
   };
   int64_t j = 0;
@@ -178,18 +227,19 @@ inline void add_rows(const T* matrix, int64_t row, int64_t n, const T* vector, T
 }
 
 // Lane after lane: the sums of one lane are few enough to stay in the nearest cache, and few rows are read at a time.
-template <class T>
-void down_columns(const T* matrix, int64_t row, int64_t n, const T* vector, int64_t k, bool far, T* sums) {
+template <class S>
+void down_columns(const S* matrix, int64_t row, int64_t n, const SumOf<S>* vector, int64_t k, bool far, SumOf<S>* sums) {
+  using T = SumOf<S>;
   alignas(64) T lane[lanes][lane_columns<T> + width<T>];
   for (int l = 0; l < lanes; ++l) {
     T* to = lane[l];
     for (int64_t j = 0; j < n + width<T>; ++j) to[j] = T{};
     int64_t p = l;
     if (far)
-      for (; p + 3 * lanes < k; p += 4 * lanes) add_rows<T, 4, true>(matrix + p * row, lanes * row, n, vector + p, to);
-    for (; p + 7 * lanes < k; p += 8 * lanes) add_rows<T, 8, false>(matrix + p * row, lanes * row, n, vector + p, to);
-    for (; p + lanes < k; p += 2 * lanes) add_rows<T, 2, false>(matrix + p * row, lanes * row, n, vector + p, to);
-    if (p < k) add_rows<T, 1, false>(matrix + p * row, lanes * row, n, vector + p, to);
+      for (; p + 3 * lanes < k; p += 4 * lanes) add_rows<S, 4, true>(matrix + p * row, lanes * row, n, vector + p, to);
+    for (; p + 7 * lanes < k; p += 8 * lanes) add_rows<S, 8, false>(matrix + p * row, lanes * row, n, vector + p, to);
+    for (; p + lanes < k; p += 2 * lanes) add_rows<S, 2, false>(matrix + p * row, lanes * row, n, vector + p, to);
+    if (p < k) add_rows<S, 1, false>(matrix + p * row, lanes * row, n, vector + p, to);
   }
   const auto total = [&](int64_t j, T* to) {
     at(to) = (at(lane[0] + j) + at(lane[1] + j)) + (at(lane[2] + j) + at(lane[3] + j));
@@ -199,9 +249,9 @@ void down_columns(const T* matrix, int64_t row, int64_t n, const T* vector, int6
   if (j < n) total(j, sums + n - width<T>);
 }
 
-template <class T>
-constexpr LaneKernels<T> lane_kernels_of() {
-  return {along_rows<T>, down_columns<T>};
+template <class S>
+constexpr LaneKernels<S> lane_kernels_of() {
+  return {along_rows<S>, down_columns<S>};
 }
 
 }  // namespace

@@ -84,7 +84,7 @@ void flat(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Epilog
     T* c;
     const Epilogue& epilogue;
     int64_t rows_at_once;
-  } job{vector_loops<T>().rows.of_depth[g.k - 1], g, a, copied ? rows.get() : b, copied ? pitch : g.b.row_stride, c, epilogue,
+  } job{row_kernels<T>().of_depth[g.k - 1], g, a, copied ? rows.get() : b, copied ? pitch : g.b.row_stride, c, epilogue,
         epilogue ? std::max<int64_t>(row_width<T>, near_bytes / row_bytes) : g.m};
   const auto some = [](void* context, int64_t begin, int64_t end) {
     const Job& j = *static_cast<const Job*>(context);

@@ -13,44 +13,65 @@ namespace {
 
 constexpr int64_t block_k = 512;             // part of every result's definition: see gemm_vector.h
 constexpr int64_t group = row_group;         // rows, or blocks of one row, that are summed at once
+constexpr int64_t many_rows = 16;            // for which a widened copy of the vector is little
 constexpr int64_t fewest_columns = 8;        // that are summed as columns
 constexpr int64_t shared_bytes = 512 << 10;  // to be read, for which waking another thread pays
 constexpr int64_t far_bytes = 16 << 20;      // a matrix of more bytes than this is not in a cache
 
+// Some elements, `step` apart, to contiguous ones of the sums' type.
+template <class S>
+void widen_to(const S* from, int64_t step, int64_t count, SumOf<S>* to) {
+  if constexpr (is_half<S>)
+    if (step == 1) return converters<S>().widen(1, count, from, 0, to, 0);
+  for (int64_t p = 0; p < count; ++p) to[p] = widened(from[p * step]);
+}
+
 // sums[block * n + j] = the sum of matrix[j * row + p * col] * vector[p] over the block's p.
-template <class T>
+template <class S>
 struct Sums {
-  const LaneKernels<T>& run;
-  const T* matrix;
+  using T = SumOf<S>;
+  const LaneKernels<S>& run;
+  const S* matrix;
   int64_t row, col;
-  const T* vector;  // contiguous
+  const T* vector;  // contiguous; null: blocks of `given`, `step` apart, are widened when they are used
+  const S* given;
+  int64_t step;
   int64_t n, k;
   T* sums;
-  int64_t columns = lane_columns<T>;  // that one unit of work takes
+  int64_t columns = lane_columns<SumOf<S>>;  // that one unit of work takes
 
-  int64_t bytes() const { return (n * k + k) * static_cast<int64_t>(sizeof(T)); }
+  int64_t bytes() const { return (n * k + k) * static_cast<int64_t>(sizeof(S)); }
   bool far() const { return bytes() > far_bytes; }
   int64_t blocks() const { return parts(k, block_k); }
   int64_t length(int64_t block) const { return std::min(block_k, k - block * block_k); }
 
+  // Some of the vector from p on, which `near` has room for.
+  const T* with(int64_t p, int64_t count, T* near) const {
+    if (vector) return vector + p;
+    widen_to(given + p * step, step, count, near);
+    return near;
+  }
+
   // A group of rows, from end to end.
   void rows(int64_t unit) {
     const int64_t together = far() ? far_row_group : group, j = unit * together, count = std::min(together, n - j);
+    T near[block_k];
     for (int64_t b = 0; b < blocks(); ++b)
-      run.along_rows(matrix + j * row + b * block_k, row, count, vector + b * block_k, 0, length(b), far(), sums + b * n + j);
+      run.along_rows(matrix + j * row + b * block_k, row, count, with(b * block_k, length(b), near), 0, length(b), far(),
+                     sums + b * n + j);
   }
 
   // A group of blocks of each row.
   void row_blocks(int64_t unit) {
     const int64_t first = unit * group, last = std::min(blocks(), first + group);
     const int64_t whole = std::min(last, k / block_k) - first;
-    T found[group];
+    T found[group], near[group * block_k];
+    const T* right = with(first * block_k, std::min(k, last * block_k) - first * block_k, near);
     for (int64_t j = 0; j < n; ++j) {
-      const T* at = matrix + j * row + first * block_k;
-      const T* with = vector + first * block_k;
-      run.along_rows(at, block_k, whole, with, block_k, block_k, false, found);
+      const S* at = matrix + j * row + first * block_k;
+      run.along_rows(at, block_k, whole, right, block_k, block_k, false, found);
       if (first + whole < last)
-        run.along_rows(at + whole * block_k, 0, 1, with + whole * block_k, 0, length(last - 1), false, found + whole);
+        run.along_rows(at + whole * block_k, 0, 1, right + whole * block_k, 0, length(last - 1), false, found + whole);
       for (int64_t b = first; b < last; ++b) sums[b * n + j] = found[b - first];
     }
   }
@@ -59,10 +80,10 @@ struct Sums {
   void some_columns(int64_t unit) {
     const int64_t chunks = parts(n, columns), b = unit / chunks, j = unit % chunks * columns;
     const int64_t first = std::min(j, n - fewest_columns), count = std::min(columns, n - j);
-    T some[fewest_columns];
+    T some[fewest_columns], near[block_k];
     T* to = first == j ? sums + b * n + j : some;
-    run.down_columns(matrix + b * block_k * col + first, col, std::max(count, fewest_columns), vector + b * block_k, length(b),
-                     far(), to);
+    run.down_columns(matrix + b * block_k * col + first, col, std::max(count, fewest_columns),
+                     with(b * block_k, length(b), near), length(b), far(), to);
     if (first < j) std::copy(some + (j - first), some + fewest_columns, sums + b * n + j);
   }
 
@@ -70,11 +91,11 @@ struct Sums {
   void gathered(int64_t unit) {
     const int64_t groups = parts(n, group), b = unit / groups, j = unit % groups * group;
     const int64_t count = std::min(group, n - j), size = length(b);
-    T near[group * block_k];
-    const T* from = matrix + j * row + b * block_k * col;
+    T near[group * block_k], beside[block_k];
+    const S* from = matrix + j * row + b * block_k * col;
     for (int64_t p = 0; p < size; ++p)
-      for (int64_t r = 0; r < count; ++r) near[r * block_k + p] = from[r * row + p * col];
-    run.along_rows(near, block_k, count, vector + b * block_k, 0, size, false, sums + b * n + j);
+      for (int64_t r = 0; r < count; ++r) near[r * block_k + p] = widened(from[r * row + p * col]);
+    lane_kernels<T>().along_rows(near, block_k, count, with(b * block_k, size, beside), 0, size, false, sums + b * n + j);
   }
 
   template <void (Sums::*Unit)(int64_t)>
@@ -101,8 +122,9 @@ struct Sums {
 
 }  // namespace
 
-template <class T>
-void vector_product(const Gemm& g, const T* a, const T* b, T* c, bool shared) {
+template <class S>
+void vector_product(const Gemm& g, const S* a, const S* b, S* c, bool shared) {
+  using T = SumOf<S>;
   const bool left = g.n == 1;  // the matrix is A
   const GemmOperand &of_matrix = left ? g.a : g.b, &of_vector = left ? g.b : g.a;
   const int64_t row = left ? of_matrix.row_stride : of_matrix.col_stride;
@@ -110,26 +132,34 @@ void vector_product(const Gemm& g, const T* a, const T* b, T* c, bool shared) {
   const int64_t step = left ? of_vector.row_stride : of_vector.col_stride;
   const int64_t out_step = left ? g.c.row_stride : g.c.col_stride;
   const int64_t n = left ? g.m : g.n;
-  const T* vector = left ? b : a;
+  const S* given = left ? b : a;
+  const T* vector = nullptr;
   std::optional<Block> copied;
-  if (step != 1 && g.k > 1) {
+  if constexpr (!is_half<S>)
+    if (step == 1 || g.k == 1) vector = given;
+  if (!vector && (!is_half<S> || n >= many_rows)) {
     T* to = static_cast<T*>(copied.emplace(static_cast<size_t>(g.k) * sizeof(T)).data());
-    for (int64_t p = 0; p < g.k; ++p) to[p] = vector[p * step];
+    widen_to(given, step, g.k, to);
     vector = to;
   }
   const int64_t blocks = parts(g.k, block_k);
   std::optional<Block> own;
-  T* sums = c;
-  if (blocks > 1 || (out_step != 1 && n > 1))
-    sums = static_cast<T*>(own.emplace(static_cast<size_t>(blocks * n) * sizeof(T)).data());
-  Sums<T>{vector_loops<T>().lanes, left ? a : b, row, col, vector, n, g.k, sums}.all(shared);
-  if (sums == c) return;
+  T* sums = nullptr;
+  if constexpr (!is_half<S>)
+    if (blocks == 1 && (out_step == 1 || n == 1)) sums = c;
+  if (!sums) sums = static_cast<T*>(own.emplace(static_cast<size_t>(blocks * n) * sizeof(T)).data());
+  Sums<S>{lane_kernels<S>(), left ? a : b, row, col, vector, given, step, n, g.k, sums}.all(shared);
   for (int64_t block = 1; block < blocks; ++block)
     for (int64_t j = 0; j < n; ++j) sums[j] += sums[block * n + j];
-  for (int64_t j = 0; j < n; ++j) c[j * out_step] = sums[j];
+  if (!own) return;
+  if constexpr (is_half<S>)
+    if (out_step == 1) return converters<S>().narrow(1, n, sums, 0, c, 0);
+  for (int64_t j = 0; j < n; ++j) narrow(sums[j], c[j * out_step]);
 }
 
 template void vector_product<float>(const Gemm&, const float*, const float*, float*, bool);
 template void vector_product<double>(const Gemm&, const double*, const double*, double*, bool);
+template void vector_product<Float16>(const Gemm&, const Float16*, const Float16*, Float16*, bool);
+template void vector_product<BFloat16>(const Gemm&, const BFloat16*, const BFloat16*, BFloat16*, bool);
 
 }  // namespace weft

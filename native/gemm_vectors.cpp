@@ -1,13 +1,18 @@
 // Loops for any CPU, and the choice of the best.
 #include "gemm_vectors.h"
 
+#include "gemm_integers_loops.h"
 #include "gemm_lanes_loops.h"
 #include "gemm_rows_loops.h"
+#include "gemm_types_loops.h"
 
 namespace weft {
 
-constinit const AllVectorLoops portable_loops = {{lane_kernels_of<float>(), row_kernels_of<float>()},
-                                                 {lane_kernels_of<double>(), row_kernels_of<double>()}};
+constinit const AllVectorLoops portable_loops = {
+    row_kernels_of<float>(), row_kernels_of<double>(), lane_kernels_of<float>(), lane_kernels_of<double>(),
+    lane_kernels_of<Float16>(), lane_kernels_of<BFloat16>(), converters_of<Float16>(), converters_of<BFloat16>(),
+    converters_of<uint8_t>(), integer_tiles_of<uint16_t>(), integer_tiles_of<uint32_t>(), integer_tiles_of<uint64_t>(),
+    integer_loops_of<uint8_t>(), integer_loops_of<uint16_t>(), integer_loops_of<uint32_t>(), integer_loops_of<uint64_t>()};
 
 namespace {
 
@@ -15,7 +20,9 @@ const AllVectorLoops& best_loops() {
 #ifdef WEFT_AVX2_LOOPS
   static const AllVectorLoops& best = []() -> const AllVectorLoops& {
     __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? avx2_loops : portable_loops;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")
+               ? avx2_loops
+               : portable_loops;
   }();
   return best;
 #else
@@ -26,12 +33,68 @@ const AllVectorLoops& best_loops() {
 }  // namespace
 
 template <>
-const VectorLoops<float>& vector_loops<float>() {
-  return best_loops().f32;
+const RowKernels<float>& row_kernels() {
+  return best_loops().rows_float;
 }
 template <>
-const VectorLoops<double>& vector_loops<double>() {
-  return best_loops().f64;
+const RowKernels<double>& row_kernels() {
+  return best_loops().rows_double;
+}
+template <>
+const LaneKernels<float>& lane_kernels() {
+  return best_loops().lanes_float;
+}
+template <>
+const LaneKernels<double>& lane_kernels() {
+  return best_loops().lanes_double;
+}
+template <>
+const LaneKernels<Float16>& lane_kernels() {
+  return best_loops().lanes_float16;
+}
+template <>
+const LaneKernels<BFloat16>& lane_kernels() {
+  return best_loops().lanes_bfloat16;
+}
+template <>
+const Converters<Float16>& converters() {
+  return best_loops().convert_float16;
+}
+template <>
+const Converters<BFloat16>& converters() {
+  return best_loops().convert_bfloat16;
+}
+template <>
+const Converters<uint8_t>& converters() {
+  return best_loops().convert_bytes;
+}
+template <>
+const IntegerTiles<uint16_t>& integer_tiles() {
+  return best_loops().tiles16;
+}
+template <>
+const IntegerTiles<uint32_t>& integer_tiles() {
+  return best_loops().tiles32;
+}
+template <>
+const IntegerTiles<uint64_t>& integer_tiles() {
+  return best_loops().tiles64;
+}
+template <>
+const IntegerLoops<uint8_t>& integer_loops() {
+  return best_loops().loops8;
+}
+template <>
+const IntegerLoops<uint16_t>& integer_loops() {
+  return best_loops().loops16;
+}
+template <>
+const IntegerLoops<uint32_t>& integer_loops() {
+  return best_loops().loops32;
+}
+template <>
+const IntegerLoops<uint64_t>& integer_loops() {
+  return best_loops().loops64;
 }
 
 }  // namespace weft

@@ -1,23 +1,41 @@
 // The loops that are compiled once for each instruction set, and the choice of the best that this CPU runs.
 #pragma once
 
+#include "gemm_integers.h"
 #include "gemm_lanes.h"
 #include "gemm_rows.h"
+#include "gemm_types.h"
 
 namespace weft {
 
-template <class T>
-struct VectorLoops {
-  LaneKernels<T> lanes;
-  RowKernels<T> rows;
-};
-
-template <class T>
-const VectorLoops<T>& vector_loops();
+template <class T>  // float, double
+const RowKernels<T>& row_kernels();
+template <class S>  // float, double, Float16, BFloat16
+const LaneKernels<S>& lane_kernels();
+template <class S>  // Float16, BFloat16, uint8_t
+const Converters<S>& converters();
+template <class T>  // uint16_t, uint32_t, uint64_t
+const IntegerTiles<T>& integer_tiles();
+template <class S>  // uint8_t ... uint64_t
+const IntegerLoops<S>& integer_loops();
 
 struct AllVectorLoops {
-  VectorLoops<float> f32;
-  VectorLoops<double> f64;
+  RowKernels<float> rows_float;
+  RowKernels<double> rows_double;
+  LaneKernels<float> lanes_float;
+  LaneKernels<double> lanes_double;
+  LaneKernels<Float16> lanes_float16;
+  LaneKernels<BFloat16> lanes_bfloat16;
+  Converters<Float16> convert_float16;
+  Converters<BFloat16> convert_bfloat16;
+  Converters<uint8_t> convert_bytes;
+  IntegerTiles<uint16_t> tiles16;
+  IntegerTiles<uint32_t> tiles32;
+  IntegerTiles<uint64_t> tiles64;
+  IntegerLoops<uint8_t> loops8;
+  IntegerLoops<uint16_t> loops16;
+  IntegerLoops<uint32_t> loops32;
+  IntegerLoops<uint64_t> loops64;
 };
 
 extern const AllVectorLoops portable_loops;

@@ -78,7 +78,8 @@ def evaluate(
     if record.kind == "movement":
         return np.asarray(record.reference(args[0], attrs=node.attrs)).reshape(node.shape)
     if record.kind == "matmul":
-        return np.matmul(*args).astype(held_as(node.dtype))
+        wide = held_as(node.dtype.compute)
+        return rounded(np.matmul(*(a.astype(wide) for a in args)), node.dtype)
     if op == "scatter_add" and node.dtype is bfloat16:
         return _scatter_add(*args)
     return np.asarray(record.reference(*args, attrs=node.attrs), dtype=held_as(node.dtype)).reshape(node.shape)

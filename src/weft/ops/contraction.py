@@ -26,11 +26,9 @@ def _build_matmul(operands: Sequence[Operand], attrs: Any, where: Where) -> Node
     if dtype.kind == "b":
         raise TypeError("matmul does not take bool: it takes integer and floating-point types.")
     batch = broadcast_shape("matmul", [a.shape[:-2], b.shape[:-2]])
-    compute = dtype.compute
-    a = broadcast(cast(a, compute), batch + a.shape[-2:])
-    b = broadcast(cast(b, compute), batch + b.shape[-2:])
-    out = make("matmul", (a, b), (), (*batch, a.shape[-2], b.shape[-1]), compute, where)
-    return cast(out, dtype)
+    a = broadcast(cast(a, dtype), batch + a.shape[-2:])
+    b = broadcast(cast(b, dtype), batch + b.shape[-2:])
+    return make("matmul", (a, b), (), (*batch, a.shape[-2], b.shape[-1]), dtype, where)
 
 
 def transpose_last(x: Any) -> Any:
