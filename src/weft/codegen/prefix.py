@@ -71,103 +71,127 @@ class _Scan:
             half *= 2
         return quads, b.shuffle_vector(quads[-1], none, last)
 
-    def _pointers(self, b: Any, pointer: Any) -> list[Any]:
-        """The vectors of a group, in the order of the scan."""
-        vector = ir.VectorType(pointer.type.pointee, QUAD).as_pointer()
-        found = [b.bitcast(b.gep(pointer, [I64(k)]), vector) for k in range(0, self.size, QUAD)]
-        return found[::-1] if self.back else found
+    def _in_order(self, of_memory: list[Any]) -> list[Any]:
+        """Vectors in the order of the scan, given in that of memory; or the other way round."""
+        return of_memory[::-1] if self.back else of_memory
 
-    def _each(self, b: Any, source: Any, n: Any, own: Any, take: Callable[[Any, Any, Any, Any], None]) -> Any:
-        """Go through the groups; ``take(number, results, own, tail)`` gets their running results and the block's before them.
+    def _each(
+        self,
+        b: Any,
+        source: Any,
+        n: Any,
+        own: Any,
+        take: Callable[[Any, list[Any], Any], None],
+        end: Callable[[Any, list[Any], Any, Any], None],
+    ) -> Any:
+        """Go through the groups: ``take(position, results, own)`` gets running results and what the block gave before them.
 
-        What is missing in a smaller group, the ``tail``, is the identity. The value is the block's result.
+        ``end`` does the same with a smaller group at the end, for which there are fewer vectors, and is given the lanes in use
+        too, as booleans. Results are in the order of memory, the value is the block's result.
         """
         value, wide = source.type.pointee, own.type
         whole, rest = b.udiv(n, I64(self.size)), b.urem(n, I64(self.size))
-        groups = b.add(whole, b.zext(b.icmp_signed("!=", rest, I64(0)), I64))
-        tail = entry_array(b, value)
-        carried = splat_value(b, own, QUAD)
+
+        def scanned(vectors: list[Any]) -> tuple[list[Any], Any]:
+            widened = [x if value == wide else b.fpext(x, ir.VectorType(wide, QUAD)) for x in vectors]
+            results, total = self._group(b, self._in_order(widened))
+            return self._in_order(results), total
 
         def group(g: Any, carried: list[Any]) -> list[Any]:
-            smaller = b.icmp_signed("==", g, whole)
-            with b.if_then(smaller, likely=False):
-                self._copied(b, tail, source, rest, n, identity(self.op, value))
-            at = b.select(smaller, tail, b.gep(source, [self.start(b, g, n)]))
-            quads = []
-            for pointer in self._pointers(b, at):
-                x = b.load(pointer)
-                x.align = size_of(value)
-                quads.append(x if value == wide else b.fpext(x, ir.VectorType(wide, QUAD)))
-            results, total = self._group(b, quads)
-            take(g, results, carried[0], smaller)
+            at = b.mul(g, I64(self.size))
+            if self.back:
+                at = b.sub(b.sub(n, at), I64(self.size))
+            results, total = scanned([self._load(b, source, b.add(at, I64(k))) for k in range(0, self.size, QUAD)])
+            take(at, results, carried[0])
             return [self._combined(b, carried[0], total)]
 
-        (final,) = looped(b, groups, [carried], group)
-        return b.extract_element(final, I32(0))
+        (final,) = looped(b, whole, [splat_value(b, own, QUAD)], group)
+        with b.goto_entry_block():
+            result = b.alloca(wide)
+        b.store(b.extract_element(final, I32(0)), result)
 
-    def start(self, b: Any, g: Any, n: Any) -> Any:
-        """Where group g of n elements begins in memory."""
-        if self.back:
-            return b.sub(n, b.mul(b.add(g, I64(1)), I64(self.size)))
-        return b.mul(g, I64(self.size))
+        def last(count: int) -> None:
+            """At most ``count`` vectors are left, and more than half of that."""
+            width = count * QUAD
+            at = b.sub(rest, I64(width)) if self.back else b.sub(n, rest)
+            first = b.sub(I64(width), rest) if self.back else None
+            lanes = ir.Constant(ir.VectorType(I64, QUAD), list(range(QUAD)))
+            masks = []
+            for k in range(0, width, QUAD):
+                numbers = b.add(lanes, splat_value(b, I64(k), QUAD))
+                if first is not None:
+                    masks.append(b.icmp_signed(">=", numbers, splat_value(b, first, QUAD)))
+                else:
+                    masks.append(b.icmp_signed("<", numbers, splat_value(b, rest, QUAD)))
+            none = splat_value(b, identity(self.op, value), QUAD)
+            vectors = [
+                masked_load(b, b.gep(source, [b.add(at, I64(k * QUAD))]), mask, none) for k, mask in enumerate(masks)
+            ]
+            results, total = scanned(vectors)
+            end(at, results, final, masks)
+            b.store(b.extract_element(self._combined(b, final, total), I32(0)), result)
 
-    def first_of_rest(self, b: Any, rest: Any, n: Any) -> tuple[Any, Any]:
-        """Where the last, smaller group begins in memory, and in an array for a whole one."""
-        if self.back:
-            return I64(0), b.sub(I64(self.size), rest)
-        return b.sub(n, rest), I64(0)
+        def tail(count: int) -> None:
+            if count == 1:
+                last(1)
+                return
+            with b.if_else(b.icmp_signed("<=", rest, I64(count // 2 * QUAD))) as (fewer, more):
+                with fewer:
+                    tail(count // 2)
+                with more:
+                    last(count)
 
-    def _copied(self, b: Any, array: Any, source: Any, rest: Any, n: Any, none: Any) -> None:
-        """A smaller group in an array, filled up with the identity."""
-        for k in range(self.size):
-            b.store(none, b.gep(array, [I64(k)]))
-        there, here = self.first_of_rest(b, rest, n)
+        with b.if_then(b.icmp_signed("!=", rest, I64(0))):
+            tail(self.size // QUAD)
+        return b.load(result)
 
-        def one(i: Any, _: list[Any]) -> list[Any]:
-            b.store(b.load(b.gep(source, [b.add(there, i)])), b.gep(array, [b.add(here, i)]))
-            return []
-
-        looped(b, rest, [], one)
+    def _load(self, b: Any, source: Any, at: Any) -> Any:
+        x = b.load(vector_at(b, source, at))
+        x.align = size_of(source.type.pointee)
+        return x
 
     def total(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
         source, n, own = args
-        return self._each(b, source, n, own, lambda *_: None)
+        return self._each(b, source, n, own, lambda *_: None, lambda *_: None)
 
     def scan(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
         to, source, n, before, own, stream = args
         value = to.type.pointee
         size = size_of(value)
-        rest = b.urem(n, I64(self.size))
-        out = entry_array(b, value)
         everywhere = splat_value(b, before, QUAD)
-        first = b.ptrtoint(b.gep(to, [self.start(b, I64(0), n)]), I64)
-        lines = b.icmp_signed("==", b.and_(first, I64(LINE_BYTES - 1)), I64(0))
+        ends = b.ptrtoint(b.gep(to, [n]) if self.back else to, I64)
+        lines = b.icmp_signed("==", b.and_(ends, I64(LINE_BYTES - 1)), I64(0))
         stream = b.and_(lines, cgutils.as_bool_bit(b, stream))
 
-        def take(g: Any, results: list[Any], mine: Any, smaller: Any) -> None:
-            values = []
-            for x in results:
-                x = self._combined(b, everywhere, self._combined(b, mine, x))
-                values.append(x if x.type.element == value else b.fptrunc(x, ir.VectorType(value, QUAD)))
-            at = b.select(smaller, out, b.gep(to, [self.start(b, g, n)]))
-            with b.if_else(b.and_(stream, b.not_(smaller))) as (past, through):
+        def finished(results: list[Any], mine: Any) -> list[Any]:
+            wide = [self._combined(b, everywhere, self._combined(b, mine, x)) for x in results]
+            return [x if x.type.element == value else b.fptrunc(x, ir.VectorType(value, QUAD)) for x in wide]
+
+        def take(at: Any, results: list[Any], mine: Any) -> None:
+            values = finished(results, mine)
+            pointers = [vector_at(b, to, b.add(at, I64(k * QUAD))) for k in range(len(values))]
+            with b.if_else(stream) as (past, through):
                 with past:
                     hint = b.module.add_metadata([I32(1)])
-                    for x, pointer in zip(values, self._pointers(b, at), strict=True):
+                    for x, pointer in zip(values, pointers, strict=True):
                         b.store(x, pointer, align=QUAD * size).set_metadata("nontemporal", hint)
                 with through:
-                    for x, pointer in zip(values, self._pointers(b, at), strict=True):
+                    for x, pointer in zip(values, pointers, strict=True):
                         b.store(x, pointer, align=size)
-            with b.if_then(smaller, likely=False):
-                there, here = self.first_of_rest(b, rest, n)
 
-                def one(i: Any, _: list[Any]) -> list[Any]:
-                    b.store(b.load(b.gep(out, [b.add(here, i)])), b.gep(to, [b.add(there, i)]))
-                    return []
+        def end(at: Any, results: list[Any], mine: Any, masks: Any) -> None:
+            for k, (x, mask) in enumerate(zip(finished(results, mine), masks, strict=True)):
+                used = [b.extract_element(mask, I32(lane)) for lane in range(QUAD)]
+                position = b.add(at, I64(k * QUAD))
+                with b.if_else(b.and_(used[0], used[-1])) as (all_, some):
+                    with all_:
+                        b.store(x, vector_at(b, to, position), align=size)
+                    with some:
+                        for lane in range(QUAD):
+                            with b.if_then(used[lane]):
+                                b.store(b.extract_element(x, I32(lane)), b.gep(to, [b.add(position, I64(lane))]))
 
-                looped(b, rest, [], one)
-
-        return self._each(b, source, n, own, take)
+        return self._each(b, source, n, own, take, end)
 
     def rows(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
         carried, to, to_stride, source, stride, rows, n, stream = args
@@ -205,12 +229,19 @@ class _Scan:
         return context.get_dummy_value()
 
 
-def entry_array(b: Any, value: Any) -> Any:
-    """A pointer to an array for a group in the function's frame."""
-    with b.goto_entry_block():
-        array = b.alloca(ir.ArrayType(value, max(SCAN_GROUP.values())))
-    array.align = LINE_BYTES
-    return b.bitcast(array, value.as_pointer())
+def vector_at(b: Any, pointer: Any, at: Any) -> Any:
+    """The vector that begins at an element, as a pointer."""
+    return b.bitcast(b.gep(pointer, [at]), ir.VectorType(pointer.type.pointee, QUAD).as_pointer())
+
+
+def masked_load(b: Any, pointer: Any, mask: Any, others: Any) -> Any:
+    """The elements at a pointer in the lanes of a mask; the other lanes, of ``others``, may have no memory."""
+    value, vector = pointer.type.pointee, others.type
+    size = size_of(value)
+    number = {ir.FloatType: "f32", ir.DoubleType: "f64"}.get(type(value), f"i{8 * size}")
+    kind = ir.FunctionType(vector, [vector.as_pointer(), I32, mask.type, vector])
+    load = cgutils.get_or_insert_function(b.module, kind, f"llvm.masked.load.v{QUAD}{number}.p0")
+    return b.call(load, [vector_at(b, pointer, I64(0)), I32(size), mask, others])
 
 
 def _intrinsics(op: str, back: bool) -> dict[str, Any]:

@@ -180,8 +180,11 @@ class _Scanning:
         w.assign("blocks", "int64", f"udiv(n{r} + {BLOCK - 1}, {BLOCK})")
         w.assign("spans", "int64", f"udiv(blocks + {span} - 1, {span})")
         with w.block("for unit in range(begin, end):"):
-            w.assign("row", "int64", "udiv(unit, spans)")
-            w.assign("first", "int64", f"urem(unit, spans) * {span}")
+            w.assign("row", "int64", "unit")
+            w.assign("first", "int64", "0")
+            with w.block("if spans > 1:"):
+                w.assign("row", "int64", "udiv(unit, spans)")
+                w.assign("first", "int64", f"urem(unit, spans) * {span}")
             self._row(w)
             w.assign("before", self.wide, _none(self.scan))
             with w.block("if first > 0:"):
