@@ -39,7 +39,7 @@ def _float_to_int(x: Val, width: int, signed: bool) -> Val:
     # narrow targets through int32, and uint32 through int64 or the float's bits, which is what the hardware has
     step = 32 if width < 32 else width
     to_int = x.b.fptosi if signed or width < 32 else x.b.fptoui
-    q = Val(x.b, to_int(y.v, ir.IntType(step)), True).as_int(width, signed)
+    q = Val(x.b, to_int(y.v, y.like(ir.IntType(step))), True).as_int(width, signed)
     return q if high + 1 == above else where(x >= above, (1 << (width - signed)) - 1, q)
 
 
@@ -119,14 +119,14 @@ def _from(source: types.Type, result: types.Type) -> Any:
 @elementwise(_from(types.uint16, types.float32))
 def f16_to_f32(x: Val) -> Val:
     """The value of float16 bits."""
-    return Val(x.b, x.b.fpext(x.b.bitcast(x.v, ir.HalfType()), ir.FloatType()))
+    return Val(x.b, x.b.fpext(x.b.bitcast(x.v, x.like(ir.HalfType())), x.like(ir.FloatType())))
 
 
 @elementwise(_from(types.float32, types.uint16))
 def f32_to_f16(x: Val) -> Val:
     """The bits of the nearest float16, ties to even; from float32, or from float64 without rounding twice."""
     x = _round_to_odd(x) if x.width == 64 else x
-    return Val(x.b, x.b.bitcast(x.b.fptrunc(x.v, ir.HalfType()), ir.IntType(16)))
+    return Val(x.b, x.b.bitcast(x.b.fptrunc(x.v, x.like(ir.HalfType())), x.like(ir.IntType(16))))
 
 
 @elementwise(_from(types.uint16, types.float32))

@@ -71,12 +71,16 @@ def rounded(dtype: DType, text: str) -> str:
 
 @dataclass(slots=True)
 class Function:
-    """One function of generated source, with its arguments' and variables' types by name (``*`` marks a pointer)."""
+    """One function of generated source, with its arguments' and variables' types by name (``*`` marks a pointer).
+
+    ``explicit``: its loops over elements are vectors already, and LLVM need not look for what it could vectorise.
+    """
 
     name: str
     source: str
     arguments: dict[str, str]
     variables: dict[str, str]
+    explicit: bool = False
 
 
 @dataclass(slots=True)
@@ -88,6 +92,7 @@ class Writer:
     variables: dict[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     depth: int = 1
+    explicit: bool = False
 
     def line(self, text: str) -> None:
         """Add one line."""
@@ -115,6 +120,7 @@ class Writer:
             f"def {self.name}({arguments}):\n" + "\n".join(self.lines) + "\n",
             {name: dtype.strip('"') for name, dtype in self.arguments.items()},
             self.variables,
+            self.explicit,
         )
 
 
@@ -246,6 +252,20 @@ class Body:
         chains = sum(name in _CHAINS for name in called)
         dear = sum(_COSTS.get(name, 20) >= 20 for name in called)
         return "interleaved" if 0 < chains == dear <= 2 else "range"
+
+    def plain(self, which: Iterable[int]) -> bool:
+        """Whether the values ``which`` are computed for vectors of contiguous elements as they are for one."""
+        for i in which:
+            instr = self.kernel.body[i]
+            if isinstance(instr, LoadAt | StoreAt):
+                return False
+            if isinstance(instr, Load | Store) and instr.access[-1] == "s":
+                return False
+            if isinstance(instr, Apply) and (
+                instr.op == "check_index" or not set(_call.findall(self.bodies.get(instr.op, ""))) <= set(_PLAIN)
+            ):
+                return False
+        return True
 
     def terms(self, i: int, counters: Mapping[int, str]) -> list[str]:
         """What the given loops, by number with the names of their counters, add to the position of instruction i."""
@@ -384,6 +404,41 @@ _COSTS = {
 
 #: Functions that are one long chain of dependent instructions, but of few constants: loops with up to two are interleaved.
 _CHAINS = ("exp", "exp2", "exp_nonpositive")
+
+
+#: Functions that are plain instructions, for vectors too: without branches, tables, or a way that few elements need.
+_PLAIN = (
+    *(
+        "abs",
+        "fma",
+        "rint",
+        "round",
+        "floor",
+        "ceil",
+        "trunc",
+        "copysign",
+        "signbit",
+        "isnan",
+        "isinf",
+        "isfinite",
+        "sign",
+    ),
+    *(
+        "maximum",
+        "minimum",
+        "clip",
+        "sqrt",
+        "reciprocal",
+        "exp",
+        "exp2",
+        "exp_nonpositive",
+        "expm1",
+        "log",
+        "log2",
+        "log10",
+    ),
+    *("log1p", "tanh", "erf"),
+)
 
 
 def cost_of(body: str) -> int:

@@ -3,6 +3,7 @@
 For each reduction ``op`` there are, to be called from generated source over a stack array of lanes ``a``::
 
     start_op(a)                         every lane at the identity
+    add_op(a, q)                        sum and prod: the lanes of a run, taken into those of a block
     reduce_op(a, x, n)                  the n elements from x on, the first of which belongs to lane 0 of a run
     finish_op(a)                        the lanes combined
     combine_op(x, y)                    two partial results made one
@@ -332,6 +333,11 @@ class _Reduction:
             b.store(b.add(at, _first(b, source, value, count, best, others)), k)
         return context.get_dummy_value()
 
+    def add(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
+        a, q = (_load(b, p, context.get_data_type(t.dtype), 64) for p, t in zip(args, signature.args, strict=True))
+        _store(b, combined(b, self.op, False, a, widened(b, q, a.type)), args[0])
+        return context.get_dummy_value()
+
     def combine(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
         signed = getattr(signature.args[0], "signed", False)
         if self.arg:
@@ -355,6 +361,10 @@ def _folded(b: Any, op: str, signed: bool, x: Any, lanes: int) -> Any:
 def _tree(b: Any, op: str, signed: bool, x: Any) -> Any:
     """The lanes of a vector combined to one number."""
     return b.extract_element(_folded(b, op, signed, x, 1), I32(0))
+
+
+#: Reductions that gather run by run.
+RUNS = ("sum", "prod")
 
 
 def _intrinsics(op: str) -> dict[str, Any]:
@@ -386,7 +396,10 @@ def _intrinsics(op: str) -> dict[str, Any]:
         def combine(typingctx: Any, x: Any, y: Any) -> Any:
             return x(x, x), r.combine
 
-        typers = [start, reduce, finish, combine]
+        def add(typingctx: Any, a: Any, q: Any) -> Any:
+            return types.void(a, q), r.add
+
+        typers = [start, reduce, finish, combine, *([add] if op in RUNS else [])]
 
     made = {}
     for typer in typers:

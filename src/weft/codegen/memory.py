@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.extending import intrinsic
 
 NAMESPACE: dict[str, Any] = {}
@@ -78,20 +78,9 @@ def choose(typingctx: Any, condition: Any, a: Any, b: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         other = context.cast(builder, args[2], b, a)
-        return builder.select(cgutils.as_bool_bit(builder, args[0]), args[1], other)
+        return builder.select(args[0], args[1], other)
 
     return a(condition, a, b), codegen
 
 
-@intrinsic
-def next_interleaved(typingctx: Any, i: Any, step: Any) -> Any:
-    """``i + step``, at the end of a loop that is to be interleaved: the block is noted in the module's ``latches``."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.module.latches.append(builder.block)
-        return builder.add(args[0], context.cast(builder, args[1], step, types.int64))
-
-    return types.int64(types.int64, step), codegen
-
-
-NAMESPACE.update(stack=stack, advance=advance, choose=choose, next_interleaved=next_interleaved)
+NAMESPACE.update(stack=stack, advance=advance, choose=choose)

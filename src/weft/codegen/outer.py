@@ -19,7 +19,7 @@ from weft.codegen.emit import (
     storage,
 )
 from weft.codegen.loops import begin, segments, unravel
-from weft.codegen.rows import parts, tree
+from weft.codegen.rows import WIDTH, parts, tree
 from weft.dtypes import bool_
 from weft.ir.kernel import GROUP, OUTER_BLOCK, OUTER_TILE, Load
 
@@ -174,15 +174,20 @@ def combine(body: Body, name: str) -> Function:
                     w.line(f"join_{op}({', '.join(pointers)}, size{sizes})")
         w.assign("at", "int64", f"row * blocks * n{kept}")
         place = body.place(w, needed, unravel(w, range(r), "row") if r else {})
-        with w.block("for k in range(lo, hi):"):
-            for i, names in buffers.items():
-                # the last number is the result: a position, or what else there is
-                (name, dtype) = names[-1], partial_types(body, i)[-1]
-                reduce = body.reduction(i)
-                none = "0" if is_arg(reduce) else identity(reduce.op, dtype)
-                w.assign(f"r{i}", dtype.name, none)
-                with w.block("if blocks > 0:"):
-                    w.assign(f"r{i}", dtype.name, f"{name}[at + k]")
-                reduced_value(body, w, i, f"r{i}")
-            place.element(w, needed, {kept: "k"})
+        w.explicit = body.plain(needed)
+        for condition, some in (("if blocks > 0:", True), ("else:", False)):
+            with w.block(condition), w.block(_columns_loop(w.explicit and some)):
+                for i, names in buffers.items():
+                    # the last number is the result: a position, or what else there is
+                    (name, dtype) = names[-1], partial_types(body, i)[-1]
+                    reduce = body.reduction(i)
+                    none = "0" if is_arg(reduce) else identity(reduce.op, dtype)
+                    w.assign(f"r{i}", dtype.name, f"{name}[at + k]" if some else none)
+                    reduced_value(body, w, i, f"r{i}")
+                place.element(w, needed, {kept: "k"})
     return body.finish(w)
+
+
+def _columns_loop(explicit: bool) -> str:
+    """The head of the loop over the columns from ``lo`` to ``hi``."""
+    return f"for k in lanes(lo, hi, {WIDTH}):" if explicit else "for k in range(lo, hi):"

@@ -1,10 +1,13 @@
 """The "row", "reduce" and "columns" forms: reductions along the innermost loop.
 
 A reduction needs a whole pass over the row before its result is known, so a "row" kernel makes one pass for each level of
-reductions that depend on one another and, if it writes elements, a last one. A pass runs block by block, and a block chunk
-by chunk: the chunk's values are computed into a small array ``t`` on the stack by a plain loop, which LLVM vectorises, and
-then reduced from there into lanes (`weft.codegen.lanes`). A value that is already in memory is reduced from where it is. What
-m2 reduces is computed for a whole block, since it is needed twice.
+reductions that depend on one another and, if it writes elements, a last one. A pass runs block by block, and computes the
+values of LANES elements at a time, as vectors, which go to the lanes of its reductions (`weft.codegen.translate`).
+
+That takes values that are plain instructions. Others are computed chunk by chunk into a small array ``t`` on the stack by a
+loop over elements, which LLVM vectorises, and reduced from there (`weft.codegen.lanes`), as are positions of extrema, and a
+value that is already in memory if it is all that the pass reduces. What m2 reduces is computed for a whole block, since it is
+needed twice. The last pass fetches what the next row reads into the second-level cache.
 
 An expensive value that a later pass needs again waits in an output of the kernel that has the right type and is written
 last, over an operand too if that is not needed any more. Loading it back gives the same bits as computing it again.
@@ -40,10 +43,20 @@ from weft.codegen.emit import (
 )
 from weft.codegen.loops import begin, unravel
 from weft.dtypes import bool_
-from weft.ir.kernel import BLOCK, GROUP, LANES, OUTER_BLOCK, Apply, Load, LoadAt, Reduce, Scalar, Store
+from weft.ir.kernel import BLOCK, GROUP, LANES, OUTER_BLOCK, RUN, Apply, Load, LoadAt, Reduce, Scalar, Store
 
 #: Elements of a row whose values are computed into stack arrays before they are reduced.
 CHUNK = 512
+
+
+#: Reductions whose elements are taken one by one.
+_SIMPLE = ("sum", "prod", "max", "min", "any", "all")
+
+#: Those of them that gather run by run.
+RUNS = ("sum", "prod")
+
+#: Elements of a vector of a pass that reduces nothing.
+WIDTH = 16
 
 
 class Passes:
@@ -64,6 +77,12 @@ class Passes:
         for p in range(self.count):
             for q in range(p + 1, self.count + 1):
                 self._keep(p, q)
+        #: By buffer, the loads of what the first pass reads, row after row.
+        self.read = {
+            load.buffer: i
+            for i in self.values(0)
+            if isinstance(load := body.kernel.body[i], Load) and body.r > 0 and load.access[body.r - 1 :] == "sc"
+        }
 
     def values(self, p: int) -> list[int]:
         """The element values and stores of pass p, in order; what a kept value is made of is left out once it is kept."""
@@ -81,6 +100,11 @@ class Passes:
     def loops(self, p: int) -> bool:
         """Whether pass p computes anything element by element."""
         return bool(self.stores[p]) or p in self.kept_in.values() or any(not self.memory(i) for i in self.reduces[p])
+
+    def plain(self, p: int) -> bool:
+        """Whether pass p goes by vectors."""
+        simple = all(reduce.op in _SIMPLE for reduce in (self.body.reduces[i] for i in self.reduces[p]))
+        return simple and self.body.plain(self.values(p))
 
     def memory(self, i: int) -> tuple[int, int] | None:
         """Where Reduce i can find its argument in memory: (buffer, instruction whose position that is), or None."""
@@ -137,6 +161,7 @@ class _Row:
         self.arrays: dict[int, str] = {}  # by reduction, the stack array that its argument is computed into
         self.whole: set[str] = set()  # those that hold a whole block
         self.place = Place(body, "o", set())
+        w.explicit = all(map(self.passes.plain, range(self.passes.count + 1)))
 
     def declare(self) -> None:
         """Declare the lanes of each reduction, and the stack arrays."""
@@ -147,12 +172,19 @@ class _Row:
             self.w.line(f"a{i} = stack({first.name}, {2 if reduce.op == 'm2' else 1 if is_arg(reduce) else LANES})")
             if is_arg(reduce):
                 self.w.line(f"k{i} = stack(int64, 1)")
-            if self.passes.memory(i) is None:
+            if self.swept(self.body.level[i] - 1):
+                if reduce.op in RUNS:
+                    self.w.line(f"q{i} = stack({a.name}, {LANES})")
+            elif self.passes.memory(i) is None:
                 self.arrays[i] = made.setdefault((a.name, reduced_element(self.body, i)), f"t{i}")
                 if reduce.op == "m2":
                     self.whole.add(self.arrays[i])
         for (name, _), array in made.items():
             self.w.line(f"{array} = stack({name}, {BLOCK if array in self.whole else CHUNK})")
+
+    def swept(self, p: int) -> bool:
+        """Whether pass p reduces by vectors, into lanes."""
+        return self.passes.loops(p) and self.passes.plain(p)
 
     def at(self, which: Sequence[int]) -> None:
         """Find where ``row`` is: the counters and offsets of the instructions ``which``."""
@@ -208,7 +240,9 @@ class _Row:
         by_chunk = [(i, reduce) for i, reduce in reduces if reduce.op != "m2"]
         for i, reduce in by_chunk:
             w.line(f"start_{reduce.op}(a{i}, k{i})" if is_arg(reduce) else f"start_{reduce.op}(a{i})")
-        if self.passes.loops(p):
+        if self.swept(p):
+            self.sweep(p)
+        elif self.passes.loops(p):
             with w.block(f"for chunk in range(block, stop, {CHUNK}):"):
                 w.assign("size", "int64", f"imin({CHUNK}, stop - chunk)")
                 with w.block(f"for k in {self.body.each(self.passes.computed(p))}(size):"):
@@ -233,6 +267,35 @@ class _Row:
                 w.assign(f"y{i}", first, f"a{i}[0]")
             else:
                 w.assign(f"y{i}", first, f"finish_{reduce.op}(a{i})")
+
+    def sweep(self, p: int) -> None:
+        """Take the elements from ``block`` to ``stop`` into the lanes of the reductions of pass p, run by run."""
+        w, ops = self.w, {i: self.body.reduces[i].op for i in self.passes.reduces[p]}
+        with w.block(f"for run in range(block, stop, {RUN}):"):
+            for i, op in ops.items():
+                if op in RUNS:
+                    w.line(f"start_{op}(q{i})")
+            with w.block(f"for j in lanes(run, imin(run + {RUN}, stop), {LANES}):"):
+                self.element(p, "j")
+                for i, op in ops.items():
+                    w.line(f"take_{op}({'q' if op in RUNS else 'a'}{i}, {reduced_element(self.body, i)})")
+            for i, op in ops.items():
+                if op in RUNS:
+                    w.line(f"add_{op}(a{i}, q{i})")
+
+    def last(self) -> None:
+        """The pass that writes elements."""
+        body, w, passes = self.body, self.w, self.passes
+        p, n = passes.count, f"n{body.r}"
+        if not passes.plain(p):
+            with w.block(f"for j in {body.each(passes.computed(p))}({n}):"):
+                self.element(p, "j")
+            return
+        width = LANES if body.each(passes.computed(p)) == "interleaved" else WIDTH
+        with w.block(f"for j in lanes(0, {n}, {width}):"):
+            for buffer, i in passes.read.items():
+                w.line(f"fetch(b{buffer}, {self.place.position(i, {body.r: 'j'})} + s{i}_{body.r - 1})")
+            self.element(p, "j")
 
     def _source(self, i: int, start: str) -> str:
         """Where the elements of Reduce i from ``start`` on are."""
@@ -332,8 +395,7 @@ def _whole_row(writing: _Row) -> None:
         writing.results(passes.reduces[p])
         writing.row_values(p + 1, everything)
     if passes.stores[passes.count] or body.across:
-        with writing.w.block(f"for j in {body.each(passes.computed(passes.count))}(n{body.r}):"):
-            writing.element(passes.count, "j")
+        writing.last()
     writing.row_stores()
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 Number: TypeAlias = bool | int | float
@@ -165,7 +165,7 @@ class Val:
 
     def as_int(self, width: int, signed: bool = False) -> Val:
         """An integer resized: extended as its own sign says, or cut."""
-        to = ir.IntType(width)
+        to = self.like(ir.IntType(width))
         if width > self.width:
             return Val(self.b, (self.b.sext if self.signed else self.b.zext)(self.v, to), signed)
         return Val(self.b, self.b.trunc(self.v, to) if width < self.width else self.v, signed)
@@ -173,10 +173,10 @@ class Val:
     def as_float(self, width: int) -> Val:
         """The nearest float of that width."""
         if not self.is_float:
-            return Val(self.b, (self.b.sitofp if self.signed else self.b.uitofp)(self.v, _FLOAT[width]))
+            return Val(self.b, (self.b.sitofp if self.signed else self.b.uitofp)(self.v, self.like(_FLOAT[width])))
         if width == self.width:
             return self
-        return Val(self.b, (self.b.fpext if width == 64 else self.b.fptrunc)(self.v, _FLOAT[width]))
+        return Val(self.b, (self.b.fpext if width == 64 else self.b.fptrunc)(self.v, self.like(_FLOAT[width])))
 
 
 def where(condition: Val, x: Operand, y: Operand) -> Val:
@@ -191,13 +191,16 @@ def call(name: str, *args: Val) -> Val:
     """LLVM's own intrinsic ``llvm.<name>`` over operands of one type."""
     x = args[0]
     t = x.v.type
-    f = x.b.module.declare_intrinsic(f"llvm.{name}", [t], ir.FunctionType(t, [t] * len(args)))
+    kind = x.element.intrinsic_name
+    if isinstance(t, ir.VectorType):
+        kind = f"v{t.count}{kind}"
+    f = cgutils.get_or_insert_function(x.b.module, ir.FunctionType(t, [t] * len(args)), f"llvm.{name}.{kind}")
     return x.new(x.b.call(f, [x.of(a).v for a in args]))
 
 
 def fma(x: Val, y: Operand, z: Operand) -> Val:
     """``x * y + z`` with one rounding."""
-    return x.new(x.b.fma(x.v, x.of(y).v, x.of(z).v))
+    return call("fma", x, x.of(y), x.of(z))
 
 
 def fabs(x: Val) -> Val:

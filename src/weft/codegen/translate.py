@@ -4,6 +4,12 @@ The source is a small part of Python: annotated assignments, counting loops, ``w
 arithmetic, and calls of the intrinsics in a namespace. Every variable has the type that its annotation gives it, so nothing
 is inferred: a statement is translated as it is read. Each variable has a place in the frame, which LLVM turns into registers.
 
+A loop over ``lanes(start, stop, width)`` computes so many elements at once: what its body assigns are vectors, and elements at
+positions that contain the counter are contiguous in memory. The last elements, fewer than a vector's, follow in short vectors
+and then one by one, by the same statements. In the loop, ``take_op(a, x)`` reduces: the element at ``start + k`` goes to lane
+``k % width`` of the array a. And ``fetch(p, i)`` brings the cache lines of a vector's elements from ``p[i]`` on to the
+second-level cache.
+
 A number written in the source takes the type of what it meets. Arithmetic is in the wider of two types; booleans are numbers
 there, as in Python. Integers wrap, and no operation on floats is contracted, reassociated or assumed to be finite.
 
@@ -17,9 +23,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 
 from weft.codegen.emit import Function
+from weft.codegen.lanes import combined, size_of, splat_value
 
 #: A number or pointer of the source: its LLVM value and its type; or a number that is written there and has no type yet.
 Value: TypeAlias = "tuple[Any, Any] | int | float"
@@ -43,6 +50,18 @@ def source_type(name: str) -> Any:
 def llvm_type(kind: Any) -> Any:
     """The LLVM type of values of a type."""
     return _LLVM[kind.dtype].as_pointer() if isinstance(kind, types.CPointer) else _LLVM[kind]
+
+
+def splat(b: Any, value: Any, width: int) -> Any:
+    """A vector with the number in every lane."""
+    if isinstance(value, ir.Constant):
+        return ir.Constant(ir.VectorType(value.type, width), [value.constant] * width)
+    return splat_value(b, value, width)
+
+
+def is_vector(value: Any) -> bool:
+    """Whether an LLVM value is a vector."""
+    return isinstance(value.type, ir.VectorType)
 
 
 class _Context:
@@ -75,9 +94,12 @@ def converted(b: Any, value: Any, given: Any, wanted: Any) -> Any:
     if given == wanted:
         return value
     to = llvm_type(wanted)
+    size = getattr(to, "width", 0)
+    if isinstance(value.type, ir.VectorType):
+        to = ir.VectorType(to, value.type.count)
     real = isinstance(given, types.Float)
     if wanted is types.boolean:
-        zero = value.type(0)
+        zero = ir.Constant(value.type, None)
         return b.fcmp_unordered("!=", value, zero) if real else b.icmp_unsigned("!=", value, zero)
     signed = getattr(given, "signed", False)
     if isinstance(wanted, types.Float):
@@ -86,7 +108,7 @@ def converted(b: Any, value: Any, given: Any, wanted: Any) -> Any:
         return b.sitofp(value, to) if signed else b.uitofp(value, to)
     if real:
         raise TypeError(f"a {given} becomes a {wanted} only where the source says so")
-    if to.width <= value.type.width:
+    if size <= llvm_type(given).width:
         return b.trunc(value, to)
     return b.sext(value, to) if signed else b.zext(value, to)
 
@@ -104,6 +126,26 @@ _BITWISE = (ast.BitAnd, ast.BitOr, ast.BitXor)
 _SIGNS: dict[type, str] = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
 
 
+#: Bytes of a cache line.
+LINE = 64
+#: Elements that are computed at once of those that a loop over vectors leaves.
+NARROW = 8
+
+
+class _Lanes:
+    """A loop over vectors: its counter, how many elements they have, the lanes of reductions, and what variables are."""
+
+    def __init__(self, counter: str, width: int) -> None:
+        self.counter, self.width = counter, width
+        self.sums: dict[str, tuple[Any, Any]] = {}
+        self.values: dict[str, Any] = {}
+
+    def positions(self, b: Any, first: Any) -> Any:
+        """The counter's values, one for each element."""
+        numbers = ir.Constant(ir.VectorType(I64, self.width), list(range(self.width)))
+        return b.add(splat_value(b, first, self.width), numbers)
+
+
 class _Translation:
     """One function being translated."""
 
@@ -116,6 +158,8 @@ class _Translation:
         self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
         self.known: dict[str, Value] = {}  # arguments, and what is assigned once: stack arrays
         self.places: dict[str, Any] = {}  # of the variables
+        self.lanes: _Lanes | None = None  # the loop over vectors that is being translated
+        self.counter, self.first = "", I64(0)  # of what a loop over vectors leaves: the counter, and where it begins
         for argument, (name, dtype) in zip(self.function.args, arguments.items(), strict=True):
             self.known[name] = argument, dtype
             if isinstance(dtype, types.CPointer):
@@ -150,12 +194,24 @@ class _Translation:
             self.known[target.id] = value
             return
         assert isinstance(target, ast.Subscript)
-        at, dtype = self.element(target)
-        self.b.store(self.typed(value, dtype), at)
+        at, dtype, width = self.element(target)
+        number = self.typed(value, dtype)
+        if width:
+            store = self.b.store(number if is_vector(number) else splat(self.b, number, width), at)
+            store.align = size_of(number.type.element if is_vector(number) else number.type)
+        else:
+            self.b.store(number, at)
 
     def _expr(self, s: ast.Expr) -> None:
         assert isinstance(s.value, ast.Call)
-        self.call(s.value)
+        assert isinstance(s.value.func, ast.Name)
+        name = s.value.func.id
+        if name == "fetch":
+            self.fetch(*s.value.args)
+        elif name.startswith("take_"):
+            self.take(name.removeprefix("take_"), *s.value.args)
+        else:
+            self.call(s.value)
 
     def _return(self, s: ast.Return) -> None:
         self.b.ret_void()
@@ -182,6 +238,9 @@ class _Translation:
         assert isinstance(s.iter, ast.Call)
         assert isinstance(s.iter.func, ast.Name)
         name, each = s.target.id, s.iter.func.id
+        if each == "lanes":
+            self.over_lanes(name, s.iter.args, s.body)
+            return
         bounds = [self.typed(self.value(a), types.int64) for a in s.iter.args]
         start, stop = bounds[:2] if len(bounds) > 1 else (I64(0), bounds[0])
         step = bounds[2] if len(bounds) > 2 else I64(1)
@@ -208,19 +267,100 @@ class _Translation:
         b.branch(head)
         b.position_at_end(after)
 
+    def over_lanes(self, name: str, bounds: Sequence[ast.expr], body: Sequence[ast.stmt]) -> None:
+        """``for name in lanes(first, last, width)``."""
+        b = self.b
+        first, last, size = bounds
+        assert isinstance(size, ast.Constant)
+        assert isinstance(size.value, int)
+        start, stop = (self.typed(self.value(a), types.int64) for a in (first, last))
+        self.types[name] = types.int64
+        self.assign(name, (start, types.int64))
+        place = self.places[name]
+        lanes = _Lanes(name, size.value)
+        for taken in ast.walk(ast.Module(list(body), [])):
+            if isinstance(taken, ast.Call) and isinstance(taken.func, ast.Name) and taken.func.id.startswith("take_"):
+                array = ast.unparse(taken.args[0])
+                source, dtype = self.lanes_of(array, I64(0), lanes.width)
+                with b.goto_entry_block():
+                    lanes.sums[array] = b.alloca(ir.VectorType(llvm_type(dtype), lanes.width)), dtype
+                b.store(b.load(source), lanes.sums[array][0])
+        self.counter, self.first = name, b.add(start, b.and_(b.sub(stop, start), I64(-lanes.width)))
+        for width in (lanes.width, NARROW, 1):
+            end = b.add(start, b.and_(b.sub(stop, start), I64(-width)))
+            self.lanes = lanes if width == lanes.width else _Lanes(name, width) if width > 1 else None
+
+            def inside(width: int = width) -> None:
+                self.run(body)
+                b.store(b.add(b.load(place), I64(width)), place)
+                b.module.finished.append(b.block)
+
+            self.loop(lambda end=end: b.icmp_signed("<", b.load(place), end), inside)  # type: ignore[misc]
+            if width == lanes.width:
+                for array, (sums, _) in lanes.sums.items():
+                    b.store(b.load(sums), self.lanes_of(array, I64(0), width)[0])
+
+    def lanes_of(self, array: str, at: Any, width: int) -> tuple[Any, Any]:
+        """The lanes of a reduction from ``at`` on, in memory, as one vector or number, and their type."""
+        pointer, kind = self.known[array]  # type: ignore[misc]
+        place = self.b.gep(pointer, [at])
+        if width > 1:
+            place = self.b.bitcast(place, ir.VectorType(llvm_type(kind.dtype), width).as_pointer())
+        return place, kind.dtype
+
+    def take(self, op: str, array: ast.expr, x: ast.expr) -> None:
+        """``take_op(array, x)``."""
+        b, name = self.b, ast.unparse(array)
+        width = self.lanes.width if self.lanes else 1
+        if self.lanes and self.lanes.sums:
+            place, dtype = self.lanes.sums[name]
+        else:  # what is left begins with lane 0
+            place, dtype = self.lanes_of(name, b.sub(b.load(self.places[self.counter]), self.first), width)
+        value = self.typed(self.value(x), dtype)
+        if width > 1 and not is_vector(value):
+            value = splat(b, value, width)
+        old, align = b.load(place), size_of(llvm_type(dtype))
+        old.align = align
+        b.store(combined(b, op, getattr(dtype, "signed", False), old, value), place).align = align
+
+    def fetch(self, array: ast.expr, at: ast.expr) -> None:
+        """``fetch(array, at)``."""
+        if self.lanes is None:
+            return
+        b, lanes = self.b, self.lanes
+        self.lanes = None
+        pointer, kind = self.value(array)  # type: ignore[misc]
+        start = b.gep(pointer, [self.typed(self.value(at), types.int64)])
+        self.lanes = lanes
+        byte = ir.IntType(8).as_pointer()
+        call = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
+        prefetch = cgutils.get_or_insert_function(b.module, call, "llvm.prefetch.p0")
+        start = b.bitcast(start, byte)
+        for line in range(0, lanes.width * size_of(llvm_type(kind.dtype)), LINE):
+            b.call(prefetch, [b.gep(start, [I64(line)]), I32(0), I32(2), I32(1)])
+
     # Variables
 
     def assign(self, name: str, value: Value) -> None:
         """Give a variable a value, in its type."""
         dtype = self.types[name]
+        number = self.typed(value, dtype)
+        if self.lanes and name != self.lanes.counter:
+            self.lanes.values[name] = number
+            return
         place = self.places.get(name)
         if place is None:
             with self.b.goto_entry_block():
                 place = self.places[name] = self.b.alloca(llvm_type(dtype), name=name)
-        self.b.store(self.typed(value, dtype), place)
+        self.b.store(number, place)
 
     def read(self, name: str) -> Value:
         """The value that a name stands for."""
+        if self.lanes:
+            if name == self.lanes.counter:
+                return self.lanes.positions(self.b, self.b.load(self.places[name])), types.int64
+            if name in self.lanes.values:
+                return self.lanes.values[name], self.types[name]
         if name in self.places:
             return self.b.load(self.places[name]), self.types[name]
         if name in self.known:
@@ -230,10 +370,16 @@ class _Translation:
             raise TypeError(f"{name} is not a number")
         return found
 
-    def element(self, s: ast.Subscript) -> tuple[Any, Any]:
-        """The place in memory that a subscript means, and the type of what is there."""
+    def element(self, s: ast.Subscript) -> tuple[Any, Any, int]:
+        """The place in memory that a subscript means, the type of what is there, and of how many elements; 0: of one."""
         pointer, kind = self.value(s.value)  # type: ignore[misc]
-        return self.b.gep(pointer, [self.typed(self.value(s.slice), types.int64)]), kind.dtype
+        lanes, self.lanes = self.lanes, None  # positions are those of the first of the elements
+        at = self.b.gep(pointer, [self.typed(self.value(s.slice), types.int64)])
+        self.lanes = lanes
+        if lanes and any(isinstance(n, ast.Name) and n.id == lanes.counter for n in ast.walk(s.slice)):
+            vector = ir.VectorType(llvm_type(kind.dtype), lanes.width)
+            return self.b.bitcast(at, vector.as_pointer()), kind.dtype, lanes.width
+        return at, kind.dtype, 0
 
     # Expressions
 
@@ -253,8 +399,11 @@ class _Translation:
             case ast.Name(id=name):
                 return self.read(name)
             case ast.Subscript():
-                at, dtype = self.element(e)
-                return self.b.load(at), dtype
+                at, dtype, width = self.element(e)
+                loaded = self.b.load(at)
+                if width:
+                    loaded.align = size_of(llvm_type(dtype))
+                return loaded, dtype
             case ast.BinOp():
                 return self.binary(e.op, self.value(e.left), self.value(e.right))
             case ast.UnaryOp(op=ast.USub()):
@@ -269,6 +418,8 @@ class _Translation:
             case ast.IfExp():
                 condition = self.typed(self.value(e.test), types.boolean)
                 x, y, dtype = self.alike(self.value(e.body), self.value(e.orelse))
+                if is_vector(condition) and not is_vector(x):
+                    x, y = (splat(self.b, v, condition.type.count) for v in (x, y))
                 return self.b.select(condition, x, y), dtype
             case ast.Call():
                 return self.call(e)
@@ -280,7 +431,12 @@ class _Translation:
         if not kinds:
             kinds = [types.float64 if any(isinstance(v, float) for v in (x, y)) else types.int64]
         dtype = max(kinds, key=lambda t: (isinstance(t, types.Float), t.bitwidth if t is not types.boolean else 1))
-        return self.typed(x, dtype), self.typed(y, dtype), dtype
+        return *self.together([self.typed(v, dtype) for v in (x, y)]), dtype
+
+    def together(self, values: Sequence[Any]) -> list[Any]:
+        """Numbers as vectors if one of them is."""
+        widths = [v.type.count for v in values if is_vector(v)]
+        return [splat(self.b, v, widths[0]) if widths and not is_vector(v) else v for v in values]
 
     def binary(self, op: ast.operator, x: Value, y: Value) -> Value:
         """Arithmetic on two numbers."""
@@ -327,6 +483,11 @@ class _Translation:
             None if isinstance(v, types.Type) else self.typed(v, types.unliteral(t))
             for v, t in zip(given, signature.args, strict=True)
         ]
+        numbers = [k for k, t in enumerate(signature.args) if isinstance(types.unliteral(t), types.Number)]
+        if not numbers:
+            numbers = [k for k, t in enumerate(signature.args) if isinstance(t, types.Boolean)]
+        for k, v in zip(numbers, self.together([values[k] for k in numbers]), strict=True):
+            values[k] = v
         return generate(_Context, self.b, signature, values), types.unliteral(signature.return_type)
 
 
@@ -344,7 +505,8 @@ def _kind(value: Any, literal: bool) -> Any:
 def translated(function: Function, module: ir.Module, namespace: Mapping[str, Any]) -> ir.Function:
     """Translate one function into the module; its LLVM function, whose arguments are those of the source.
 
-    The module has a list ``latches``, to which the last blocks of loops that are to be interleaved are added.
+    The module has lists ``latches`` and ``finished``, to which the last blocks of loops are added that LLVM is to interleave,
+    and to leave as they are.
     """
     (tree,) = ast.parse(function.source).body
     assert isinstance(tree, ast.FunctionDef)
