@@ -209,7 +209,7 @@ class _Scan:
                 own = columns.load(carried)
                 for k in range(count):
                     row = b.add(first, I64(k))
-                    x = columns.load(b.gep(source, [b.mul(row, stride)]), b.mul(stride, I64(GROUP)))
+                    x = columns.load(b.gep(source, [b.mul(row, stride)]))
                     own = self._combined(b, own, columns.wide(x, wide))
                     columns.store(columns.narrow(own, value), b.gep(to, [b.mul(row, to_stride)]), stream)
                 columns.store(own, carried)
