@@ -238,6 +238,7 @@ class _Writer:
             return
         b, columns = self.builder, given.pop()
         most = self.shape.vectors if rows <= self.shape.rows else 1
+        storing, last = b.append_basic_block("storing"), []
         for vectors in range(1, most + 1):
             here, after = b.append_basic_block(f"vectors_{vectors}"), b.append_basic_block("more")
             if vectors < most:
@@ -245,14 +246,22 @@ class _Writer:
             else:
                 b.branch(here)
             b.position_at_end(here)
-            self._sums(rows, vectors, given, b.sub(columns, i((vectors - 1) * self.shape.lanes)))
-            b.ret_void()
+            before = i((vectors - 1) * self.shape.lanes)
+            count = b.sub(columns, before)
+            sums = self._sums(rows, vectors, given, count)
+            last.append((b.block, [count, before, *sums]))
+            b.branch(storing)
             b.position_at_end(after)
         b.unreachable()
+        b.position_at_end(storing)
+        count, before, *sums = self.joined(*last)
+        c, c_row = given[6:8]
+        self.store_some(sums, [self.at(self.at(c, b.mul(c_row, i(r))), before) for r in range(rows)], count)
+        b.ret_void()
 
-    def _sums(self, rows: int, vectors: int, given: list[Any], count: Any) -> None:
+    def _sums(self, rows: int, vectors: int, given: list[Any], count: Any) -> list[Any]:
         """The body of a tile: the loop over k and what becomes of the sums. ``count``: how much of the last vector of a row
-        there is, if not all."""
+        there is, if not all; the last vectors are then not stored but the result."""
         b, i, lanes = self.builder, self.index, self.shape.lanes
         k, a, a_row, a_k, right, b_k, c, c_row, add = given
         mask = None if count is None else self.mask(count)
@@ -332,8 +341,7 @@ class _Writer:
                         last[-1][1].append(value)
             b.branch(done)
         b.position_at_end(done)
-        if count is not None:
-            self.store_some(self.joined(*last), [self.at(out, i((vectors - 1) * lanes)) for out in outs], count)
+        return self.joined(*last)
 
     def joined(self, *given: tuple[Any, list[Any]]) -> list[Any]:
         """Values that depend on which of some blocks came before."""
