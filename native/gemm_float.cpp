@@ -2,8 +2,9 @@
 // of k, block after block, so that its part of C is complete while it is in the cache. Where C is too small for that, k is
 // divided too: a unit then runs some blocks of k, whose sums wait in memory of their own until they can be added in order,
 // and no thread reads more than its part of A and B, which often stays in its cache until the next product that reads
-// them: that is so for the weights of a layer. What its tiles read is either read where it lies or packed: rows of A and panels of B that several units need by all threads together, before any unit
-// begins (which one counter tells, so that all this is one range of the pool); the rest by the unit, block by block.
+// them: that is so for the weights of a layer. What its tiles read is either read where it lies or packed: rows of A and
+// panels of B that several units need by all threads together, before any unit begins (which one counter tells, so that all
+// this is one range of the pool); the rest by the unit, block by block.
 // Source of the scheme: Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008).
 #include "gemm_float.h"
 
@@ -118,7 +119,8 @@ class Product {
     // Few rows: divide the columns instead, if they allow a better division.
     const int64_t columns = std::min(least, panels_ / 2);
     if (columns < least) {
-      // Few of both: divide k, if that makes equal parts, and the sums that wait cost less than having all threads read B.
+      // Few of both: divide k, if that makes parts of as many blocks, and the sums that wait cost less than having all
+      // threads read B. Two blocks count as equal, though the first of them is only a third of k.
       const int64_t k_parts = std::min(blocks_, parts(least, row_units_)), waiting = blocks_ - blocks_ / k_parts;
       const bool equal = blocks_ % k_parts == 0 || blocks_ >= even_blocks * k_parts;
       if (k_parts > 1 && equal && sum_cost * waiting * g_.m < g_.k) {
