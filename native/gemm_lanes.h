@@ -1,7 +1,7 @@
 // Matrix-vector products of one block of k: the loops behind gemm_vector.h.
 //
-// An element is a sum over p of matrix[p] * vector[p]. Number p goes to lane p % 4, each lane is one chain of multiply-adds
-// begun at zero, and the sum is (lane 0 + lane 1) + (lane 2 + lane 3).
+// An element is a sum over p of matrix[p] * vector[p]. Number p goes to lane p % 8 (p % 4 of doubles), each lane is one chain
+// of multiply-adds begun at zero, and neighbouring lanes are added in pairs until one sum is left.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,8 @@
 
 namespace weft {
 
-constexpr int lanes = 4;
+template <class T>  // of the sums
+constexpr int lanes = 32 / static_cast<int>(sizeof(T));
 constexpr int64_t row_group = 8;      // rows that are summed at once
 constexpr int64_t far_row_group = 4;  // fewer where they come from memory, which is read best in few places
 

@@ -1,8 +1,8 @@
 // The loops of gemm_lanes.h. Included by one source file for each instruction set, which is compiled for it; those files use
 // nothing of the standard library, so that no code for a newer CPU can stand in for the portable copy of a shared function.
 //
-// Where p is contiguous in the matrix a register holds the lanes of one or two elements; where the elements are, it holds one
-// lane of eight or four of them.
+// Where p is contiguous in the matrix a register holds the lanes of one element; where the elements are, it holds one lane of
+// eight or four of them.
 //
 // They are C++ and not generated because memory limits them: there is nothing to choose for a CPU, and the first product of a
 // process waits for no compilation.
@@ -19,7 +19,6 @@ struct LaneVector;
 template <>
 struct LaneVector<float> {
   typedef float type __attribute__((vector_size(32), aligned(4)));
-  typedef float half __attribute__((vector_size(16), aligned(4)));
   typedef int32_t mask __attribute__((vector_size(32)));
 };
 template <>
@@ -27,11 +26,6 @@ struct LaneVector<double> {
   typedef double type __attribute__((vector_size(32), aligned(8)));
   typedef int64_t mask __attribute__((vector_size(32)));
 };
-
-template <class T>
-constexpr int width = 32 / static_cast<int>(sizeof(T));
-template <class T>
-constexpr int rows_held = width<T> / lanes;  // rows whose lanes fill a register
 
 template <class T>
 inline typename LaneVector<T>::type& at(const T* p) {
@@ -50,71 +44,59 @@ inline LaneVector<float>::type load_run(const BFloat16* p) {
   return Eight<BFloat16>::value(*reinterpret_cast<const ShortEight*>(p));
 }
 
-// Four elements of each row that a register holds, `row` apart.
-inline LaneVector<float>::type load_lanes(const float* p, int64_t row) {
-  using Half = LaneVector<float>::half;
-  const Half first = *reinterpret_cast<const Half*>(p), second = *reinterpret_cast<const Half*>(p + row);
-  return __builtin_shufflevector(first, second, 0, 1, 2, 3, 4, 5, 6, 7);
-}
-inline LaneVector<double>::type load_lanes(const double* p, int64_t) { return at(p); }
-template <class S, std::enable_if_t<is_half<S>, int> = 0>
-inline LaneVector<float>::type load_lanes(const S* p, int64_t row) {
-  typedef uint16_t Half __attribute__((vector_size(8), aligned(2), may_alias));
-  const Half first = *reinterpret_cast<const Half*>(p), second = *reinterpret_cast<const Half*>(p + row);
-  return Eight<S>::value(__builtin_shufflevector(first, second, 0, 1, 2, 3, 4, 5, 6, 7));
+typedef float FourFloats __attribute__((vector_size(16), aligned(4), may_alias));
+
+// Built from registers: an element that is inserted at a variable place goes through memory.
+inline FourFloats load_four(const float* p, int64_t count) {
+  if (count >= 4) return *reinterpret_cast<const FourFloats*>(p);
+  if (count == 3) return FourFloats{p[0], p[1], p[2], 0};
+  if (count == 2) return FourFloats{p[0], p[1], 0, 0};
+  return FourFloats{p[0], 0, 0, 0};
 }
 
-// The same, of which only the first `count` < 4 exist. The others are zero and are not read.
-inline LaneVector<float>::type load_some(const float* p, int64_t row, int64_t count) {
-  LaneVector<float>::type v{};
-  for (int64_t i = 0; i < count; ++i) v[i] = p[i], v[i + lanes] = p[row + i];
-  return v;
+// The first `count` > 0 elements of a run that has no more. The others are zero and are not read.
+inline LaneVector<float>::type load_some(const float* p, int64_t count) {
+  const FourFloats low = load_four(p, count), high = count > 4 ? load_four(p + 4, count - 4) : FourFloats{};
+  return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7);
 }
-inline LaneVector<double>::type load_some(const double* p, int64_t, int64_t count) {
+inline LaneVector<double>::type load_some(const double* p, int64_t count) {
   LaneVector<double>::type v{};
   for (int64_t i = 0; i < count; ++i) v[i] = p[i];
   return v;
 }
-
 template <class S, std::enable_if_t<is_half<S>, int> = 0>
-inline LaneVector<float>::type load_some(const S* p, int64_t row, int64_t count) {
+inline LaneVector<float>::type load_some(const S* p, int64_t count) {
   ShortEight v{};
-  for (int64_t i = 0; i < count; ++i) v[i] = p[i].bits, v[i + lanes] = p[row + i].bits;
+  for (int64_t i = 0; i < count; ++i) v[i] = p[i].bits;
   return Eight<S>::value(v);
 }
 
-template <int Rows>
-inline void store_sums(const LaneVector<float>::type* v, float* sums) {
-  using V = LaneVector<float>::type;
-  if constexpr (Rows == 8) {
-    const auto pairs = [](const V& x, const V& y) {
-      return __builtin_shufflevector(x, y, 0, 2, 8, 10, 4, 6, 12, 14) +
-             __builtin_shufflevector(x, y, 1, 3, 9, 11, 5, 7, 13, 15);
-    };
-    const V found = pairs(pairs(v[0], v[1]), pairs(v[2], v[3]));
-    at(sums) = __builtin_shufflevector(found, found, 0, 4, 1, 5, 2, 6, 3, 7);
-  } else {
-    for (int r = 0; r < Rows; ++r) {
-      const int l = r % 2 * lanes;
-      sums[r] = (v[r / 2][l] + v[r / 2][l + 1]) + (v[r / 2][l + 2] + v[r / 2][l + 3]);
-    }
-  }
+template <class T>
+inline T sum_of(const typename LaneVector<T>::type& v) {
+  if constexpr (lanes<T> == 4)
+    return (v[0] + v[1]) + (v[2] + v[3]);
+  else
+    return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
 }
 
-template <int Rows>
-inline void store_sums(const LaneVector<double>::type* v, double* sums) {
+// The sums of four vectors: their lanes added in pairs, twice; what is left are the halves of a float's.
+inline void store_four(const LaneVector<float>::type* v, float* sums) {
+  using V = LaneVector<float>::type;
+  const auto pairs = [](const V& x, const V& y) {
+    return __builtin_shufflevector(x, y, 0, 2, 8, 10, 4, 6, 12, 14) +
+           __builtin_shufflevector(x, y, 1, 3, 9, 11, 5, 7, 13, 15);
+  };
+  const V halves = pairs(pairs(v[0], v[1]), pairs(v[2], v[3]));
+  *reinterpret_cast<FourFloats*>(sums) =
+      __builtin_shufflevector(halves, halves, 0, 1, 2, 3) + __builtin_shufflevector(halves, halves, 4, 5, 6, 7);
+}
+inline void store_four(const LaneVector<double>::type* v, double* sums) {
   using V = LaneVector<double>::type;
-  if constexpr (Rows % 4 == 0) {
-    const auto pairs = [](const V& x, const V& y) {
-      return __builtin_shufflevector(x, y, 0, 4, 2, 6) + __builtin_shufflevector(x, y, 1, 5, 3, 7);
-    };
-    for (int r = 0; r < Rows; r += 4) {
-      const V low = pairs(v[r], v[r + 1]), high = pairs(v[r + 2], v[r + 3]);
-      at(sums + r) = __builtin_shufflevector(low, high, 0, 1, 4, 5) + __builtin_shufflevector(low, high, 2, 3, 6, 7);
-    }
-  } else {
-    for (int r = 0; r < Rows; ++r) sums[r] = (v[r][0] + v[r][1]) + (v[r][2] + v[r][3]);
-  }
+  const auto pairs = [](const V& x, const V& y) {
+    return __builtin_shufflevector(x, y, 0, 4, 2, 6) + __builtin_shufflevector(x, y, 1, 5, 3, 7);
+  };
+  const V low = pairs(v[0], v[1]), high = pairs(v[2], v[3]);
+  at(sums) = __builtin_shufflevector(low, high, 0, 1, 4, 5) + __builtin_shufflevector(low, high, 2, 3, 6, 7);
 }
 
 // `Own`: each row has a vector of its own, `step` apart.
@@ -122,38 +104,14 @@ template <class S, int Rows, bool Own, bool Far>
 void row_sums(const S* matrix, int64_t row, const SumOf<S>* vector, int64_t step, int64_t k, SumOf<S>* sums) {
   using T = SumOf<S>;
   using V = typename LaneVector<T>::type;
-  constexpr int registers = Rows / rows_held<T>;
-  V acc[registers] = {};
-  const auto add = [&](auto load, int64_t p) {
-    V right = load(vector + p, 0);
+  V acc[Rows] = {};
+  const auto add = [&](int64_t p) {
+    V right = at(vector + p);
 #pragma GCC unroll 8
-    for (int i = 0; i < registers; ++i) {
-      const int64_t r = i * rows_held<T>;
-      if constexpr (Own) right = load(vector + r * step + p, step);
-      acc[i] += load(matrix + r * row + p, row) * right;
+    for (int r = 0; r < Rows; ++r) {
+      if constexpr (Own) right = at(vector + r * step + p);
+      acc[r] += load_run(matrix + r * row + p) * right;
     }
-  };
-  // As many whole steps as there are. Of a 16-bit row eight elements are widened together; two rows then exchange halves.
-  const auto add_run = [&](int64_t from, int64_t to) {
-    int64_t p = from;
-    if constexpr (is_half<S>) {
-      for (; p + 2 * lanes <= to; p += 2 * lanes) {
-        V right[2] = {load_lanes(vector + p, 0), load_lanes(vector + p + lanes, 0)};
-#pragma GCC unroll 4
-        for (int i = 0; i < registers; ++i) {
-          const int64_t r = i * rows_held<T>;
-          if constexpr (Own)
-            for (int h = 0; h < 2; ++h) right[h] = load_lanes(vector + r * step + p + h * lanes, step);
-          const V one = load_run(matrix + r * row + p), other = load_run(matrix + (r + 1) * row + p);
-          acc[i] += __builtin_shufflevector(one, other, 0, 1, 2, 3, 8, 9, 10, 11) * right[0];
-          acc[i] += __builtin_shufflevector(one, other, 4, 5, 6, 7, 12, 13, 14, 15) * right[1];
-        }
-      }
-    }
-#pragma GCC unroll 4
-    for (; p + lanes <= to; p += lanes)
-      add([](const auto* from_, int64_t apart) { return load_lanes(from_, apart); }, p);
-    return p;
   };
   int64_t p = 0;
   if constexpr (Far) {
@@ -161,31 +119,35 @@ void row_sums(const S* matrix, int64_t row, const SumOf<S>* vector, int64_t step
     for (; p + line <= k; p += line) {
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) __builtin_prefetch(matrix + (Rows + r) * row + p, 0, 2);  // the next rows, this far
-      add_run(p, p + line);
+#pragma GCC unroll 4
+      for (int64_t q = p; q < p + line; q += lanes<T>) add(q);
     }
   }
-  p = add_run(p, k);
+  for (; p + lanes<T> <= k; p += lanes<T>) add(p);
   if (p < k) {
     const int64_t count = k - p;
     typename LaneVector<T>::mask present;
-    for (int l = 0; l < width<T>; ++l) present[l] = l % lanes < count ? -1 : 0;
-    V before[registers];
-    for (int i = 0; i < registers; ++i) before[i] = acc[i];
-    add([=](const auto* from, int64_t apart) { return load_some(from, apart, count); }, p);
-    for (int i = 0; i < registers; ++i) acc[i] = present ? acc[i] : before[i];
+    for (int l = 0; l < lanes<T>; ++l) present[l] = l < count ? -1 : 0;
+    V right = load_some(vector + p, count);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+      if constexpr (Own) right = load_some(vector + r * step + p, count);
+      const V sum = acc[r] + load_some(matrix + r * row + p, count) * right;
+      acc[r] = present ? sum : acc[r];
+    }
   }
-  store_sums<Rows>(acc, sums);
+#pragma GCC unroll 2
+  for (int r = 0; r + 4 <= Rows; r += 4) store_four(acc + r, sums + r);
+#pragma GCC unroll 4
+  for (int r = Rows / 4 * 4; r < Rows; ++r) sums[r] = sum_of<T>(acc[r]);
 }
 
 template <class S, bool Own>
 void rows_of(const S* matrix, int64_t row, int64_t rows, const SumOf<S>* vector, int64_t step, int64_t k, SumOf<S>* sums) {
   int64_t r = 0;
   for (; r + 8 <= rows; r += 8) row_sums<S, 8, Own, false>(matrix + r * row, row, vector + r * step, step, k, sums + r);
-  for (; r + 2 <= rows; r += 2) row_sums<S, 2, Own, false>(matrix + r * row, row, vector + r * step, step, k, sums + r);
-  if (r == rows) return;
-  SumOf<S> twice[2];  // the last one fills a register with itself
-  row_sums<S, 2, Own, false>(matrix + r * row, 0, vector + r * step, 0, k, twice);
-  sums[r] = twice[0];
+  for (; r + 4 <= rows; r += 4) row_sums<S, 4, Own, false>(matrix + r * row, row, vector + r * step, step, k, sums + r);
+  for (; r < rows; ++r) row_sums<S, 1, Own, false>(matrix + r * row, row, vector + r * step, step, k, sums + r);
 }
 
 template <class S>
@@ -199,54 +161,73 @@ void along_rows(const S* matrix, int64_t row, int64_t rows, const SumOf<S>* vect
     rows_of<S, false>(matrix, row, rows, vector, 0, k, sums);
 }
 
-// Adds `Rows` rows, `row` apart, to one lane of each column; n is at least the width of a register. Where it is no multiple,
-// the last columns come once more, in sums of their own behind the others.
-template <class S, int Rows, bool Far>
+// Adds `Rows` rows, `row` apart, to one lane of each column; n is at least a register's. Where it is no multiple, the last
+// columns come once more, in sums of their own behind the others. `First`: the sums begin at zero.
+template <class S, int Rows, bool Far, bool First>
 inline void add_rows(const S* matrix, int64_t row, int64_t n, const SumOf<S>* vector, SumOf<S>* sums) {
   using T = SumOf<S>;
   T left[Rows];
 #pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r) left[r] = vector[r * lanes];
+  for (int r = 0; r < Rows; ++r) left[r] = vector[r * lanes<T>];
   const auto column = [&](int64_t j, T* to) {
-    typename LaneVector<T>::type sum = at(to);
+    typename LaneVector<T>::type sum{};
+    if constexpr (!First) sum = at(to);
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) sum += left[r] * load_run(matrix + r * row + j);
     at(to) = sum;
   };
   int64_t j = 0;
-  for (; j + 2 * width<T> <= n; j += 2 * width<T>) {
+  for (; j + 2 * lanes<T> <= n; j += 2 * lanes<T>) {
     if constexpr (Far) {
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) __builtin_prefetch(matrix + (Rows + r) * row + j, 0, 2);  // the next rows, this far
     }
     column(j, sums + j);
-    column(j + width<T>, sums + j + width<T>);
+    column(j + lanes<T>, sums + j + lanes<T>);
   }
-  for (; j + width<T> <= n; j += width<T>) column(j, sums + j);
-  if (j < n) column(n - width<T>, sums + j);
+  for (; j + lanes<T> <= n; j += lanes<T>) column(j, sums + j);
+  if (j < n) column(n - lanes<T>, sums + j);
 }
 
 // Lane after lane: the sums of one lane are few enough to stay in the nearest cache, and few rows are read at a time.
 template <class S>
 void down_columns(const S* matrix, int64_t row, int64_t n, const SumOf<S>* vector, int64_t k, bool far, SumOf<S>* sums) {
   using T = SumOf<S>;
-  alignas(64) T lane[lanes][lane_columns<T> + width<T>];
-  for (int l = 0; l < lanes; ++l) {
+  alignas(64) T lane[lanes<T>][lane_columns<T> + lanes<T>];
+  for (int l = 0; l < lanes<T>; ++l) {
     T* to = lane[l];
-    for (int64_t j = 0; j < n + width<T>; ++j) to[j] = T{};
     int64_t p = l;
+    const auto left = [&] { return (k - p + lanes<T> - 1) / lanes<T>; };  // rows
+    const auto add = [&]<int Rows, bool Far, bool First>() {
+      add_rows<S, Rows, Far, First>(matrix + p * row, lanes<T> * row, n, vector + p, to);
+      p += Rows * lanes<T>;
+    };
+    if (left() >= 4)
+      far ? add.template operator()<4, true, true>() : add.template operator()<4, false, true>();
+    else if (left() >= 2)
+      add.template operator()<2, false, true>();
+    else if (left() == 1)
+      add.template operator()<1, false, true>();
+    else
+      for (int64_t j = 0; j < n + lanes<T>; ++j) to[j] = T{};
     if (far)
-      for (; p + 3 * lanes < k; p += 4 * lanes) add_rows<S, 4, true>(matrix + p * row, lanes * row, n, vector + p, to);
-    for (; p + 7 * lanes < k; p += 8 * lanes) add_rows<S, 8, false>(matrix + p * row, lanes * row, n, vector + p, to);
-    for (; p + lanes < k; p += 2 * lanes) add_rows<S, 2, false>(matrix + p * row, lanes * row, n, vector + p, to);
-    if (p < k) add_rows<S, 1, false>(matrix + p * row, lanes * row, n, vector + p, to);
+      while (left() >= 4) add.template operator()<4, true, false>();
+    while (left() >= 8) add.template operator()<8, false, false>();
+    while (left() >= 2) add.template operator()<2, false, false>();
+    if (left() == 1) add.template operator()<1, false, false>();
   }
   const auto total = [&](int64_t j, T* to) {
-    at(to) = (at(lane[0] + j) + at(lane[1] + j)) + (at(lane[2] + j) + at(lane[3] + j));
+    const auto four = [&](int l) {
+      return (at(lane[l] + j) + at(lane[l + 1] + j)) + (at(lane[l + 2] + j) + at(lane[l + 3] + j));
+    };
+    if constexpr (lanes<T> == 8)
+      at(to) = four(0) + four(4);
+    else
+      at(to) = four(0);
   };
   int64_t j = 0;
-  for (; j + width<T> <= n; j += width<T>) total(j, sums + j);
-  if (j < n) total(j, sums + n - width<T>);
+  for (; j + lanes<T> <= n; j += lanes<T>) total(j, sums + j);
+  if (j < n) total(j, sums + n - lanes<T>);
 }
 
 template <class S>
