@@ -26,7 +26,6 @@ constexpr int64_t line = 64;                // bytes of a cache line
 constexpr int64_t turned_steps = 64;        // steps of k in which columns of B are turned into rows
 constexpr int64_t few_tiles = 3;            // that use a panel of B: it is read where it lies
 constexpr int64_t few_panels = 2;           // of B: a transposed A is read where it lies
-constexpr int64_t most_columns = 64;        // of a tile
 
 // Elements from row to row, at least n, that neither share a line nor crowd the nearest cache: an odd number of lines.
 template <class T>
@@ -42,6 +41,11 @@ const auto& tiles_of() {
     return *tile_set<T>();
 }
 
+// Whether threads share the blocks of k.
+bool sharing_k(const Gemm& g, int64_t blocks, int64_t threads) {
+  return threads > 1 && g.m * g.n <= most_shared_sums && blocks >= 4 * threads;
+}
+
 template <class S>
 class Pieces {
   using T = SumOf<S>;
@@ -52,7 +56,7 @@ class Pieces {
   Pieces(const Gemm& g, const S* a, const S* b, S* c, const Prologue& prologue, const Epilogue& epilogue, Spare spare,
          int64_t threads)
       : g_(g), set_(tiles_of<T>()), a_(a), b_(b), c_(c), prologue_(prologue), epilogue_(epilogue), chains_(g.k),
-        k_units_(threads > 1 && sharing_k(g, chains_.count, threads) ? std::min(chains_.count, 4 * pieces_per_thread * threads) : 1) {
+        k_units_(sharing_k(g, chains_.count, threads) ? std::min(chains_.count, 4 * pieces_per_thread * threads) : 1) {
     divide(k_units_ > 1 ? 1 : threads);
     threads_ = std::min(threads, units());
     const int64_t tile_columns = parts(columns_, set_.nr) * set_.nr;
@@ -75,10 +79,6 @@ class Pieces {
       unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(row_units_));
       for (int64_t r = 0; r < row_units_; ++r) unfinished_[static_cast<size_t>(r)] = column_units_;
     }
-  }
-
-  static bool sharing_k(const Gemm& g, int64_t blocks, int64_t threads) {
-    return g.m * g.n <= most_shared_sums && blocks >= 4 * threads;
   }
 
   void run(bool shared) {
@@ -291,9 +291,7 @@ void piece_product(const Gemm& g, const S* a, const S* b, S* c, bool shared, con
 }
 
 bool long_product(const Gemm& g, bool shared) {
-  if (!shared) return false;
-  const int64_t threads = useful_threads(g, 0);
-  return threads > 1 && Pieces<float>::sharing_k(g, Chains(g.k).count, threads);
+  return shared && sharing_k(g, Chains(g.k).count, useful_threads(g, 0));
 }
 
 #define WEFT_PIECES(S) \
