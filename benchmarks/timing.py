@@ -6,6 +6,7 @@ a block of calls of each candidate; a ratio's spread is that of the rounds' own 
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 import timeit
@@ -81,24 +82,40 @@ def ratio(ours: Timing, theirs: Timing) -> Ratio:
     return Ratio(ours.median / theirs.median, *quartiles(each))
 
 
+def doubt(ours: Timing, theirs: Timing) -> tuple[float, float]:
+    """Between which figures the ratio's median lies with some 95 % certainty, by the spread of the rounds' own ratios.
+
+    The notch of a box plot: the median, give or take 1.57 interquartile ranges over the root of the number of rounds (McGill,
+    Tukey and Larsen, "Variations of box plots", The American Statistician 32, 1978).
+    """
+    found = ratio(ours, theirs)
+    half = 1.57 * (found.high - found.low) / math.sqrt(len(ours.rounds))
+    return found.value - half, found.value + half
+
+
 def interleave(
     candidates: Mapping[str, Candidate],
     rounds: int = 15,
     block: float = BLOCK,
     rest: float = REST,
     settle: float = 0.0,
+    undecided: Callable[[Mapping[str, Timing]], bool] = lambda times: False,
+    batches: int = 1,
 ) -> dict[str, Timing]:
     """Time candidates in turn, a block of calls each per round, after a warm-up.
 
     Before its block a candidate rests, and then makes calls that do not count, one at least and for ``settle`` seconds.
     The order is turned round by one in each round and runs forwards and backwards in turn, so that no candidate always
-    follows the same other.
+    follows the same other. As long as the figures leave something ``undecided`` there are as many ``rounds`` again, up to
+    so many ``batches``; all of them count.
     """
     timers = {name: c.timer() for name, c in candidates.items()}
     numbers = {name: _calls_for(timer, block) for name, timer in timers.items()}
     found = {name: Timing() for name in candidates}
     order = list(candidates)
-    for k in range(rounds):
+    for k in range(rounds * batches):
+        if k and k % rounds == 0 and not undecided(found):
+            break
         for name in reversed(order) if k % 2 else order:
             timer, number = timers[name], numbers[name]
             time.sleep(rest)

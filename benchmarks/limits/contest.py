@@ -4,6 +4,9 @@ The peers' threads go on spinning after a call: OpenBLAS's for 0.1 s unless told
 for 10 to 18 ms. Whoever comes next then has a core less: within that time PyTorch took 16 ms instead of 0.25 for a product of
 256 × 256, and Weft twice as long. So each contender rests (`REST`), then makes calls that do not count (`SETTLE`), then is
 timed over a burst of calls (`BURST`); after that it is the next one's turn. A figure is the median over the rounds.
+
+Where the rounds differ so much that a figure may lie on either side of its limit, there are more of them (`BATCHES`): noise
+decides no cell that a longer look would decide otherwise.
 """
 
 from __future__ import annotations
@@ -22,11 +25,12 @@ import numpy as np
 from benchmarks import compare
 from benchmarks.acceptance import Line
 from benchmarks.peers import Prepare
-from benchmarks.timing import Candidate, Timing, interleave
+from benchmarks.timing import Candidate, Timing, doubt, interleave
 from benchmarks.workloads import Case
 
 REST, SETTLE, BURST = 0.025, 0.006, 0.030  # seconds
 ROUNDS = 7
+BATCHES = 4  # of so many rounds, at most
 
 #: Contenders that are not Weft: names of `peers.installed`.
 PEERS = ("numpy", "torch", "torch.compile", "jax.jit")
@@ -37,6 +41,23 @@ class Limit(Line):
     """A line of the table, and the cells that miss it, each with its figure."""
 
     missed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a contest is to decide: whether the fastest of ``theirs`` takes at least ``limit`` times as long as ours."""
+
+    ours: str
+    theirs: tuple[str, ...]
+    limit: float
+
+    def undecided(self, times: Mapping[str, Timing]) -> bool:
+        """Whether the rounds differ too much to tell."""
+        others = [times[name] for name in self.theirs if name in times]
+        if not others or self.ours not in times:
+            return False
+        low, high = doubt(min(others, key=lambda timing: timing.median), times[self.ours])
+        return low < self.limit < high
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +98,7 @@ class Bench:
         cases: Mapping[str, Case],
         extra: Mapping[str, Candidate] | None = None,
         repeats: int = 1,
+        goals: Sequence[Goal] = (),
     ) -> Contest:
         """Compare the results of all cases with the first one's, and `time` those that agree, and ``extra``."""
         results = {key: case.check() for key, case in cases.items()}
@@ -88,14 +110,26 @@ class Bench:
         del results
         candidates = {key: case.candidate for key, case in cases.items() if not problems[key]}
         wrong = [f"line {line}, {name}: {key} {problem}" for key, problem in problems.items() if problem]
-        return self.time(line, name, {**candidates, **(extra or {})}, wrong, repeats)
+        return self.time(line, name, {**candidates, **(extra or {})}, wrong, repeats, goals)
 
     def time(
-        self, line: int, name: str, candidates: Mapping[str, Candidate], problems: Sequence[str] = (), repeats: int = 1
+        self,
+        line: int,
+        name: str,
+        candidates: Mapping[str, Candidate],
+        problems: Sequence[str] = (),
+        repeats: int = 1,
+        goals: Sequence[Goal] = (),
     ) -> Contest:
-        """Time candidates in turn, for ``repeats`` times as many rounds as usual."""
+        """Time candidates in turn, for ``repeats`` times as many rounds as usual, and more while a goal is undecided."""
         burst = BURST / 3 if self.quick else BURST
-        times = interleave(candidates, self.rounds * repeats, burst, REST, SETTLE * burst / BURST)
+
+        def undecided(times: Mapping[str, Timing]) -> bool:
+            return any(goal.undecided(times) for goal in goals)
+
+        batches = 1 if self.quick else BATCHES
+        settle = SETTLE * burst / BURST
+        times = interleave(candidates, self.rounds * repeats, burst, REST, settle, undecided, batches)
         made = Contest(line, name, times, list(problems))
         self.done.append(made)
         gc.collect()

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks import compare, workloads
 from benchmarks.limits import yardsticks
-from benchmarks.limits.contest import Bench, Contest, Limit, at_least
+from benchmarks.limits.contest import PEERS, Bench, Contest, Goal, Limit, at_least
 from benchmarks.timing import call, seconds
 from benchmarks.workloads import Arrays, Workload, from_numpy
 
@@ -96,7 +96,12 @@ def squares(bench: Bench) -> Iterator[Limit]:
     chosen = {w.title: (n, w) for n in SQUARES for w in [product((n, n, n))]}
     for name in bench.watched(1, chosen):
         n, workload = chosen[name]
-        made = run(bench, 1, workload, extra={"peak": peak.candidate}, repeats=2)
+        # The share of the peak is a ratio of times, over that of the work.
+        goals = (
+            Goal("weft eager", ("peak",), PEAK_SHARE * peak.amount / (2.0 * n**3)),
+            Goal("weft eager", ("torch",), 1.0),
+        )
+        made = run(bench, 1, workload, extra={"peak": peak.candidate}, repeats=2, goals=goals)
         if made.problems:
             shares[name] = speeds[name] = 0.0
             continue
@@ -118,7 +123,7 @@ def shapes(bench: Bench) -> Iterator[Limit]:
     chosen = {title(s, d, lay): (s, d, lay) for s in SHAPES for d in DTYPES for lay in LAYOUTS}
     speeds: dict[str, float] = {}
     for name in bench.watched(2, chosen):
-        made = run(bench, 2, product(*chosen[name]))
+        made = run(bench, 2, product(*chosen[name]), goals=(Goal("weft eager", PEERS, NEVER_BELOW),))
         speed = 0.0 if made.problems else made.speed("weft eager")
         if speed is not None:
             speeds[name] = speed
@@ -146,7 +151,9 @@ def layer(bench: Bench) -> Iterator[Limit]:
         got, plain = around(x, weights, b).numpy(), bare(x, weights).numpy() + b.numpy()
         problem = compare.difference([plain if "linear" in name else np.maximum(plain, 0)], [got], exact=False)
         candidates = {"weft layer": call(around, x, weights, b), "weft product": call(bare, x, weights)}
-        made = bench.time(3, name, candidates, [f"line 3, {name}: {problem}"] if problem else [], repeats=3)
+        problems = [f"line 3, {name}: {problem}"] if problem else []
+        goals = (Goal("weft layer", ("weft product",), 1 / LAYER_COST),)
+        made = bench.time(3, name, candidates, problems, repeats=3, goals=goals)
         ours, theirs = made.times["weft layer"], made.times["weft product"]
         # A few hundredths: the median of the rounds' own ratios, whose two times are taken right after each other.
         each = [a / b for a, b in zip(ours.rounds, theirs.rounds, strict=True)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.limits import yardsticks
-from benchmarks.limits.contest import Bench, Limit, at_least, case
+from benchmarks.limits.contest import PEERS, Bench, Goal, Limit, at_least, case
 from benchmarks.limits.products import normal
 from benchmarks.workloads import Case
 
@@ -57,6 +57,11 @@ def reductions(bench: Bench, size: int = SIZE) -> Iterator[Limit]:
         import jax
 
         moving["jax.jit"] = jax.device_put(array)
+    # The share of the bandwidth is a ratio of times, over that of the bytes.
+    goals = (
+        Goal("weft eager", ("reading",), SHARE * bandwidth.amount / array.nbytes),
+        Goal("weft eager", PEERS, 1.0),
+    )
     shares: dict[str, float] = {}
     speeds: dict[str, float] = {}
     rates = []
@@ -71,7 +76,7 @@ def reductions(bench: Bench, size: int = SIZE) -> Iterator[Limit]:
         if "jax.jit" in moving:
             jitted = jax.jit(array_form(jax.numpy, name, axis))
             cases["jax.jit"] = case(lambda x, f=jitted: f(x).block_until_ready(), [moving["jax.jit"]], np.asarray)
-        made = bench.run(5, cell, cases, {"reading": bandwidth.candidate})
+        made = bench.run(5, cell, cases, {"reading": bandwidth.candidate}, goals=goals)
         if made.problems:
             shares[cell] = speeds[cell] = 0.0
             continue

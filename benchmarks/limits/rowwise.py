@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import workloads
-from benchmarks.limits.contest import PEERS, Bench, Limit, at_least, case
+from benchmarks.limits.contest import PEERS, Bench, Goal, Limit, at_least, case
 from benchmarks.limits.products import normal
 from benchmarks.workloads import Case
 
@@ -163,7 +163,7 @@ def rows(bench: Bench, sizes: Sequence[tuple[int, int]] = SIZES) -> Iterator[Lim
     }
     speeds: dict[str, float] = {}
     for name in bench.watched(6, chosen):
-        made = bench.run(6, name, cases(bench, *chosen[name]))
+        made = bench.run(6, name, cases(bench, *chosen[name]), goals=(Goal("weft static", PEERS, SPEED),))
         speed = 0.0 if made.problems else made.speed("weft static", PEERS)
         if speed is not None:
             speeds[name] = speed

@@ -156,6 +156,31 @@ def test_speed_is_that_of_the_fastest_peer() -> None:
     assert made.speed("weft static") is None
 
 
+def test_rounds_that_differ_leave_a_goal_undecided() -> None:
+    goal = contest.Goal("weft eager", ("numpy", "torch"), 0.95)
+    ours, slow = timing.Timing([1.0] * 8), timing.Timing([9.0] * 8)
+
+    def undecided(*rounds: float) -> bool:
+        return goal.undecided({"weft eager": ours, "numpy": timing.Timing(list(rounds)), "torch": slow})
+
+    assert undecided(0.8, 1.2, 0.8, 1.2, 0.8, 1.2, 0.9, 1.1)  # on either side
+    assert not undecided(1.1, 1.2, 1.1, 1.2, 1.1, 1.2, 1.1, 1.2)
+    assert not undecided(0.8, 0.9, 0.8, 0.9, 0.8, 0.9, 0.8, 0.9)
+    assert not goal.undecided({"weft eager": ours})
+
+
+def test_an_undecided_goal_has_more_rounds(bench: contest.Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    candidates = {name: timing.Candidate("pass", {}) for name in ("weft eager", "numpy")}
+    goals = (contest.Goal("weft eager", ("numpy",), 1.0),)
+    monkeypatch.setattr(contest.Goal, "undecided", lambda goal, times: len(times["numpy"].rounds) < 6)
+    assert len(bench.time(9, "x", candidates, goals=goals).times["numpy"].rounds) == 1  # a quick look is quick
+    bench.quick, bench.rounds = False, 3
+    assert len(bench.time(9, "x", candidates).times["numpy"].rounds) == 3
+    assert len(bench.time(9, "x", candidates, goals=goals).times["numpy"].rounds) == 6
+    monkeypatch.setattr(contest.Goal, "undecided", lambda goal, times: True)
+    assert len(bench.time(9, "x", candidates, goals=goals).times["numpy"].rounds) == 3 * contest.BATCHES
+
+
 def test_a_line_is_met_if_every_cell_is() -> None:
     missed = contest.at_least("what", 1.0, {"a": 1.5, "b": 0.5, "c": 0.25})
     assert missed.met is False
