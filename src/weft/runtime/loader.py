@@ -36,26 +36,37 @@ _RELOCATION = struct.Struct("<QQq")
 _JUMP = b"\xff\x25\x00\x00\x00\x00"  # to the address that follows
 
 
+#: What the first paragraph of /proc/cpuinfo calls a processor's identity and abilities: AMD64's, AArch64's.
+_IDENTITIES = (
+    {"vendor_id", "cpu family", "model", "model name", "stepping", "flags"},
+    {"CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU revision", "Features"},
+)
+
+
 @cache
 def target() -> tuple[str, str]:
     """The host CPU's name and feature string, as LLVM knows them."""
     import llvmlite.binding as llvm
 
-    # vectors as wide as there are: these kernels are loops over arrays and little else
-    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten() + ",-prefer-256-bit"
+    features = llvm.get_host_cpu_features().flatten()
+    if llvm.get_process_triple().startswith("x86_64"):
+        features += ",-prefer-256-bit"  # vectors as wide as there are: these kernels are loops over arrays and little else
+    return llvm.get_host_cpu_name(), features
 
 
 @cache
 def processor() -> str:
     """What the target depends on, without asking LLVM: the first processor's identity and abilities."""
-    names = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")
     try:
         with open("/proc/cpuinfo") as file:
             lines = file.read(8192).split("\n\n")[0].splitlines()
     except OSError:
         lines = []
-    known = [line for line in lines if line.partition("\t")[0].partition(":")[0].strip() in names]
-    return "\n".join(known) if len(known) == len(names) else repr(target())
+    values = {line.partition(":")[0].strip(): line for line in lines}
+    for names in _IDENTITIES:
+        if names <= values.keys():
+            return "\n".join(line for name, line in values.items() if name in names)
+    return repr(target())
 
 
 @cache
