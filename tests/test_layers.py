@@ -15,7 +15,7 @@ LAYERS = [
     ["ir.node", "ir.graph", "ir.kernel", "ir"],
     ["ops.registry"],
     ["ops"],
-    ["runtime.cache", "runtime.loader"],
+    ["runtime.cache", "runtime.loader", "runtime.relocations"],
     ["codegen"],
     ["runtime"],
     ["passes"],

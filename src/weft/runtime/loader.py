@@ -1,10 +1,10 @@
 """Object code in memory, never unloaded.
 
 Kernels are self-contained: no data that is written, and no calls but to `CALLED`. So linking them takes a page of Python,
-and a process whose kernels are all in the cache imports neither numba nor llvmlite. Object code of another kind (another
-processor's or system's) is left to LLVM's linker.
+and a process whose kernels are all in the cache imports neither numba nor llvmlite. Object code of another kind (a processor's
+that `relocations` does not have, or a system's without ELF) is left to LLVM's linker.
 
-Formats: System V ABI, AMD64 supplement, version 1.0, chapter 4 (ELF relocatable files).
+Format: System V ABI, generic part, edition 4.1, chapter 4 (ELF relocatable files).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from functools import cache
 from typing import Any
 
 from weft import locks
+from weft.runtime.relocations import PROCESSORS, Processor
 
 _MATHS = ("fma", "fmod", "rint", "floor", "ceil", "trunc")
 #: What kernels may call, with the library it is in: LLVM turns loops that fill and copy into calls of the C library, leaves
@@ -33,7 +34,6 @@ _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL = struct.Struct("<IBBHQQ")
 _RELOCATION = struct.Struct("<QQq")
-_JUMP = b"\xff\x25\x00\x00\x00\x00"  # to the address that follows
 
 
 #: What the first paragraph of /proc/cpuinfo calls a processor's identity and abilities: AMD64's, AArch64's.
@@ -50,7 +50,9 @@ def target() -> tuple[str, str]:
 
     features = llvm.get_host_cpu_features().flatten()
     if llvm.get_process_triple().startswith("x86_64"):
-        features += ",-prefer-256-bit"  # vectors as wide as there are: these kernels are loops over arrays and little else
+        features += (
+            ",-prefer-256-bit"  # vectors as wide as there are: these kernels are loops over arrays and little else
+        )
     return llvm.get_host_cpu_name(), features
 
 
@@ -115,22 +117,23 @@ class _Symbol:
 
 @dataclass(slots=True)
 class _Object:
+    processor: Processor
     sections: dict[int, tuple[bytes, int]]  # what goes to memory: the bytes and their alignment
     symbols: list[_Symbol]
     relocations: list[tuple[int, int, int, int, int]]  # section, offset in it, kind, symbol, addend
 
 
 def _read(code: bytes) -> _Object:
-    """Take an ELF file for AMD64 apart."""
+    """Take an ELF file apart."""
     if code[:6] != b"\x7fELF\x02\x01":
         raise _Foreign
     header = _HEADER.unpack_from(code)
-    if header[1] != 1 or header[2] != 62:  # relocatable, AMD64
+    if header[1] != 1 or header[2] not in PROCESSORS:  # not relocatable, or not known
         raise _Foreign
     start, size, count = header[6], header[11], header[12]
     heads = [_SECTION.unpack_from(code, start + size * i) for i in range(count)]
     names = heads[header[13]]
-    result = _Object({}, [], [])
+    result = _Object(PROCESSORS[header[2]], {}, [], [])
 
     def text(table: tuple[int, ...], at: int) -> str:
         begin = table[4] + at
@@ -157,6 +160,7 @@ def _link(objects: Sequence[_Object]) -> list[dict[str, int]]:
     """Bring objects into memory together; their symbols' addresses."""
     size = 0
     places: list[dict[int, int]] = []
+    processor = objects[0].processor
     for item in objects:
         places.append({})
         for i, (content, align) in item.sections.items():
@@ -172,13 +176,14 @@ def _link(objects: Sequence[_Object]) -> list[dict[str, int]]:
                     raise _Foreign
                 size = -(-size // 16) * 16
                 jumps[symbol.name] = size
-                size += len(_JUMP) + 8
+                size += len(processor.jump) + 8
     memory = mmap.mmap(-1, max(size, 1))
     base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     library = ctypes.CDLL(None, use_errno=True)
     for name, at in jumps.items():
         address = ctypes.cast(getattr(ctypes.CDLL(CALLED[name]), name), ctypes.c_void_p).value
-        memory[at : at + len(_JUMP) + 8] = _JUMP + struct.pack("<Q", address)
+        code = processor.jump + struct.pack("<Q", address)
+        memory[at : at + len(code)] = code
     found: list[dict[str, int]] = []
     for item, place in zip(objects, places, strict=True):
         for i, (content, _) in item.sections.items():
@@ -187,15 +192,11 @@ def _link(objects: Sequence[_Object]) -> list[dict[str, int]]:
             symbol = item.symbols[number]
             at += place[section]
             value = addend + (place[symbol.section] + symbol.value if symbol.section in place else jumps[symbol.name])
-            if kind in (2, 4):  # relative to here, in 32 bits: R_X86_64_PC32, R_X86_64_PLT32
-                struct.pack_into("<i", memory, at, value - at)
-            elif kind == 1:  # R_X86_64_64
-                struct.pack_into("<Q", memory, at, base + value)
-            elif kind == 24:  # R_X86_64_PC64
-                struct.pack_into("<q", memory, at, value - at)
-            else:
+            if not processor.fill(memory, at, kind, value, base):
                 raise _Foreign
         found.append({s.name: base + place[s.section] + s.value for s in item.symbols if s.section in place})
+    if not processor.coherent:
+        ctypes.CDLL("libgcc_s.so.1").__clear_cache(ctypes.c_void_p(base), ctypes.c_void_p(base + len(memory)))
     protect = library.mprotect
     protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     if protect(base, len(memory), mmap.PROT_READ | mmap.PROT_EXEC):
