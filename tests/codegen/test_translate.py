@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from weft.codegen.cpu import compile_functions
+from weft.codegen.cpu import compile_functions, lowered, optimise
 from weft.codegen.emit import Function
 from weft.runtime import loader
 
@@ -53,6 +53,20 @@ d = d - 1
 y[3] = d"""
     run(body, {"a": "int8", "b": "float64", "c": "boolean", "d": "uint8"}, x, y, 100, 0)
     np.testing.assert_array_equal(y, np.float32([-56, np.float64(x[1]) ** 2, 2, 254]))
+
+
+def test_a_choice_stored_in_place_is_stored_whole() -> None:
+    """Not by a mask, which is slow where masks have no registers of their own."""
+    source = """def f(begin: int64, end: int64, x: "float32*", y: "float32*"):
+    for i in range(begin, end):
+        v: float32 = y[i]
+        y[i] = v if x[i] > 0 else 0.0
+    return
+"""
+    module = lowered([Function("f", source, ARGUMENTS, {"v": "float32"})], ["weft_f"])
+    optimise(module)
+    assert "fcmp" in str(module)
+    assert "maskmov" not in loader.machine().emit_assembly(module)
 
 
 @pytest.mark.parametrize(
