@@ -4,14 +4,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <exception>
 #include <mutex>
 #include <thread>
 
 #include "allocator.h"
+#include "attention_parts.h"
 #include "gemm_tile.h"
-#include "short_array.h"
 
 namespace weft {
 namespace {
@@ -21,13 +20,6 @@ constexpr int64_t gradient_units = 8;   // units among which the gradient of few
 constexpr int64_t blocks_per_pack = 4;  // blocks of rows for which packing a head again pays
 constexpr double unit_work = 1 << 17;   // multiply-adds for which waking another thread pays
 int64_t rounded_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
-
-template <class T>
-struct Matrix {
-  const T* data;
-  int64_t row, col;  // strides
-  const T* at(int64_t i) const { return data + i * row; }
-};
 
 // What a tile reads columns from: column j, the first of a tile, begins at j * col; its rows are `row` apart.
 template <class T>
@@ -58,16 +50,8 @@ struct Job {
   std::mutex mutex{};
   std::exception_ptr failure{};
 
-  int64_t offset(const GemmOperand& operand, int64_t head) const {
-    int64_t result = 0;
-    for (size_t d = at.batch.size(); d-- > 0;) {
-      result += head % at.batch[d] * operand.batch_strides[d];
-      head /= at.batch[d];
-    }
-    return result;
-  }
   Matrix<T> matrix(const void* data, const GemmOperand& operand, int64_t head) const {
-    return {static_cast<const T*>(data) + offset(operand, head), operand.row_stride, operand.col_stride};
+    return matrix_of<T>(at, data, operand, head);
   }
   // Between two blocks of rows: whether to give up.
   bool stop() {
@@ -148,7 +132,7 @@ class Unit {
       }
       if (!scores_too) continue;
       across({g_.at(first_), g_.row, g_.col}, values_across, ev, slopes);
-      rows_of(at_.slopes, weights, slopes);
+      run_rows(at_, at_.slopes, first_, height_, weights, slopes, nullptr);
       clear_hidden(slopes);
       if (m.dq)
         sum_over_keys(slopes, Panels<T>{keys_along, keys, set_.nr}, e, static_cast<T*>(m.dq) + head_ * at_.rows * e);
@@ -197,26 +181,9 @@ class Unit {
 
   void weigh(const T* keys_across, T* scores, T* factors) const {
     across({q_.at(first_), q_.row, q_.col}, keys_across, at_.width, scores);
-    const auto* mask = static_cast<const char*>(job_.memory.mask);
-    if (mask) mask += (job_.offset(at_.mask, head_) + first_ * at_.mask.row_stride) * at_.mask_size;
-    rows_of(at_.weights, scores, const_cast<char*>(mask), factors);
+    run_rows(at_, at_.weights, first_, height_, scores, const_cast<char*>(mask_of(at_, job_.memory.mask, head_, first_)),
+             factors);
     clear_hidden(scores);
-  }
-
-  // Runs a kernel over the block's rows, each as long as what it sees.
-  void rows_of(const RowKernel& kernel, void* first, void* second, void* third = nullptr) const {
-    void* buffers[3] = {first, second, third};
-    ShortArray<int64_t, 32> params(kernel.params.size());
-    std::copy(kernel.params.begin(), kernel.params.end(), params.get());
-    if (!at_.causal) {
-      params.get()[1] = at_.keys;
-      kernel.function(buffers, params.get(), 0, height_);
-      return;
-    }
-    for (int64_t i = 0; i < height_; ++i) {
-      params.get()[1] = seen_by(i);
-      kernel.function(buffers, params.get(), i, i + 1);
-    }
   }
 
   // Zeros where a row does not see what the block sees.
@@ -311,6 +278,7 @@ bool run_typed(const Attention& at, const AttentionMemory& memory, const Poll* p
     clear(memory.dv, heads * at.keys * at.value_width);
     return true;
   }
+  if (at.rows <= few_rows && !at.gradient) return run_few_rows<T>(at, memory, poll);
   Job<T> job{.at = at, .memory = memory, .set = *tile_set<T>(), .parts = 1,
              .blocks = (at.rows + attention_rows - 1) / attention_rows, .sums = nullptr, .poll = poll,
              .caller = std::this_thread::get_id()};

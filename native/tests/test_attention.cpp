@@ -138,7 +138,8 @@ struct Case {
 template <class T>
 void check_sizes() {
   const int64_t sizes[][5] = {{1, 1, 1, 1, 1}, {2, 5, 9, 3, 17}, {3, 49, 47, 16, 5}, {1, 100, 130, 8, 16}, {2, 97, 20, 0, 2},
-                              {2, 3, 5, 2, 0}, {2, 0, 5, 2, 3}, {2, 3, 0, 2, 3}};
+                              {2, 3, 5, 2, 0}, {2, 0, 5, 2, 3}, {2, 3, 0, 2, 3},
+                              {9, 1, 600, 8, 3}, {2, 2, 7, 0, 5}, {2, 1, 7, 3, 0}};
   for (const auto& s : sizes)
     for (bool causal : {false, true})
       for (bool masked : {false, true}) {

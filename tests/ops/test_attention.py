@@ -56,6 +56,7 @@ def close(got: Any, want: np.ndarray, tolerance: float) -> None:
 SIZES = [
     (1, 1, 1, 1), (1, 7, 5, 3), (7, 1, 5, 3), (5, 9, 64, 64), (48, 48, 16, 16), (49, 47, 17, 33), (97, 300, 8, 5),
     (300, 97, 8, 5), (130, 260, 33, 64), (6, 16, 40, 1), (3, 4, 0, 2), (3, 4, 2, 0),
+    (1, 1100, 40, 64), (2, 600, 9, 3), (1, 20, 600, 3), (1, 4, 0, 2), (2, 4, 2, 0),
 ]  # fmt: skip
 TOLERANCE = {weft.float64: 1e-13, weft.float32: 3e-6, weft.bfloat16: 1e-2, weft.float16: 2e-3}
 
@@ -146,6 +147,56 @@ def test_layouts() -> None:
     assert bits(attend(*steps, m)) == bits(attend(*(t.contiguous() for t in steps), m))
     row = m[:, :1].expand(50, 50)
     assert bits(attend(*plain, row)) == bits(attend(*plain, row.contiguous()))
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("heads", [1, 5])
+def test_few_rows(rows: int, heads: int) -> None:
+    """As when a text is written word by word: the same bits in all layouts, modes and numbers of threads."""
+    rng = np.random.default_rng(4)
+    kv = [weft.tensor(rng.standard_normal((2, 1500, heads, 40)).astype(np.float32)).transpose(1, 2) for _ in range(2)]
+    q = weft.tensor(rng.standard_normal((2, rows, heads, 40)).astype(np.float32)).transpose(1, 2)
+    mask = weft.tensor(rng.random((2, 1, 1, 1500)) < 0.5)
+    plain = bits(attend(q.contiguous(), *(t.contiguous() for t in kv), mask))
+    threads = weft.get_num_threads()
+    try:
+        for n in (1, 2, 5):
+            weft.set_num_threads(n)
+            assert [bits(t) for t in in_every_mode(attend, q, *kv, mask)] == [plain]
+            assert bits(attend(q, *(t.mT.contiguous().mT for t in kv), mask)) == plain
+    finally:
+        weft.set_num_threads(threads)
+
+
+GROUPED: list[tuple[Shape, Shape, Shape | None]] = [
+    ((2, 6, 7, 8), (2, 2, 9, 8), None),
+    ((6, 1, 8), (3, 60, 8), None),
+    ((2, 6, 1, 8), (2, 2, 9, 8), (2, 1, 1, 9)),
+    ((2, 6, 1, 8), (1, 2, 9, 8), (6, 1, 9)),
+    ((2, 6, 7, 8), (2, 2, 9, 8), (2, 6, 7, 9)),
+    ((2, 6, 7, 8), (2, 1, 9, 8), (7, 9)),
+    ((6, 7, 8), (2, 6, 9, 8), (1, 1, 9)),
+]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("query", "keys", "masked"), GROUPED)
+def test_heads_that_share_keys(query: Shape, keys: Shape, masked: Shape | None, causal: bool) -> None:
+    """As if keys and values were repeated, also in other layouts; gradients."""
+    q, k, v, g = arrays(query, keys, keys, (2, 6, query[-2], 8))
+    mask = None if masked is None else np.random.default_rng(1).random(masked) < 0.7
+    x = [weft.tensor(a, requires_grad=True) for a in (q, k, v)]
+    m = None if mask is None else weft.tensor(mask)
+    out = attend(*x, m, is_causal=causal, enable_gqa=True)
+    k, v = (np.repeat(a, 6 // keys[-3], -3) for a in (k, v))
+    close(out, reference(q, k, v, mask, causal), 1e-13)
+    across = [t.detach().transpose(-3, -2).contiguous().transpose(-3, -2) for t in x]
+    assert bits(attend(*across, m, is_causal=causal, enable_gqa=True)) == bits(out)
+    g = g if out.ndim == 4 else g[0]
+    repeated = [x[0], *(t.repeat_interleave(6 // keys[-3], -3) for t in x[1:])]
+    wants = grad(attend(*repeated, m, is_causal=causal), x, weft.tensor(g))
+    for got, want in zip(grad(out, x, weft.tensor(g)), wants, strict=True):
+        close(got, want.numpy(), 1e-12)
 
 
 def test_rows_that_see_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from weft.nn import functional, init
 from weft.nn.activation import GELU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from weft.nn.attention import MultiheadAttention, TransformerEncoderLayer
 from weft.nn.container import ModuleList, Sequential
 from weft.nn.dropout import Dropout
 from weft.nn.embedding import Embedding
@@ -24,6 +25,7 @@ __all__ = [
     "MSELoss",
     "Module",
     "ModuleList",
+    "MultiheadAttention",
     "Parameter",
     "RMSNorm",
     "ReLU",
@@ -32,6 +34,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Tanh",
+    "TransformerEncoderLayer",
     "functional",
     "init",
 ]

@@ -220,7 +220,8 @@ attention_dq, attention_dk, attention_dv = (
 # The public function
 
 
-def _checked(query: Any, key: Any, value: Any, mask: Any) -> None:
+def _floats(query: Any, key: Any, value: Any) -> None:
+    """Check the operands' types, and that they have axes of positions and features."""
     for x, name in ((query, "query"), (key, "key"), (value, "value")):
         if tensor_of(x, name).ndim < 2:
             raise ShapeError(f"The {name} has at least two axes, those of positions and features, not {list(x.shape)}.")
@@ -233,6 +234,10 @@ def _checked(query: Any, key: Any, value: Any, mask: Any) -> None:
         raise TypeError(
             f"The query, key and value have one type, not {query.dtype.name}, {key.dtype.name} and {value.dtype.name}."
         )
+
+
+def _fitting(query: Any, key: Any, value: Any) -> None:
+    """Check the operands' last axes."""
     if query.shape[-1] != key.shape[-1]:
         raise ShapeError(
             f"The query has {query.shape[-1]} features (shape {list(query.shape)}) and the key {key.shape[-1]} "
@@ -243,20 +248,75 @@ def _checked(query: Any, key: Any, value: Any, mask: Any) -> None:
             f"The key has {key.shape[-2]} positions (shape {list(key.shape)}) and the value {value.shape[-2]} "
             f"(shape {list(value.shape)}); they must agree."
         )
-    leading = [tuple(x.shape[:-2]) for x in (query, key, value)]
-    batch = broadcast_shape("scaled_dot_product_attention", leading)
+
+
+def _fitting_mask(mask: Any, scores: tuple[int, ...]) -> None:
+    """Check a mask's type, and that it broadcasts to the shape of the scores."""
     if mask is None:
         return
     if tensor_of(mask, "attn_mask").dtype.kind not in "bf":
         raise TypeError(
             f"attn_mask is bool (True takes part) or floating-point (added to the scores), not {mask.dtype.name}."
         )
-    scores = (*batch, query.shape[-2], key.shape[-2])
     beside = zip(reversed(mask.shape), reversed(scores), strict=False)
     if mask.ndim > len(scores) or any(n not in (1, size) for n, size in beside):
         raise ShapeError(
             f"attn_mask has shape {list(mask.shape)}, which does not broadcast to the scores' {list(scores)}."
         )
+
+
+def _scores_shape(query: Any, key: Any, value: Any) -> tuple[int, ...]:
+    """The shape of the scores of operands that are to fit together."""
+    _fitting(query, key, value)
+    leading = [tuple(x.shape[:-2]) for x in (query, key, value)]
+    return (*broadcast_shape("scaled_dot_product_attention", leading), query.shape[-2], key.shape[-2])
+
+
+def _factor(features: int, scale: Any) -> float:
+    """What the products of so many features are multiplied by."""
+    return (1 / math.sqrt(features) if features else 1.0) if scale is None else float(number(scale, "scale"))
+
+
+def attention_weights(query: Any, key: Any, mask: Any, causal: bool) -> Any:
+    """All the weights [..., L, S] of `scaled_dot_product_attention`, in query's type."""
+    _fitting_mask(mask, _scores_shape(query, key, key))
+    attrs = (bool(causal), bits_of(_factor(query.shape[-1], None)))
+    return cast_to(_weights(widened(query), widened(key), mask, attrs), query.dtype)
+
+
+def _grouped(query: Any, key: Any, value: Any, mask: Any, p: float, causal: bool, scale: Any) -> Any:
+    """Attention in which several neighbouring heads of the query share one of the key and value.
+
+    Where neither a mask nor causality tells rows apart, these heads become rows of one, which read the keys together; else an
+    axis of their own.
+    """
+    for x, name in ((query, "query"), (key, "key"), (value, "value")):
+        if x.ndim < 3:
+            raise ShapeError(
+                f"With enable_gqa the {name} has an axis of heads before its last two, not {list(x.shape)}."
+            )
+    heads, shared = query.shape[-3], key.shape[-3]
+    if value.shape[-3] != shared or not shared or heads % shared:
+        raise ShapeError(
+            f"With enable_gqa key and value have the same number of heads, which divides the query's, not {shared} and "
+            f"{value.shape[-3]} for {heads} (shapes {list(key.shape)}, {list(value.shape)} and {list(query.shape)})."
+        )
+    _fitting(query, key, value)
+    leading = [tuple(x.shape[:-3]) for x in (query, key, value)]
+    batch = broadcast_shape("scaled_dot_product_attention", leading)
+    groups, rows = heads // shared, query.shape[-2]
+    _fitting_mask(mask, (*batch, heads, rows, key.shape[-2]))
+    of_heads = mask is not None and mask.ndim > 2
+    if not causal and (mask is None or rows == 1):
+        if of_heads and mask.shape[-3] > 1:
+            mask = mask.reshape((*mask.shape[:-3], shared, groups, mask.shape[-1]))
+        query = query.reshape((*query.shape[:-3], shared, groups * rows, query.shape[-1]))
+    else:
+        if of_heads:
+            mask = mask.unsqueeze(-3) if mask.shape[-3] == 1 else mask.unflatten(-3, (shared, groups))
+        query, key, value = query.unflatten(-3, (shared, groups)), key.unsqueeze(-3), value.unsqueeze(-3)
+    out = scaled_dot_product_attention(query, key, value, mask, p, causal, scale)
+    return out.reshape((*batch, heads, rows, value.shape[-1]))
 
 
 @public("neural networks", method=False)
@@ -268,6 +328,7 @@ def scaled_dot_product_attention(
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
+    enable_gqa: bool = False,
 ) -> Any:
     """``softmax(query @ key.T * scale + mask) @ value``, in blocks, without holding all the scores at once.
 
@@ -284,6 +345,8 @@ def scaled_dot_product_attention(
         is_causal: whether position i of the query sees positions 0 to i of the key only (together with attn_mask: both
             hold).
         scale: what the products are multiplied by; ``1 / sqrt(E)`` if None.
+        enable_gqa: whether key and value have fewer heads (axis -3) than the query, each of which serves the same number of
+            neighbouring ones of the query (grouped-query attention). Keys and values are not copied for that.
 
     Returns:
         A tensor [..., L, Ev] of query's type. A row that sees nothing gives zeros, as in PyTorch. 16-bit types are computed
@@ -302,14 +365,16 @@ def scaled_dot_product_attention(
         >>> weft.scaled_dot_product_attention(q, k, weft.tensor([[1.0], [3.0]]))
         tensor([[2.]], dtype=float32)
     """
-    _checked(query, key, value, attn_mask)
-    features = query.shape[-1]
-    factor = (1 / math.sqrt(features) if features else 1.0) if scale is None else number(scale, "scale")
+    _floats(query, key, value)
+    if enable_gqa:
+        return _grouped(query, key, value, attn_mask, dropout_p, is_causal, scale)
+    _fitting_mask(attn_mask, _scores_shape(query, key, value))
+    factor = _factor(query.shape[-1], scale)
     p = number(dropout_p, "dropout_p")
     if not 0 <= p <= 1:
         raise ValueError(f"dropout_p is a probability, from 0 to 1, not {p}.")
     masks = () if attn_mask is None else (attn_mask,)
-    attrs = (bool(is_causal), bits_of(float(factor)))
+    attrs = (bool(is_causal), bits_of(factor))
     if not p:
         return attention(query, key, value, *masks, attrs=attrs)
     weights = dropout(_weights(widened(query), widened(key), attn_mask, attrs), p)
