@@ -13,6 +13,7 @@ from weft import _native, config, dtypes
 from weft.compiler import compile_graph
 from weft.ir.graph import Graph
 from weft.ir.interpreter import interpret
+from weft.ir.node import make
 
 from .build import Builder, arrays_for, layer_norm, linear, op, softmax, total
 from .models import mlp_step
@@ -130,4 +131,25 @@ def test_large_graphs_take_work_in_proportion() -> None:
         graph = mlp_step(sizes=(8,) * layers)
         return calls(schedule, graph) / len(graph.nodes)
 
-    assert each(100) < 2.5 * each(10)
+    assert each(200) < 1.35 * each(10)
+
+
+def test_many_small_updates_take_work_in_proportion() -> None:
+    """Parameters that are updated alone, all of which could come next, and rows of one tensor that are written in turn."""
+    from weft.passes.schedule import schedule
+
+    def apart(n: int) -> Graph:
+        b = Builder()
+        given = [(b.input(4, 6), b.input(4, 6)) for _ in range(n)]
+        return b.graph(writes=[(p, op("subtract", p, op("multiply", g, 0.5))) for p, g in given])
+
+    def rows(n: int) -> Graph:
+        b = Builder()
+        x = value = b.input(n + 1, 6)
+        for k in range(n):
+            value = make("assign", (value, op("exp", b.input(6))), (6 * k, (1,)), x.shape, x.dtype)
+        return b.graph(writes=[(x, value)])
+
+    for family in (apart, rows):
+        few, many = family(20), family(400)
+        assert calls(schedule, many) / len(many.nodes) < 1.35 * calls(schedule, few) / len(few.nodes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from weft.ir import kernel as K
-from weft.passes.memory import ALIGNMENT, Memory, arena, gap
+from weft.passes.memory import ALIGNMENT, Memory, arena, gaps
 from weft.passes.schedule import KernelCall, Product
 
 from .build import Builder, check, linear, op
@@ -36,8 +36,7 @@ def test_memories_alive_together_lie_apart() -> None:
             for other in made:
                 together = other is not m and m.first <= other.last and other.first <= m.last
                 assert not together or m.offset + m.nbytes <= other.offset or other.offset + other.nbytes <= m.offset
-        for at in range(36):
-            offset, nbytes = gap(made, at, total)
+        for at, (offset, nbytes) in enumerate(gaps(made, range(36), total)):
             assert offset % ALIGNMENT == 0
             assert offset + nbytes <= total
             for m in made:
@@ -53,10 +52,8 @@ def test_memory_is_used_again() -> None:
 def test_a_gap_is_the_largest() -> None:
     low, high = alive(0, 2, 64), alive(0, 1, 64)
     low.offset, high.offset = 64, 192
-    assert gap([low, high], 1, 512) == (256, 256)
-    assert gap([low, high], 2, 512) == (128, 384)
-    assert gap([low, high], 3, 512) == (0, 512)
-    assert gap([], 0, 0) == (0, 0)
+    assert gaps([low, high], [1, 1, 2, 3], 512) == [(256, 256), (256, 256), (128, 384), (0, 512)]
+    assert gaps([], [0], 0) == [(0, 0)]
 
 
 def test_products_pack_into_what_nothing_else_uses() -> None:

@@ -96,13 +96,17 @@ def _join(mine: Nest, theirs: Nest, sinks: Sinks, fusion: Fusion, nests: dict[Gr
     mine.stores += theirs.stores
     mine.form = "columns"
     a.stores += b.stores
-    a.deps |= b.deps & ~a.bit
+    for k in bits(b.deps):
+        fusion.groups[k].users ^= b.bit
+        if fusion.groups[k] is not a:
+            a.need(fusion.groups[k])
     a.reads |= b.reads
     a.writes |= b.writes
     a.fallible |= b.fallible
     for node, _ in b.stores:
         fusion.home[node] = a
-    b.stores, b.deps = [], a.bit
+    b.stores, b.deps = [], 0
+    b.need(a)
     del nests[b]
     _forget(mine, sinks, fusion, nests)
 

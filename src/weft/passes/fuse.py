@@ -64,6 +64,7 @@ class Fusion:
         self.users.update(list(sinks.of))
         self.together: dict[tuple, Group] = {}  # gradients of attention, by what they are gradients of
         self.seamless: set[Node] = set()  # assigns at the start of a chain that replaces all of the base
+        self.assigned: dict[Node, int] = {}  # see `innermost_of_tiling`
         costs = Costs(order, self.users, {*sinks.of, *constraints.stored})
         self.kinds, self.weights = costs.kind, costs.of
         self.rows = Rows(costs.beneath, constraints)
@@ -256,7 +257,7 @@ class Fusion:
             group.update = [(x, m) for x in (value, *index)]
             group.writes = bool(self.graph.writes)
             if node.op == "assign" and node not in self.seamless:
-                start = innermost_of_tiling(node, self.users)
+                start = innermost_of_tiling(node, self.users, self.assigned)
                 if start is not None:
                     self.seamless.add(start)
             if node not in self.seamless:
@@ -302,7 +303,7 @@ class Fusion:
         else:
             use.group.items[node, use.group.space.resolve(use.map)] = None
         use.group.reads.add(node)
-        use.group.deps |= home.bit
+        use.group.need(home)
 
     def _may_host(self, group: Group, node: Node) -> bool:
         if group.kind != "loops" or group.update is not None or len(group.stores) >= MAX_STORES:
@@ -442,15 +443,18 @@ class Fusion:
 
 
 def depends(groups: list[Group], group: Group, other: Group) -> bool:
-    """Whether a group needs another one, directly or not."""
-    target = other.bit
-    seen = group.deps
-    todo = seen
-    while todo:
-        if seen & target:
+    """Whether a group needs another one, directly or not. Searched from both, for often one has little on its side."""
+    needed, users = group.deps, other.users
+    below, above = needed | group.bit, users | other.bit
+    while needed and users:
+        if below & above:
             return True
-        low = todo & -todo
-        new = groups[low.bit_length() - 1].deps & ~seen
-        seen |= new
-        todo = (todo ^ low) | new
-    return False
+        low = needed & -needed
+        new = groups[low.bit_length() - 1].deps & ~below
+        below |= new
+        needed ^= low | new
+        low = users & -users
+        new = groups[low.bit_length() - 1].users & ~above
+        above |= new
+        users ^= low | new
+    return bool(below & above)

@@ -71,6 +71,7 @@ class Group:
         "space",
         "stores",
         "update",
+        "users",
         "writes",
     )
 
@@ -89,9 +90,15 @@ class Group:
         self.reads: set[Node] = set()
         self.reductions: list[Node] = []
         self.deps = 0  # the groups it needs, as bits
+        self.users = 0  # the groups that need it, as bits
         self.update: list[Key] | None = None  # value, indices
         self.fallible = False
         self.writes = False  # whether it may write a program's input
+
+    def need(self, other: Group) -> None:
+        """The other group must come before this one."""
+        self.deps |= other.bit
+        other.users |= self.bit
 
     def __repr__(self) -> str:
         return f"<group {self.number} {self.kind} {self.node.op}>"

@@ -194,9 +194,16 @@ class _Finder:
         """What a group needs, its launch needs too, and whatever needs either needs that."""
         self.taken.add(group)
         product, inside = launch.product, launch.bits | group.bit
-        product.deps |= group.deps & ~inside
-        needed = (self.above[product.number] | self.above[group.number]) & ~inside
+        users = group.users
+        for member in launch.members:
+            users |= member.users
+        for needed in bits(group.deps & ~inside):
+            product.need(self.groups[needed])
+        before = self.above[product.number]
+        needed = (before | self.above[group.number]) & ~inside
         self.above[product.number] |= needed
+        if not users & ~inside or (not needed & ~before and self.above[group.number] & product.bit):
+            return  # nothing else needs them, or what does knows of the product and all that it needs
         for number, above in enumerate(self.above):
             if above & inside and not inside >> number & 1:
                 self.above[number] = above | needed | product.bit

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
+from heapq import heappop, heappush
 
 from weft.passes.groups import Group
 from weft.passes.lower import Nest, Place
@@ -27,14 +28,10 @@ def ordered(
     They count alike, whatever their size, so that programs that differ in sizes alone have one order. Groups that run
     ``together``, in the order given, come one after another.
     """
-    urgent = 0
-    if writes:
-        for group in groups:
-            if group in nests and nests[group].fallible:
-                urgent |= group.bit | ancestors(groups, group)
+    fallible = sum(group.bit for group in groups if group in nests and nests[group].fallible)
+    urgent = closed(groups, fallible) if writes else 0
     waiting: dict[int, int] = {}
     users: dict[int, list[Group]] = {}
-    ready: list[Group] = []
     uses = list(uses)
     first: dict[int, int] = {}
     behind: dict[int, Sequence[Group]] = {}
@@ -48,9 +45,23 @@ def ordered(
     left = Counter(place for used in uses for place in used)  # how many groups that have not run use a temporary
     live: set[Place] = set()
 
-    def key(group: Group) -> tuple[bool, int, float, int]:
-        grows = sum((place not in live) - (left[place] == 1) for place in uses[group.number])
-        return not urgent & group.bit, grows, rank[group], group.number
+    using: dict[Place, list[Group]] = {}  # those that are ready
+    keys: dict[Group, tuple[bool, int, float, int]] = {}
+    ready: list[tuple[tuple[bool, int, float, int], Group]] = []  # a heap; an entry counts if its key is the group's
+
+    def rate(group: Group) -> None:
+        grows = 0
+        for place in uses[group.number]:
+            grows += (place not in live) - (left[place] == 1)
+        key = not urgent & group.bit, grows, rank[group], group.number
+        if keys.get(group) != key:
+            keys[group] = key
+            heappush(ready, (key, group))
+
+    def make_ready(group: Group) -> None:
+        for place in uses[group.number]:
+            using.setdefault(place, []).append(group)
+        rate(group)
 
     for group in groups:
         if first.get(group.number, group.number) != group.number:
@@ -61,18 +72,27 @@ def ordered(
         for d in deps:
             users.setdefault(d, []).append(group)
         if not deps:
-            ready.append(group)
+            make_ready(group)
     order: list[Group] = []
     while ready:
-        group = min(ready, key=key)
-        ready.remove(group)
+        key, group = heappop(ready)
+        if keys.get(group) != key:
+            continue  # rated again since, or run
+        del keys[group]
         order += behind.get(group.number, (group,))
-        live.update(uses[group.number])
-        left.subtract(uses[group.number])
+        changed: list[Group] = []
+        for place in uses[group.number]:
+            using[place].remove(group)
+            if place not in live or left[place] == 2:
+                changed += using[place]
+            live.add(place)
+            left[place] -= 1
+        for other in changed:
+            rate(other)
         for user in users.get(group.number, ()):
             waiting[user.number] -= 1
             if not waiting[user.number]:
-                ready.append(user)
+                make_ready(user)
     if len(order) != len(groups):
         raise AssertionError("the groups depend on one another in a circle")
     return order
@@ -86,9 +106,9 @@ def bits(mask: int) -> Iterable[int]:
         mask ^= low
 
 
-def ancestors(groups: list[Group], group: Group) -> int:
-    """Everything that a group depends on, as bits."""
-    seen = todo = group.deps
+def closed(groups: list[Group], some: int) -> int:
+    """Some groups and everything that they depend on, as bits."""
+    seen = todo = some
     while todo:
         low = todo & -todo
         new = groups[low.bit_length() - 1].deps & ~seen
@@ -100,7 +120,7 @@ def ancestors(groups: list[Group], group: Group) -> int:
 class Memory:
     """A piece of memory: an input, an output, or a temporary that lives from instruction ``first`` to ``last``."""
 
-    __slots__ = ("first", "kind", "last", "nbytes", "number", "offset")
+    __slots__ = ("first", "kind", "last", "nbytes", "number", "offset", "places")
 
     def __init__(self, kind: str, number: int, nbytes: int) -> None:
         self.kind = kind
@@ -109,6 +129,7 @@ class Memory:
         self.first = 1 << 60
         self.last = -1
         self.offset = 0  # of a temporary in the arena
+        self.places: list[Place] = []  # what it is the memory of
 
     def touch(self, at: int) -> None:
         """It is in use at an instruction."""
@@ -142,9 +163,10 @@ def in_place(nest: Nest, at: int, memory: dict[Place, Memory], barred: Container
                 continue
             if any(memory[s.place] is old for s in nest.stores if s.place is not None):
                 continue
-            for p, m in memory.items():
-                if m is old:
-                    memory[p] = mine
+            for p in old.places:
+                memory[p] = mine
+            mine.places += old.places
+            old.places = []
             mine.first = old.first
             taken.add(id(mine))
             break
@@ -157,29 +179,43 @@ def arena(temporaries: list[Memory]) -> int:
     Efficient Memory Management for Deep Neural Net Inference, 2020).
     """
     total = 0
-    placed: list[Memory] = []  # by offset
+    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last of each, by offset
     for m in sorted(temporaries, key=lambda m: (-m.nbytes, m.first)):
-        at = 0
-        for a in placed:
-            if a.first <= m.last and m.first <= a.last:
-                if a.offset - at >= m.nbytes:
+        at, nbytes, m_first, m_last = 0, m.nbytes, m.first, m.last
+        for offset, end, first, last in placed:  # many: in a training step most live at once
+            if first <= m_last and m_first <= last:
+                if offset - at >= nbytes:
                     break
-                at = max(at, a.offset + aligned(a.nbytes))
+                if end > at:
+                    at = end
         m.offset = at
-        insort(placed, m, key=lambda a: a.offset)
-        total = max(total, at + aligned(m.nbytes))
+        end = at + aligned(nbytes)
+        insort(placed, (at, end, m_first, m_last))
+        total = max(total, end)
     return total
 
 
-def gap(temporaries: Iterable[Memory], at: int, total: int) -> tuple[int, int]:
-    """The largest part of an arena of ``total`` bytes that nothing uses at an instruction: its offset and its bytes."""
-    found = (0, 0)
-    free = 0
-    for m in sorted((m for m in temporaries if m.first <= at <= m.last), key=lambda m: m.offset):
-        if m.offset - free > found[1]:
-            found = free, m.offset - free
-        free = max(free, m.offset + aligned(m.nbytes))
-    return (free, total - free) if total - free > found[1] else found
+def gaps(temporaries: Sequence[Memory], times: Iterable[int], total: int) -> list[tuple[int, int]]:
+    """The largest part of an arena of ``total`` bytes that nothing uses at each of the instructions: its offset and its bytes.
+
+    The instructions come in order.
+    """
+    coming = sorted(temporaries, key=lambda m: m.first, reverse=True)
+    used: list[tuple[int, int, int]] = []  # offset, end, last instruction of what has begun, by offset
+    gaps = []
+    for at in times:
+        while coming and coming[-1].first <= at:
+            m = coming.pop()
+            insort(used, (m.offset, m.offset + aligned(m.nbytes), m.last))
+        used = [m for m in used if m[2] >= at]
+        begin = nbytes = free = 0
+        for offset, end, _ in used:
+            if offset - free > nbytes:
+                begin, nbytes = free, offset - free
+            if end > free:
+                free = end
+        gaps.append((free, total - free) if total - free > nbytes else (begin, nbytes))
+    return gaps
 
 
 def aligned(nbytes: int) -> int:

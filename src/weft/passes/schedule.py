@@ -17,7 +17,7 @@ from weft.passes.fuse import Fusion
 from weft.passes.groups import Constraints, Group, Layout, Retry, Sinks
 from weft.passes.launches import by_group, launches
 from weft.passes.lower import Call, Nest, Place, finish, lower, place_of
-from weft.passes.memory import Memory, arena, gap, in_place, ordered
+from weft.passes.memory import Memory, arena, gaps, in_place, ordered
 from weft.passes.updates import Updates, reads
 
 
@@ -214,7 +214,8 @@ class _Scheduler:
         for at, group in enumerate(order):
             for place in [*reads(group, self.nests.get(group)), *self._writes(group)]:
                 if place not in self.memory:
-                    self.memory[place] = self._made(_home(place, updates))
+                    memory = self.memory[place] = self._made(_home(place, updates))
+                    memory.places.append(place)
                 self.memory[place].touch(at)
         for at, group in enumerate(order):
             nest = self.nests.get(group)
@@ -254,12 +255,12 @@ class _Scheduler:
         for m in used:
             k = number(m)
             result.buffers[k] = ("temp", m.offset)
-        for at, group in enumerate(order):
-            if group.kind == "matmul":
-                offset, nbytes = gap(used, start[at], result.arena)
-                if nbytes:
-                    self.spare[group] = len(result.buffers), nbytes
-                    result.buffers.append(("temp", offset))
+        products = [(start[at], group) for at, group in enumerate(order) if group.kind == "matmul"]
+        found = gaps(used, [at for at, _ in products], result.arena)
+        for (_, group), (offset, nbytes) in zip(products, found, strict=True):
+            if nbytes:
+                self.spare[group] = len(result.buffers), nbytes
+                result.buffers.append(("temp", offset))
         for k, node in enumerate(self.graph.outputs):
             if k in self.sinks.aliases:
                 slot, layout = self.sinks.aliases[k]

@@ -12,11 +12,13 @@ from weft.passes.indexmap import Linear, Space
 Box = list[tuple[int, int]]
 
 
-def innermost_of_tiling(node: Node, users: Mapping[Node, int]) -> Node | None:
+def innermost_of_tiling(node: Node, users: Mapping[Node, int], counts: dict[Node, int]) -> Node | None:
     """The first assign of a chain that ends in ``node`` and leaves nothing of its base, or None.
 
-    ``users`` counts who needs a node: the links of the chain must have no other user.
+    ``users`` counts who needs a node: the links of the chain must have no other user. ``counts`` is kept between calls.
     """
+    if _assigned(node, users, counts) != node.size:
+        return None
     boxes: list[Box] = []
     link = node
     while True:
@@ -24,13 +26,28 @@ def innermost_of_tiling(node: Node, users: Mapping[Node, int]) -> Node | None:
         if box is None:
             return None
         boxes.append(box)
-        base = link.inputs[0]
+        if link.inputs[0].op != "assign":
+            return link if tiles(boxes, node.shape) else None
+        link = link.inputs[0]
+
+
+def _assigned(node: Node, users: Mapping[Node, int], counts: dict[Node, int]) -> int:
+    """The elements that the assigns of a chain replace, all together; 0 if it is no chain.
+
+    Counted once for each node of a chain, of which every one is asked for: only one of them can fill its base.
+    """
+    chain = [node]
+    while chain[-1] not in counts and chain[-1].inputs[0].op == "assign":
+        chain.append(chain[-1].inputs[0])
+    for link in reversed(chain):
+        base, value = link.inputs
+        if link in counts:
+            continue
         if base.op != "assign":
-            break
-        if users[base] > 1:
-            return None
-        link = base
-    return link if tiles(boxes, node.shape) else None
+            counts[link] = value.size
+        else:
+            counts[link] = counts[base] + value.size if value.size and counts[base] and users[base] == 1 else 0
+    return counts[node]
 
 
 def region(node: Node) -> Box | None:

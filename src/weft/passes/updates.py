@@ -17,6 +17,7 @@ from weft.passes.fuse import Fusion, depends
 from weft.passes.groups import Constraints, Group, Retry, Sinks
 from weft.passes.indexmap import Linear, Space, is_row_major
 from weft.passes.lower import Nest, Place, Step, joined, place_of
+from weft.passes.memory import closed
 
 
 class Updates:
@@ -37,7 +38,8 @@ class Updates:
             for place in reads(group, nests.get(group)):
                 self.readers.setdefault(place, []).append(group)
         self.checks = [group for group in self.groups if group in nests and nests[group].fallible]
-        self.writers: list[Group] = []  # of inputs
+        self.before_checks = closed(self.groups, sum(group.bit for group in self.checks))  # bits; the checks too
+        self.writers = 0  # of inputs, as bits
         self.originals = list(self.groups)
         again = False
         for group in self.originals:  # users come before what they use
@@ -104,7 +106,7 @@ class Updates:
             self.memory["n", node] = place
             nest.stores = [s for s in nest.stores if s.place != ("n", node)]
         self._order(group, place)
-        self.writers.append(group)
+        self.writers |= group.bit
         return True
 
     def _write_product(self, group: Group, node: Node, place: Place) -> bool:
@@ -115,7 +117,7 @@ class Updates:
             return False
         self.memory["n", node] = place
         self._order(group, place)
-        self.writers.append(group)
+        self.writers |= group.bit
         return True
 
     def _update(self, group: Group) -> None:
@@ -181,7 +183,7 @@ class Updates:
             self._order(g, place)
         for g in chain:
             self.memory["n", g.node] = ("in", slot)
-        self.writers += chain
+            self.writers |= g.bit
         return True
 
     def _apart(self, chain: list[Group], places: list[Place]) -> bool:
@@ -207,16 +209,21 @@ class Updates:
 
     def _before_checks(self, group: Group) -> bool:
         """Whether the group may find an index out of range, or one that may needs it."""
-        return any(g is group or depends(self.groups, g, group) for g in self.checks)
+        return bool(self.before_checks & group.bit)
 
     def _after_writers(self, group: Group) -> bool:
         """Whether the group writes an input, or needs one that does."""
-        return any(g is group or depends(self.groups, group, g) for g in self.writers)
+        return bool(self.writers & closed(self.groups, group.bit))
 
     def _order(self, group: Group, place: Place) -> None:
         for g in self.readers.get(place, ()):
             if g is not group:
-                group.deps |= g.bit
+                self._need(group, g)
+
+    def _need(self, group: Group, other: Group) -> None:
+        group.need(other)
+        if self.before_checks & group.bit:
+            self.before_checks |= closed(self.groups, other.bit)
 
     # Copies
 
@@ -230,7 +237,7 @@ class Updates:
             given = self.graph.inputs[k]
             shape, strides = given.shape, given.strides
         copy = self._copy_group(node, ("n", node), None, to, strides, shape)
-        copy.deps |= group.bit
+        self._need(copy, group)
         self.readers.setdefault(("n", node), []).append(copy)
         if kind == "in":
             self.rank[copy] = float("inf")
@@ -248,9 +255,9 @@ class Updates:
         source, _, strides = place_of(group.ports[0])
         copy = self._copy_group(node, source, strides, ("n", node), None, group.ports[0].node.shape)
         if source[0] == "n":
-            copy.deps |= self.fusion.home[base].bit
+            self._need(copy, self.fusion.home[base])
         self.readers[source] = [copy if g is group else g for g in self.readers[source]]
-        group.deps |= copy.bit
+        self._need(group, copy)
         self.rank[copy] = self.rank[group]
 
     def _copy_group(
