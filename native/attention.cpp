@@ -72,7 +72,8 @@ class Unit {
       : job_(job), at_(job.at), set_(job.set), head_(unit / job.parts), part_(unit % job.parts),
         q_(job.matrix(job.memory.q, at_.q, head_)), k_(job.matrix(job.memory.k, at_.k, head_)),
         v_(job.matrix(job.memory.v, at_.v, head_)),
-        g_(at_.gradient ? job.matrix(job.memory.g, at_.g, head_) : Matrix<T>{nullptr, 0, 0}) {}
+        g_(at_.gradient ? job.matrix(job.memory.g, at_.g, head_) : Matrix<T>{nullptr, 0, 0}),
+        sight_(sight_of(at_, job.memory.mask, head_)) {}
 
   void forward() {
     const int64_t keys = keys_of_part();
@@ -87,11 +88,12 @@ class Unit {
     if (!in_place) pack<T>(set_, v_, keys, at_.value_width, next);
     const Panels<T> values = in_place ? Panels<T>{v_.data, 1, v_.row} : Panels<T>{next, keys, set_.nr};
     T* out = static_cast<T*>(job_.memory.out) + head_ * at_.rows * at_.value_width;
+    Seen<T> seen(v_, at_.keys, at_.value_width);
     for (int64_t block = part_; block < job_.blocks && !job_.stop(); block += job_.parts) {
       begin(block);
       T factors[attention_rows];
       weigh(right, scores, factors);
-      sum_over_keys(scores, values, at_.value_width, out);
+      sum_over_keys(scores, values, seen, at_.value_width, out);
       scale_rows(out, at_.value_width, factors);
     }
   }
@@ -123,23 +125,18 @@ class Unit {
     }
     if (dk) std::fill(dk, dk + at_.keys * e, T{});
     if (dv) std::fill(dv, dv + at_.keys * ev, T{});
+    Seen<T> seen(k_, at_.keys, e);
     for (int64_t block = part_; block < job_.blocks && !job_.stop(); block += job_.parts) {
       begin(block);
       weigh(keys_across, weights, nullptr);
-      if (dv) {
-        pack<T>(set_, {g_.at(first_), g_.row, g_.col}, height_, ev, block_panels);
-        sum_over_rows(weights, block_panels, ev, dv);
-      }
+      if (dv) sum_over_rows(weights, g_, ev, block_panels, dv);
       if (!scores_too) continue;
       across({g_.at(first_), g_.row, g_.col}, values_across, ev, slopes);
-      run_rows(at_, at_.slopes, first_, height_, weights, slopes, nullptr);
+      run_rows(at_, at_.slopes, first_, height_, weights, slopes, mask());
       clear_hidden(slopes);
       if (m.dq)
-        sum_over_keys(slopes, Panels<T>{keys_along, keys, set_.nr}, e, static_cast<T*>(m.dq) + head_ * at_.rows * e);
-      if (dk) {
-        pack<T>(set_, {q_.at(first_), q_.row, q_.col}, height_, e, block_panels);
-        sum_over_rows(slopes, block_panels, e, dk);
-      }
+        sum_over_keys(slopes, Panels<T>{keys_along, keys, set_.nr}, seen, e, static_cast<T*>(m.dq) + head_ * at_.rows * e);
+      if (dk) sum_over_rows(slopes, q_, e, block_panels, dk);
     }
   }
 
@@ -181,10 +178,12 @@ class Unit {
 
   void weigh(const T* keys_across, T* scores, T* factors) const {
     across({q_.at(first_), q_.row, q_.col}, keys_across, at_.width, scores);
-    run_rows(at_, at_.weights, first_, height_, scores, const_cast<char*>(mask_of(at_, job_.memory.mask, head_, first_)),
-             factors);
+    run_rows(at_, at_.weights, first_, height_, scores, mask(), factors);
     clear_hidden(scores);
   }
+
+  // Of the block's rows.
+  void* mask() const { return const_cast<char*>(mask_of(at_, job_.memory.mask, head_, first_)); }
 
   // Zeros where a row does not see what the block sees.
   void clear_hidden(T* scores) const {
@@ -196,12 +195,21 @@ class Unit {
   }
 
   // Rows of the result: weights @ right, which has n columns.
-  void sum_over_keys(const T* weights, const Panels<T>& right, int64_t n, T* result) const {
+  void sum_over_keys(const T* weights, const Panels<T>& right, Seen<T>& seen, int64_t n, T* result) const {
+    sum_rows(0, height_, weights, right, n, result);
+    if (!sight_) return;
+    for (int64_t i = 0; i < height_; ++i)
+      if (!all_finite(result + (first_ + i) * n, 1, n))
+        if (const T* part = seen.by(first_ + i, sight_)) sum_rows(i, i + 1, weights, Panels<T>{part, 1, n}, n, result);
+  }
+
+  // Some of these rows.
+  void sum_rows(int64_t begin, int64_t end, const T* weights, const Panels<T>& right, int64_t n, T* result) const {
     T* to = result + first_ * n;
     for (int64_t p = 0; p < seen_; p += block_k)
       for (int64_t j = 0; j < n; j += set_.nr)
-        for (int64_t i = 0; i < height_; i += set_.mr) {
-          const int64_t tall = std::min<int64_t>(set_.mr, height_ - i);
+        for (int64_t i = begin; i < end; i += set_.mr) {
+          const int64_t tall = std::min<int64_t>(set_.mr, end - i);
           const int64_t k = std::min(block_k, seen_by(i + tall - 1) - p);
           if (k > 0)
             set_.run(tall, std::min<int64_t>(set_.nr, n - j), k, weights + i * at_.pitch + p, at_.pitch, 1,
@@ -217,8 +225,17 @@ class Unit {
     }
   }
 
-  // result += weights^T @ panels, which have the block's rows.
-  void sum_over_rows(const T* weights, const T* panels, int64_t n, T* result) const {
+  // result += weights^T @ the block's rows of a matrix of n columns. `panels` is memory for them.
+  void sum_over_rows(const T* weights, const Matrix<T>& rows, int64_t n, T* panels, T* result) const {
+    pack<T>(set_, {rows.at(first_), rows.row, rows.col}, height_, n, panels);
+    // A row that is not finite is added on its own, and only where it sees something: 0 times it is not 0.
+    bool apart[attention_rows] = {};
+    if (sight_)
+      for (int64_t i = 0; i < height_; ++i) {
+        apart[i] = !all_finite(rows.at(first_ + i), rows.col, n);
+        if (apart[i])
+          for (int64_t j = 0; j < n; j += set_.nr) std::fill_n(panels + j * height_ + i * set_.nr, set_.nr, T{});
+      }
     for (int64_t i = 0; i < seen_; i += set_.mr) {
       const int64_t tall = std::min<int64_t>(set_.mr, seen_ - i);
       const int64_t hidden = at_.causal ? std::max<int64_t>(0, i - first_) : 0;  // rows that see none of these keys
@@ -226,6 +243,11 @@ class Unit {
         set_.run(tall, std::min<int64_t>(set_.nr, n - j), height_ - hidden, weights + i + hidden * at_.pitch, 1, at_.pitch,
                  panels + j * height_ + hidden * set_.nr, set_.nr, result + i * n + j, n, 1, true);
     }
+    for (int64_t i = 0; i < height_; ++i)
+      for (int64_t key = 0; apart[i] && key < seen_by(i); ++key)
+        if (sight_.sees(first_ + i, key))
+          for (int64_t j = 0; j < n; ++j)
+            result[key * n + j] += weights[i * at_.pitch + key] * rows.at(first_ + i)[j * rows.col];
   }
 
   Job<T>& job_;
@@ -233,6 +255,7 @@ class Unit {
   const TileSet<T>& set_;
   int64_t head_, part_;
   Matrix<T> q_, k_, v_, g_;
+  Sight sight_;
   int64_t first_ = 0, height_ = 0, seen_ = 0;  // of the current block: its first row, its rows, the keys its last row sees
 };
 

@@ -4,8 +4,9 @@
 // tiles (gemm_tile.h), which must be known; what is done to a row of scores is a generated kernel.
 //
 // A result depends on values and sizes only. Every element of a product is a chain of multiply-adds over blocks of fixed
-// length, and the gradients of keys and values are sums over blocks of rows in an order that follows from the sizes. Causal
-// weights that are zero are left out where they fill a tile; within a tile, zero times a value that is not finite is NaN.
+// length, and the gradients of keys and values are sums over blocks of rows in an order that follows from the sizes. What a
+// query does not see, because of `causal` or a mask of booleans, changes no bit of what is computed for it, also where it is
+// infinite or NaN; nor does the query change the gradient of what it does not see.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +34,8 @@ struct Attention {
   int64_t mask_size;                       // bytes of an element of the mask; its strides are in elements. 0: no mask
   RowKernel weights;                       // buffer 0 (scores; buffer 1: the mask) to weights, in place; but for a gradient
                                            // they lack a factor for each row, which goes to buffer 2
-  RowKernel slopes;                        // buffer 0 (weights), buffer 1 (their gradients) to the scores' gradients, there
+  RowKernel slopes;                        // buffer 0 (weights), buffer 1 (their gradients; buffer 2: the mask) to the scores'
+                                           // gradients, there
 };
 
 // Rows of scores that are computed together.

@@ -45,8 +45,13 @@ struct FewRows {
     T factors[few_rows];
     run_rows(at, at.weights, 0, at.rows, weights, const_cast<char*>(mask_of(at, memory.mask, number, 0)), factors);
     T* out = static_cast<T*>(memory.out) + number * at.rows * at.value_width;
+    const Sight sight = sight_of(at, memory.mask, number);
+    Seen<T> seen(v, at.keys, at.value_width);
     for (int64_t i = 0; i < at.rows; ++i, out += at.value_width) {
       row_product(weights + i * at.pitch, 1, v, seen_by(i), at.value_width, out, shared);
+      if (sight && !all_finite(out, 1, at.value_width))
+        if (const T* values = seen.by(i, sight))
+          row_product(weights + i * at.pitch, 1, Matrix<T>{values, at.value_width, 1}, seen_by(i), at.value_width, out, shared);
       for (int64_t j = 0; j < at.value_width; ++j) out[j] *= factors[i];
     }
   }

@@ -217,10 +217,65 @@ def test_special_values() -> None:
     q, k, v = (weft.tensor(a) for a in arrays((50, 4), (50, 4), (50, 4)))
     v[40] = float("nan")
     out = attend(q, k, v, is_causal=True)
-    assert out[:36].isfinite().all(), "the future shows"
+    assert out[:40].isfinite().all(), "the future shows"
     assert out[40:].isnan().all()
     q[0] = float("inf")
     assert attend(q, k, weft.ones(50, 4).double())[0].isnan().all()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 70])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("kind", ["causal", "mask", "both"])
+def test_what_is_hidden_may_be_anything(kind: str, bad: float, rows: int) -> None:
+    """Results and gradients of what is seen have the bits that they have where what is hidden is zero."""
+    keys, width = 90, 20
+    rng = np.random.default_rng(5)
+    q, k, v, g = (weft.tensor(a.astype(np.float32)) for a in arrays(*[(2, n, width) for n in (rows, keys, keys, rows)]))
+    seen = np.ones((rows, keys), bool)
+    if kind != "mask":
+        seen &= np.tri(rows, keys, dtype=bool)
+    if kind != "causal":
+        seen &= rng.random((rows, keys)) < 0.6
+        seen[:, 0] = True
+    mask = None if kind == "causal" else weft.tensor(seen)
+    for hidden in (int(np.nonzero(~seen[0])[0][0]), int(np.nonzero(~seen[-1])[0][-1])):
+        found = []
+        for value in (0.0, bad):
+            x = [t.clone() for t in (q, k, v)]
+            x[1][:, hidden] = value
+            x[2][:, hidden, 3] = value
+            for t in x:
+                t.requires_grad_()
+            out = attend(*x, mask, is_causal=kind != "mask")
+            found.append([out.detach(), *grad(out, x, g)])
+        queries, others = ~seen[:, hidden], np.arange(keys) != hidden
+        clean, dirty = ([t.numpy() for t in f] for f in found)
+        for a, b in zip(clean[:2], dirty[:2], strict=True):
+            assert np.isfinite(b[:, queries]).all()
+            assert a[:, queries].tobytes() == b[:, queries].tobytes()
+        if queries.all():
+            for a, b in zip(clean[2:], dirty[2:], strict=True):
+                assert a[:, others].tobytes() == b[:, others].tobytes()
+
+
+@pytest.mark.parametrize("which", ["query", "gradient", "value"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_query_gives_no_gradient_to_what_it_does_not_see(which: str, causal: bool) -> None:
+    """Whatever becomes of it itself."""
+    rows, keys, width = 60, 70, 20
+    q, k, v, g = (weft.tensor(a) for a in arrays(*[(n, width) for n in (rows, keys, keys, rows)]))
+    seen = np.tri(rows, keys, dtype=bool) if causal else np.random.default_rng(6).random((rows, keys)) < 0.6
+    of, at = {"query": (q, 9), "gradient": (g, 9), "value": (v, 3)}[which]
+    of[at, 2] = float("nan")
+    x = [t.requires_grad_() for t in (q, k, v)]
+    mask = None if causal else weft.tensor(seen)
+    dq, dk, dv = (t.numpy() for t in grad(attend(*x, mask, is_causal=causal), x, g))
+    touched = seen[:, at] if which == "value" else np.arange(rows) == 9  # queries
+    reached = seen[touched].any(0)  # keys
+    assert np.isfinite(dq[~touched]).all()
+    assert np.isfinite(dk[~reached]).all()
+    assert np.isfinite(dv[~reached]).all()
+    assert np.isnan(dk[reached]).all()
 
 
 def test_scale() -> None:

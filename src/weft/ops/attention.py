@@ -335,6 +335,11 @@ def scaled_dot_product_attention(
     Memory grows with L + S, not with L * S, also for the gradient (scores are computed again). That is not so with dropout,
     for the gradient of a floating-point mask, and for second derivatives.
 
+    What a query does not see, because of is_causal or of a bool mask, has no influence on its result, nor does the query on the
+    gradients of what it does not see, even where something is infinite or NaN (such as keys that were never written). In
+    PyTorch it may have: 0 times NaN is NaN. A floating-point mask is added like any number, and with dropout and for second
+    derivatives, 0 times a NaN is NaN here too.
+
     Args:
         query: a floating-point tensor [..., L, E].
         key: a tensor [..., S, E] of the same type.

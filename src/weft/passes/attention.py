@@ -83,6 +83,10 @@ class _Body:
         """A row of scratch memory."""
         return self.add(K.Load(buffer, "sc"), self.pitch)
 
+    def load_mask(self, buffer: int, row: int, column: int) -> int:
+        """A row of the mask, which has these strides."""
+        return self.add(K.Load(buffer, "sc"), row) if column == 1 else self.add(K.Load(buffer, "ss"), row, column)
+
     def number(self, value: float, dtype: DType) -> int:
         return self.add(K.Scalar(dtype), bits_of(value))
 
@@ -108,7 +112,7 @@ def weights(
         x = b.apply("multiply", dtype, x, factor)
     else:
         kind, row, column = mask
-        m = b.add(K.Load(1, "sc"), row) if column == 1 else b.add(K.Load(1, "ss"), row, column)
+        m = b.load_mask(1, row, column)
         x = b.apply("multiply", dtype, x, factor)
         x = b.apply("where", dtype, m, x, b.number(-inf, dtype)) if kind is bool_ else b.apply("add", dtype, x, m)
         top = b.add(K.Reduce("max", x, dtype))
@@ -120,18 +124,31 @@ def weights(
     share = b.apply("reciprocal", dtype, b.apply("where", dtype, empty, b.number(1.0, dtype), total))
     types = (dtype, mask[0] if mask else bool_)
     if whole:
-        return b.finish(b.apply("multiply", dtype, e, share), 0, types if mask else (dtype,))
+        x = b.apply("multiply", dtype, e, share)
+        if mask is not None and mask[0] is bool_:  # a score that is NaN makes the sum NaN, but not what is hidden
+            x = b.apply("where", dtype, m, x, b.number(0.0, dtype))
+        return b.finish(x, 0, types if mask else (dtype,))
     b.add(K.Store(2, "sb", share), 1)
     return b.finish(e, 0, (*types, dtype))
 
 
-def slopes(dtype: DType, keys: int, pitch: int, scale: float) -> RowKernel:
-    """The weights' gradients (buffer 1) become the products' in place, given the weights (buffer 0)."""
+def slopes(dtype: DType, keys: int, pitch: int, scale: float, mask: tuple[DType, int, int] | None) -> RowKernel:
+    """The weights' gradients (buffer 1) become the products' in place, given the weights (buffer 0); 0 where a mask of
+    booleans (buffer 2) hides them, whatever they are."""
     b = _Body(keys, pitch)
     p, g = b.load(0), b.load(1)
+    types: tuple[DType, ...] = (dtype, dtype)
+    seen = zero = None
+    if mask is not None and mask[0] is bool_:
+        types += (bool_,)
+        seen, zero = b.load_mask(2, *mask[1:]), b.number(0.0, dtype)
+        g = b.apply("where", dtype, seen, g, zero)
     mean = b.add(K.Reduce("sum", b.apply("multiply", dtype, p, g), dtype))
     x = b.apply("multiply", dtype, p, b.apply("subtract", dtype, g, mean))
-    return b.finish(b.apply("multiply", dtype, x, b.number(scale, dtype)), 1, (dtype, dtype))
+    x = b.apply("multiply", dtype, x, b.number(scale, dtype))
+    if seen is not None and zero is not None:  # the mean may be NaN
+        x = b.apply("where", dtype, seen, x, zero)
+    return b.finish(x, 1, types)
 
 
 def call_of(node: Node) -> tuple:

@@ -373,7 +373,7 @@ class _Scheduler:
             mask_dtype,
             (made.get("attention"), *(made.get(op) for op in GRADIENTS)),
             weights(dtype, keys, pitch, factor, masking, g is not None),
-            slopes(dtype, keys, pitch, factor) if g else None,
+            slopes(dtype, keys, pitch, factor, masking) if g else None,
             node.where,
         )
 
