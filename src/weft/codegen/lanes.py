@@ -11,7 +11,8 @@ For each reduction ``op`` there are, to be called from generated source over a s
 argmax and argmin keep the best value in a[0] and its position in k[0]::
 
     start_op(a, k)
-    reduce_op(a, k, at, x, n)           the n elements from x on, at most a block; ``at`` is the position of the first
+    reduce_op(a, k, at, x, n)           the n elements from x on, at most a block, that follow those before; ``at`` is the
+                                        position of the first
     better_op(x, y)                     whether the later of two partial results, x, wins
 
 m2 needs its first elements twice, a whole block at once, and gives two numbers, which are left in a[0] and a[1]::
@@ -32,7 +33,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from weft.ir.kernel import FOLDED, LANES, RUN
+from weft.ir.kernel import BLOCK, FOLDED, LANES, RUN
 
 I64 = ir.IntType(64)
 F64 = ir.DoubleType()
@@ -238,6 +239,102 @@ def _by_runs(
     return _guarded(b, b.icmp_signed("!=", rest, I64(0)), carried, last)
 
 
+class _Extremes:
+    """The largest (or smallest) of many elements, run by run: ``op`` is max or min.
+
+    Asking each vector for NaN costs as much as the comparisons. So whole runs are taken as if there was none, while a flag
+    gathers whether there was; if so, what they gave is void.
+    """
+
+    def __init__(self, b: Any, op: str, signed: bool, value: Any, identity: Any) -> None:
+        self.b, self.op, self.signed, self.value = b, op, signed, value
+        self.none = splat(identity)
+        size = 8 * size_of(value)
+        #: A flag for each pair of elements of a vector; integers need none.
+        self.clear = [splat(ir.IntType(size)(0), LANES // 2)] * isinstance(value, ir.FloatType | ir.DoubleType)
+
+    def careful(self, source: Any, count: Any, best: Any) -> Any:
+        """``best`` and ``count`` elements, lane by lane: NaN wins."""
+
+        def step(_: Any, x: Any, carried: list[Any]) -> list[Any]:
+            return [combined(self.b, self.op, self.signed, carried[0], x)]
+
+        return _taken(self.b, source, self.value, count, [best], self.none, step)[0]
+
+    def run(self, source: Any, i: Any, carried: list[Any]) -> list[Any]:
+        """The best and the flags so far, ``carried``, and the i-th whole run from ``source`` on."""
+        b, half = self.b, LANES // 2
+        best, *flags = carried
+        for k in range(0, RUN, LANES):
+            at = b.gep(source, [b.add(b.mul(i, I64(RUN)), I64(k))])
+            x = _load(b, at, self.value, size_of(self.value))
+            best = b.select(wins(b, self.op, self.signed, x, best), x, best)
+            if flags:
+                low, high = (
+                    b.shuffle_vector(x, x, ir.Constant(ir.VectorType(I32, half), list(range(first, first + half))))
+                    for first in (0, half)
+                )
+                flags = [b.or_(flags[0], b.sext(b.fcmp_unordered("uno", low, high), flags[0].type))]
+        return [best, *flags]
+
+    def flagged(self, flags: Any) -> Any:
+        """Whether there was a NaN."""
+        b = self.b
+        some = b.bitcast(b.icmp_signed("!=", flags, ir.Constant(flags.type, None)), ir.IntType(LANES // 2))
+        return b.icmp_signed("!=", some, some.type(0))
+
+    def of(self, source: Any, count: Any, best: Any) -> Any:
+        """``best`` and ``count`` elements, lane by lane."""
+        b = self.b
+        runs = b.udiv(count, I64(RUN))
+        whole = b.mul(runs, I64(RUN))
+        found, *flags = looped(b, runs, [best, *self.clear], lambda i, carried: self.run(source, i, carried))
+        if flags:
+            (found,) = _guarded(b, self.flagged(*flags), [found], lambda: [self.careful(source, whole, best)])
+        rest = b.urem(count, I64(RUN))
+        at = b.gep(source, [whole])
+        return _guarded(b, b.icmp_signed("!=", rest, I64(0)), [found], lambda: [self.careful(at, rest, found)])[0]
+
+    def first(self, source: Any, count: Any) -> tuple[Any, Callable[[], Any]]:
+        """The best of ``count`` elements, at most a block, and what writes where the first such is.
+
+        That one looks for the run first, among what the runs gave.
+        """
+        b = self.b
+        with b.goto_entry_block():
+            runs = b.alloca(ir.ArrayType(self.value, LANES * (BLOCK // RUN)))
+        runs.align = 64
+        runs = b.bitcast(runs, self.value.as_pointer())
+        whole, rest = b.udiv(count, I64(RUN)), b.urem(count, I64(RUN))
+
+        def step(i: Any, carried: list[Any]) -> list[Any]:
+            found, *flags = self.run(source, i, [self.none, *carried[1:]])
+            _store(b, found, b.gep(runs, [b.mul(i, I64(LANES))]))
+            return [b.select(wins(b, self.op, self.signed, found, carried[0]), found, carried[0]), *flags]
+
+        def last() -> list[Any]:
+            found = self.careful(b.gep(source, [b.mul(whole, I64(RUN))]), rest, self.none)
+            _store(b, found, b.gep(runs, [b.mul(whole, I64(LANES))]))
+            return [combined(b, self.op, self.signed, best, found)]
+
+        best, *flags = looped(b, whole, [self.none, *self.clear], step)
+        (best,) = _guarded(b, b.icmp_signed("!=", rest, I64(0)), [best], last)
+        void = self.flagged(*flags) if flags else ir.IntType(1)(0)
+        if flags:
+            (best,) = _guarded(b, void, [best], lambda: [self.careful(source, count, self.none)])
+        best = _tree(b, self.op, self.signed, best)
+
+        def position() -> Any:
+            stored = b.udiv(b.add(count, I64(RUN - 1)), I64(RUN))
+            run = b.udiv(_first(b, runs, self.value, b.mul(stored, I64(LANES)), best, self.none), I64(LANES))
+            at = b.select(void, I64(0), b.mul(run, I64(RUN)))
+            left = b.sub(count, at)
+            size = b.select(b.or_(void, b.icmp_unsigned("<", left, I64(RUN))), left, I64(RUN))
+            return b.add(at, _first(b, b.gep(source, [at]), self.value, size, best, self.none))
+
+        return best, position
+
+
 def _first(b: Any, source: Any, value: Any, count: Any, best: Any, others: Any) -> Any:
     """The position of the first of ``count`` elements that equals ``best``, or is NaN; if best is not NaN, none is."""
     every = splat_value(b, best)
@@ -296,6 +393,8 @@ class _Reduction:
         others = splat(identity(self.op, dtype, value))
         if self.op in ("sum", "prod"):
             final = _by_runs(b, self.op, source, value, count, carried, others, lambda x: [x])
+        elif self.op in ("max", "min"):
+            final = [_Extremes(b, self.op, signed, value, identity(self.op, dtype, value)).of(source, count, *carried)]
         else:
             # exact in any order
             final = _taken(
@@ -325,12 +424,10 @@ class _Reduction:
         value = context.get_data_type(dtype)
         signed = getattr(dtype, "signed", False)
         op = self.op.removeprefix("arg")
-        others = splat(identity(op, dtype, value))
-        (found,) = _taken(b, source, value, count, [others], others, lambda _, x, c: [combined(b, op, signed, c[0], x)])
-        best = _tree(b, op, signed, found)
+        best, position = _Extremes(b, op, signed, value, identity(op, dtype, value)).first(source, count)
         with b.if_then(wins(b, self.op, signed, best, b.load(a))):
             b.store(best, a)
-            b.store(b.add(at, _first(b, source, value, count, best, others)), k)
+            b.store(b.add(at, position()), k)
         return context.get_dummy_value()
 
     def add(self, context: Any, b: Any, signature: Any, args: Any) -> Any:

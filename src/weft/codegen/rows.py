@@ -172,6 +172,7 @@ class _Row:
             self.w.line(f"a{i} = stack({first.name}, {2 if reduce.op == 'm2' else 1 if is_arg(reduce) else LANES})")
             if is_arg(reduce):
                 self.w.line(f"k{i} = stack(int64, 1)")
+                self.w.line(f"start_{reduce.op}(a{i}, k{i})")
             if self.swept(self.body.level[i] - 1):
                 if reduce.op in RUNS:
                     self.w.line(f"q{i} = stack({a.name}, {LANES})")
@@ -234,12 +235,17 @@ class _Row:
 
     def block(self, p: int) -> None:
         """Reduce the row from ``block`` to ``stop``, at most BLOCK elements, into ``y{i}`` (and ``z{i}``) for each reduction
-        i of pass p."""
+        i of pass p. Those of argmax and argmin may be of blocks before, too, to which the same comes in the end."""
         w, reduces = self.w, [(i, self.body.reduces[i]) for i in self.passes.reduces[p]]
         w.assign("stop", "int64", f"imin(block + {BLOCK}, n{self.body.r})")
         by_chunk = [(i, reduce) for i, reduce in reduces if reduce.op != "m2"]
         for i, reduce in by_chunk:
-            w.line(f"start_{reduce.op}(a{i}, k{i})" if is_arg(reduce) else f"start_{reduce.op}(a{i})")
+            if is_arg(reduce):
+                # where a block's best is matters only if it beats what this call has seen of the row
+                with w.block("if block == 0:"):
+                    w.line(f"start_{reduce.op}(a{i}, k{i})")
+            else:
+                w.line(f"start_{reduce.op}(a{i})")
         if self.swept(p):
             self.sweep(p)
         elif self.passes.loops(p):
@@ -263,7 +269,7 @@ class _Row:
                 w.assign(f"y{i}", first, f"a{i}[0]")
                 w.assign(f"z{i}", second[0], f"a{i}[1]")
             elif is_arg(reduce):
-                w.assign(f"z{i}", second[0], f"block + k{i}[0]")
+                w.assign(f"z{i}", second[0], f"k{i}[0]")
                 w.assign(f"y{i}", first, f"a{i}[0]")
             else:
                 w.assign(f"y{i}", first, f"finish_{reduce.op}(a{i})")
@@ -308,7 +314,7 @@ class _Row:
     def _reduce(self, i: int, start: str, size: str) -> None:
         """Take the elements from ``start`` on into the lanes of Reduce i."""
         reduce = self.body.reduces[i]
-        lanes = f"a{i}, k{i}, {start} - block" if is_arg(reduce) else f"a{i}"
+        lanes = f"a{i}, k{i}, {start}" if is_arg(reduce) else f"a{i}"
         self.w.line(f"reduce_{reduce.op}({lanes}, {self._source(i, start)}, {size})")
 
     def names(self, i: int, first: str = "r", second: str = "x") -> list[str]:
