@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 import weft
+from weft.ops.registry import OPS
 
 
 def array(*shape: int) -> np.ndarray:
@@ -124,3 +127,60 @@ def test_dropped_values_do_not_run() -> None:
         before = launches()
         y.numpy()
         assert launches() == before + 1
+
+
+def test_a_step_recorded_again_builds_no_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = weft.nn.Sequential(weft.nn.Linear(4, 8), weft.nn.ReLU(), weft.nn.Linear(8, 3))
+    optimizer = weft.optim.Adam(model.parameters())
+    x, labels = weft.from_numpy(array(5, 4)), weft.asarray([0, 1, 2, 1, 0])
+
+    def step() -> float:
+        with weft.lazy():
+            loss = weft.nn.functional.cross_entropy(model(x), labels)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return loss.item()
+
+    built: list[str] = []
+
+    def counted(name: str, build: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            built.append(name)
+            return build(*args)
+
+        return call
+
+    for _ in range(2):
+        step()
+    for op in OPS.values():
+        if op.build is not None:
+            monkeypatch.setattr(op, "build", counted(op.name, op.build))
+    step()
+    assert built == []
+
+
+def test_numbers_that_are_equal_are_not_one_number() -> None:
+    x = weft.from_numpy(np.array([3.0, -3.0], np.float32))
+    made = []
+    with weft.lazy():
+        for n in (0.0, -0.0, 0, False, 1, 1.0, True, float("nan")):
+            made.append((x.copysign(n) if isinstance(n, float) else x.to(weft.int32) * n, n))
+    for t, n in made:
+        want = x.copysign(n) if isinstance(n, float) else x.to(weft.int32) * n
+        assert t.dtype is want.dtype
+        assert t.numpy().tobytes() == want.numpy().tobytes(), n
+
+
+def test_an_index_out_of_range_names_the_line_that_recorded_it() -> None:
+    x, index = weft.zeros(3), weft.asarray([5])
+    with weft.lazy():
+        one = x[index]
+    with pytest.raises(IndexError) as first:
+        one.numpy()
+    with weft.lazy():
+        other = x[index]
+    with pytest.raises(IndexError) as second:
+        other.numpy()
+    lines = [int(str(e.value).split("recorded at")[1].split(":")[1].split()[0]) for e in (first, second)]
+    assert lines[1] == lines[0] + 4

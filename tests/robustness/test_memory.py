@@ -179,7 +179,9 @@ def test_new_sizes_leave_little_behind() -> None:
 
 def test_ever_new_sizes_fill_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept for graphs, gradients, wide calls and signatures is what was used last; what is forgotten is made again."""
-    for module, name in ((lazy_mode, "_programs"), (rules, "_programs"), (rules, "_masks"), (dispatch, "_wide")):
+    for name in ("_programs", "_recordings", "_built"):
+        monkeypatch.setattr(lazy_mode, name, Recent(4))
+    for module, name in ((rules, "_programs"), (rules, "_masks"), (dispatch, "_wide")):
         monkeypatch.setattr(module, name, Recent(4))
     monkeypatch.setattr(static_mode, "MOST_SIGNATURES", 4)
     double = weft.static(lambda x: (x * 2).sum())
@@ -194,6 +196,14 @@ def test_ever_new_sizes_fill_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
         assert x.grad[0].item() == pytest.approx(2 + 2.718281828)
         assert weft.einsum("i,i,i,i,i,i,i,i,i->", *[weft.ones(n)] * 9).item() == n
         assert double(x).item() == 2 * n == double(weft.ones(1001)).item() + 2 * (n - 1001)
-    tables = [lazy_mode._programs, rules._programs, rules._masks, dispatch._wide, double._traces]
+    tables = [
+        lazy_mode._programs,
+        lazy_mode._recordings,
+        lazy_mode._built,
+        rules._programs,
+        rules._masks,
+        dispatch._wide,
+        double._traces,
+    ]
     assert all(4 <= len(table) <= 8 for table in tables), [len(table) for table in tables]
     assert len(double._quick) <= 4

@@ -70,12 +70,11 @@ def record(recorder: Recorder, op: Op, attrs: Any, operands: tuple[Any, ...]) ->
             if t.symbol is not None and t.symbol.weak:
                 return t
             return attach(op, attrs, operands, [recorder.alias(t, (op, attrs), layout)], False)
-    assert op.build is not None
     weak = weak_result(op, operands)
     if weak is not None:
         nodes: list[Operand] = [_strong(operand_of(recorder, o, op), weak) for o in operands]
-        return recorder.weak(op.build(nodes, attrs, where_in_user_code()), weak)
-    node = op.build([operand_of(recorder, o, op) for o in operands], attrs, where_in_user_code())
+        return recorder.weak(recorder.build(op, nodes, attrs), weak)
+    node = recorder.build(op, [operand_of(recorder, o, op) for o in operands], attrs)
     return attach(op, attrs, operands, [recorder.fresh(node)], False)
 
 
@@ -84,10 +83,11 @@ def operand_of(recorder: Recorder, o: Any, op: Op) -> Operand:
     if isinstance(o, _native.Tensor):
         node = recorder.value(o)
         kind = o.symbol.weak if o.symbol is not None else None
-        return node if kind is None else Weak(kind, lambda dtype: cast(node, dtype))
+        return node if kind is None else Weak(kind, lambda dtype: cast(node, dtype), (kind, node))
     if type(o) is int and not -(1 << 63) <= o < 1 << 64:
-        return Weak(int, lambda dtype: _large(o, dtype, op))
-    return Weak(type(o), lambda dtype: const(o, dtype))
+        return Weak(int, lambda dtype: _large(o, dtype, op), (int, o))
+    # -0.0 equals 0.0, and a NaN nothing
+    return Weak(type(o), lambda dtype: const(o, dtype), (float, o.hex()) if type(o) is float else (type(o), o))
 
 
 def _large(value: int, dtype: DType, op: Op) -> Node:
@@ -128,8 +128,7 @@ def record_inplace(recorder: Recorder, op: Op, attrs: Any, operands: tuple[Any, 
     """Give the first operand's memory a new value."""
     t = operands[0]
     check_inplace(op, operands)
-    assert op.build is not None
-    node = op.build([operand_of(recorder, o, op) for o in operands], attrs, where_in_user_code())
+    node = recorder.build(op, [operand_of(recorder, o, op) for o in operands], attrs)
     edges = tape_edges(op, attrs, operands)
     recorder.write(t, node, op.name)
     _native.bump_version(t, op.name)

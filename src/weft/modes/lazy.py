@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from weft import _native, locks
 from weft.compiler import Executable, compile_graph
-from weft.errors import TraceError
-from weft.ir.node import toposort
+from weft.errors import TraceError, where_in_user_code
+from weft.ir.node import Node, Where, make, toposort
+from weft.ops.registry import Op, Operand
 from weft.recent import Recent
 from weft.record.canonical import canonical
 from weft.record.recorder import Cell, Recorder
@@ -20,6 +23,32 @@ if TYPE_CHECKING:
 
 #: Programs by their graphs: those of the 512 graphs that ran last, and of up to as many more.
 _programs: Recent[Any, Executable] = Recent(512)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The program of a recording, and which of the recording's leaves it takes; ``nodes`` keeps the key's own alive."""
+
+    program: Any
+    slots: list[int]
+    nodes: tuple[Node, ...]
+
+
+#: Programs by what recordings asked for: the identities of the nodes.
+_recordings: Recent[Any, Known] = Recent(512)
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A node that an op built, and the checks of indices in it; ``operands`` keeps those of the key alive."""
+
+    node: Node
+    checks: tuple[Node, ...]
+    operands: tuple[Any, ...]
+
+
+#: What ops built. A step that is recorded again and again has the same nodes each time, for its leaves are numbered.
+_built: Recent[Any, Built] = Recent(16384)
 _lock = locks.shared("lazy")
 
 
@@ -34,6 +63,24 @@ class LazyRecorder(Recorder):
         super().__init__()
         self.live: WeakSet[Cell] = WeakSet()
         self.ops: WeakKeyDictionary[Cell, str] = WeakKeyDictionary()
+        self.leaves: dict[Node, Tensor] = {}  # the tensor behind each leaf, in the order met
+        self.checked: dict[Node, Where] = {}  # where the user's program makes each check of an index
+
+    def leaf(self, t: Tensor) -> Node:
+        strides = tuple(t.strides)
+        node = make("input", (), (len(self.leaves), strides), tuple(t.shape), t.dtype)
+        self.leaves[node] = t
+        return node
+
+    def build(self, op: Op, operands: Sequence[Operand], attrs: Any) -> Node:
+        key = (op, attrs, *[id(o) if type(o) is Node else o.key for o in operands])  # type: ignore[union-attr]
+        built = _built.get(key)
+        if built is None:
+            node = super().build(op, operands, attrs)
+            built = _built[key] = Built(node, _checks_above(node, operands), tuple(operands))
+        for check in built.checks:
+            self.checked.setdefault(check, where_in_user_code())
+        return built.node
 
     def capture(self, t: Tensor) -> Cell:
         cell = super().capture(t)
@@ -76,11 +123,11 @@ class LazyRecorder(Recorder):
             try:
                 try:
                     if fresh or written:
-                        run(fresh, written, done)
+                        self.run(fresh, written, done)
                 except IndexError:
-                    fresh = [c for c in fresh if computable(c)]
-                    failed = [c.error for c, _ in written if not computable(c)]  # type: ignore[misc]
-                    run(fresh, [(c, op) for c, op in written if c.error is None], done)
+                    fresh = [c for c in fresh if self.computable(c)]
+                    failed = [c.error for c, _ in written if not self.computable(c)]  # type: ignore[misc]
+                    self.run(fresh, [(c, op) for c, op in written if c.error is None], done)
                 self.end(real, fresh, done)
             except BaseException:
                 if done:  # a signal's exception came after the run, which must not happen again
@@ -88,6 +135,32 @@ class LazyRecorder(Recorder):
                 raise
             if failed:
                 raise IndexError(*failed[0].args)
+
+    def run(self, fresh: list[Cell], written: list[tuple[Cell, str]], done: list[Any]) -> None:
+        """Compile and run the graph of these cells' values; the list of the fresh ones' is appended to ``done``."""
+        outputs = [c.node for c in fresh]
+        nodes = (*outputs, *[n for c, _ in written for n in (c.node, c.leaf) if n is not None])
+        key = (len(outputs), *map(id, nodes), *[op for _, op in written])
+        known = _recordings.get(key)
+        if known is None:
+            tensors, graph = canonical(outputs, written, leaves=self.leaves)
+            program = _programs.get(graph)
+            if program is None:
+                program = _programs[graph] = compile_graph(graph, "lazy")
+            number = {id(t): k for k, t in enumerate(self.leaves.values())}
+            known = _recordings[key] = Known(program.program, [number[id(t)] for t in tensors], nodes)
+        given = list(self.leaves.values())
+        known.program.run([given[k] for k in known.slots], None, done)
+
+    def computable(self, cell: Cell) -> bool:
+        """Whether all indices behind a cell's value are in range; else the cell is given the error."""
+        found = checks(toposort([cell.node]), self.checked)
+        if found:
+            try:
+                self.run([cell], [], [])
+            except IndexError as error:
+                cell.error = IndexError(*recorded_at(error, found).args)
+        return cell.error is None
 
     def end(self, real: list[Cell], fresh: list[Cell], done: list[Any]) -> None:
         """Put results into their storages, and let all storages go."""
@@ -99,6 +172,8 @@ class LazyRecorder(Recorder):
             cell.drop()
         self.live.clear()
         self.cells.clear()
+        self.leaves.clear()
+        self.checked.clear()
 
 
 class _Recorders(threading.local):
@@ -141,21 +216,14 @@ class lazy(_native.RecordingScope):
         return self
 
 
-def run(fresh: list[Cell], written: list[tuple[Cell, str]], done: list[Any]) -> None:
-    """Compile and run the graph of these cells' values; the list of the fresh ones' is appended to ``done``."""
-    tensors, graph = canonical([c.node for c in fresh], written)
-    program = _programs.get(graph)
-    if program is None:
-        program = _programs[graph] = compile_graph(graph, "lazy")
-    program.program.run(tensors, None, done)
-
-
-def computable(cell: Cell) -> bool:
-    """Whether all indices behind a cell's value are in range; else the cell is given the error."""
-    found = checks(toposort([cell.node]))
-    if found:
-        try:
-            run([cell], [], [])
-        except IndexError as error:
-            cell.error = IndexError(*recorded_at(error, found).args)
-    return cell.error is None
+def _checks_above(node: Node, operands: Sequence[Operand]) -> tuple[Node, ...]:
+    """The checks of indices that an op put between its operands and its result."""
+    given = {o for o in operands if isinstance(o, Node)}
+    found: dict[Node, None] = {}
+    todo = [node]
+    while todo:
+        x = todo.pop()
+        if x not in given and x not in found:
+            found[x] = None
+            todo += x.inputs
+    return tuple(x for x in found if x.op == "check_index")

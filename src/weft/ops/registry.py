@@ -38,6 +38,7 @@ class Weak:
 
     kind: type  # bool, int or float
     make: Callable[[DType], Node]  # the 0-d node of the given type that stands for it
+    key: Any = None  # what it makes nodes of, where that is known: equal keys, equal nodes
 
 
 Operand = Node | Weak

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from weft import dtypes
@@ -19,8 +19,12 @@ def canonical(
     writes: Sequence[tuple[Cell, str]],
     n_scalars: int = 0,
     order: Sequence[Tensor] = (),
+    leaves: Mapping[Node, Tensor] = leaves,
 ) -> tuple[list[Tensor], Graph]:
-    """The tensors behind the leaves, by slot (those in ``order`` first), and the graph over them."""
+    """The tensors behind the leaves, by slot (those in ``order`` first), and the graph over them.
+
+    ``leaves``: the tensor behind each leaf.
+    """
     tensors: list[Tensor] = []
     slots: dict[int, int] = {}
     inputs: list[Input] = []

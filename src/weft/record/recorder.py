@@ -9,7 +9,7 @@ that storage sees it; nothing in the graph is ever modified.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -19,7 +19,7 @@ from weft.dtypes import DType
 from weft.errors import TraceError, where_in_user_code
 from weft.ir.node import Node, make
 from weft.ops.movement import contiguous_strides
-from weft.ops.registry import Op
+from weft.ops.registry import Op, Operand
 
 if TYPE_CHECKING:
     from weft import Tensor
@@ -37,11 +37,24 @@ _orders = itertools.count()
 class Cell:
     """One storage as a recording sees it."""
 
-    __slots__ = ("__weakref__", "cache", "dirty", "error", "node", "order", "recorder", "root", "storage", "version")
+    __slots__ = (
+        "__weakref__",
+        "cache",
+        "dirty",
+        "error",
+        "leaf",
+        "node",
+        "order",
+        "recorder",
+        "root",
+        "storage",
+        "version",
+    )
 
     def __init__(self, recorder: Recorder, node: Node, root: Tensor | None) -> None:
         self.recorder = recorder
         self.node = node
+        self.leaf = None if root is None else node
         self.root = root  # the real tensor whose layout the node's value has, if the storage is real
         self.version = 0
         self.order = next(_orders)
@@ -59,7 +72,7 @@ class Cell:
     def drop(self) -> None:
         """Let the graph go. Results remember their cell, and would keep the tensors that the graph began with."""
         self.node = None  # type: ignore[assignment]
-        self.root = None
+        self.leaf = self.root = None
         self.cache.clear()
 
     def check(self) -> None:
@@ -118,8 +131,7 @@ class Recorder:
         if known is None or known[0] != cell.version:
             node = cell.node
             for op, attrs in chain:
-                assert op.build is not None
-                node = op.build([node], attrs, None)
+                node = self.build(op, [node], attrs)
             known = cell.cache[chain] = (cell.version, node)
         return known[1]
 
@@ -176,6 +188,11 @@ class Recorder:
         node = make("input", (), (("leaf", next(_tokens)), strides), shape, t.dtype, where_in_user_code())
         leaves[node] = t
         return node
+
+    def build(self, op: Op, operands: Sequence[Operand], attrs: Any) -> Node:
+        """The node of a primitive op."""
+        assert op.build is not None
+        return op.build(operands, attrs, where_in_user_code())
 
     def chain_of_real(self, cell: Cell, t: Tensor) -> Chain:
         from weft.ops.movement import as_strided, reshape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from weft import _native, config
@@ -138,9 +138,10 @@ def index_error(site: Any, status: int) -> IndexError:
     return error
 
 
-def checks(nodes: Iterable[Node]) -> list[tuple[Any, Where]]:
-    """What the checks of indices among some nodes check, and where they were recorded."""
-    return [(node.attrs, node.where) for node in nodes if node.op == "check_index"]
+def checks(nodes: Iterable[Node], recorded: Mapping[Node, Where] | None = None) -> list[tuple[Any, Where]]:
+    """What the checks of indices among some nodes check, and where they were recorded: by ``recorded``, or first of all."""
+    recorded = recorded or {}
+    return [(node.attrs, recorded.get(node, node.where)) for node in nodes if node.op == "check_index"]
 
 
 def recorded_at(error: IndexError, checks: Iterable[tuple[Any, Where]]) -> IndexError:
