@@ -167,12 +167,15 @@ def information() -> list[tuple[str, str]]:
 
 
 def _tiles() -> str:
-    """The tiles of matrix products that the next process will use."""
+    """The tiles of matrix products that the next process will use, and who chose them."""
     import weft
-    from weft.codegen import tiles
+    from weft.codegen import choice
 
-    shapes = [(dtype, tiles.known(dtype)) for dtype in (weft.float32, weft.float64)]
-    return ", ".join(f"{dtype.name} {shape.rows} x {shape.columns}" for dtype, shape in shapes)
+    said = []
+    for dtype in (weft.float32, weft.float64):
+        chosen = choice.known(dtype) or choice.modelled(dtype)
+        said.append(f"{dtype.name} {chosen.shape.rows} x {chosen.shape.columns} ({chosen.origin})")
+    return ", ".join(said)
 
 
 def _version(package: str) -> str:

@@ -28,6 +28,11 @@ class Settings:
     show: tuple[str, ...] = ()
     #: Units of work in one chunk of a kernel, instead of what its cost suggests; 0 for that.
     grain: int = 0
+    #: Measure which tiles of matrix products are fastest before the first large product, once on a machine.
+    tune: bool = True
+    #: Tiles to use instead of those that were chosen, such as "float32:4x24" (rows x columns). The first product of a type in a
+    #: process settles its tile.
+    tiles: tuple[str, ...] = ()
 
 
 def _from_environment() -> Settings:

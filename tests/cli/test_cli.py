@@ -31,6 +31,7 @@ def test_info(tmp_path: Path) -> None:
     assert {"weft", "python", "numpy", "numba", "llvmlite", "CPU", "threads", "cache", "cache size"} <= set(rows)
     assert rows["cache"] == str(tmp_path)
     assert rows["cache size"].startswith("0 bytes of")
+    assert rows["tiles"].count("(the model's choice)") == 2
 
 
 def test_tune(tmp_path: Path) -> None:
@@ -39,7 +40,7 @@ def test_tune(tmp_path: Path) -> None:
     assert done.stdout.count("GFLOP/s") >= 6
     assert len(re.findall(r"in use", done.stdout)) == 2
     chosen = {
-        m[0]: f"{m[0]} {m[1]} x {m[2]}"
+        m[0]: f"{m[0]} {m[1]} x {m[2]} (measured by weft info --tune)"
         for line in done.stdout.splitlines()
         if "in use" in line and (m := re.findall(r"\w+", line))
     }

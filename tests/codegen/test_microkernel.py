@@ -147,7 +147,7 @@ def test_modules_for_other_cpus_are_well_formed(features: str, monkeypatch: pyte
     monkeypatch.setattr(loader, "target", lambda: ("", features))
     for dtype in (weft.float32, weft.float64):
         shape = tiles.candidates(dtype)[0]
-        llvm.parse_assembly(str(microkernel.build(dtype.name, shape, "+sse2" not in features))).verify()
+        llvm.parse_assembly(microkernel.build(dtype.name, shape, "+sse2" not in features)).verify()
 
 
 def test_a_second_process_loads_its_tiles(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

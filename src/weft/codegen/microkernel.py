@@ -20,19 +20,19 @@ tile needs ``mr * vectors`` registers for sums, ``vectors`` for B and one for A,
 multiply-adds (about eight on current CPUs). Source: Goto and van de Geijn, "Anatomy of high-performance matrix
 multiplication", ACM TOMS 34 (2008); Van Zee and van de Geijn, "BLIS", ACM TOMS 41 (2015).
 
-Building the module imports llvmlite and not numba; loading it from the disk cache imports neither.
+The code is written as text (`weft.codegen.llvmtext`), packing by `weft.codegen.packing`. Writing it imports neither numba nor
+llvmlite, compiling it llvmlite alone, and loading it from the disk cache neither.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from llvmlite import ir
+from weft.codegen.llvmtext import BIT, I64, POINTER, Function, Value, Vectors, number
+from weft.codegen.packing import pack
 
-#: Steps of k in one turn of a full tile's loop: enough that counting costs nothing.
+#: Steps of k in one turn of a full tile's loop, a power of two: enough that counting costs nothing.
 UNROLL = 4
 #: Rows of the highest tile: each height is a function to be compiled. The native driver has room for as many.
 MOST_ROWS = 12
@@ -82,387 +82,180 @@ def shapes(registers: int, lanes: int) -> list[Shape]:
     return sorted(found, key=order)
 
 
-class _Writer:
-    """Writes the functions of one type and shape into an LLVM module."""
+def _tile(vectors: Vectors, shape: Shape, rows: int, masked: bool) -> Function:
+    """The tile of so many rows or, where ``masked``, the edge."""
+    arguments = {"k": I64, "a": POINTER, "a_row": I64, "a_k": I64, "b": POINTER, "b_k": I64, "c": POINTER, "c_row": I64}
+    arguments["add"] = BIT
+    if masked:
+        arguments["columns"] = I64
+    f = Function(vectors, f"{'edge' if masked else 'tile'}_{rows}", arguments, own=("b", "c"))
+    given = Operands(f, rows)
+    if not masked:
+        sums = given.added(
+            given.sums(shape, [None] * shape.vectors, packed=2 * rows > shape.rows), [None] * shape.vectors
+        )
+        for r, out in enumerate(given.outs):
+            for v in range(shape.vectors):
+                f.store(sums[r * shape.vectors + v], f.at(out, v * shape.lanes))
+        f.do("ret void")
+        return f
+    columns = f.args[9]
+    most = shape.vectors if rows <= shape.rows else 1
+    storing, last = f.label("storing"), []
+    for width in range(1, most + 1):
+        before = number((width - 1) * shape.lanes)
+        if width < most:
+            here, more = f.label("here"), f.label("more")
+            f.fork(f.less(columns, number(width * shape.lanes + 1)), here, more)
+            f.begin(here)
+        count = f.integer("sub", columns, before)
+        masks = [*[None] * (width - 1), f.mask(count)]
+        sums = given.added(given.sums(shape, masks, packed=False), masks)
+        for r, out in enumerate(given.outs):
+            for v in range(width - 1):
+                f.store(sums[r * width + v], f.at(out, v * shape.lanes))
+        last.append((f.here, [count, before, *sums[width - 1 :: width]]))
+        f.jump(storing)
+        if width < most:
+            f.begin(more)
+    f.begin(storing)
+    count, offset, *sums = f.joined(*last)
+    _store_some(f, sums, [f.at(out, offset) for out in given.outs], count)
+    f.do("ret void")
+    return f
 
-    def __init__(self, dtype: str, shape: Shape, fused: bool) -> None:
-        from llvmlite import ir
 
-        self.ir = ir
-        self.shape = shape
-        self.fused = fused
-        self.scalar = ir.FloatType() if dtype == "float32" else ir.DoubleType()
-        self.size = 4 if dtype == "float32" else 8
-        self.vector = ir.VectorType(self.scalar, shape.lanes)
-        self.pointer = self.scalar.as_pointer()
-        self.index = ir.IntType(64)
-        self.module = ir.Module(f"gemm_{dtype}")
-        self.builder: Any = None
-        self.suffix = f"v{shape.lanes}{'f32' if dtype == 'float32' else 'f64'}"
+class Operands:
+    """What a tile of ``rows`` rows is given: its arguments, and the addresses of its rows."""
 
-    def function(self, name: str, arguments: dict[str, ir.Type]) -> list[Any]:
-        """Begin a function; its arguments."""
-        kind = self.ir.FunctionType(self.ir.VoidType(), list(arguments.values()))
-        made = self.ir.Function(self.module, kind, name)
-        for argument, label in zip(made.args, arguments, strict=True):
-            argument.name = label
-            if label in ("b", "c", "to"):
-                argument.add_attribute("noalias")
-        self.builder = self.ir.IRBuilder(made.append_basic_block("entry"))
-        return list(made.args)
-
-    def intrinsic(self, name: str, result: Any, arguments: list[Any]) -> Any:
-        """The LLVM intrinsic of this name, declared once."""
-        if name in self.module.globals:
-            return self.module.globals[name]
-        return self.ir.Function(self.module, self.ir.FunctionType(result, arguments), name)
-
-    def at(self, base: Any, offset: Any) -> Any:
-        return self.builder.gep(base, [offset])
-
-    def load(self, at: Any, mask: Any = None) -> Any:
-        """The vector at an address; lanes that the mask leaves out are not read, and zero."""
-        b = self.builder
-        at = b.bitcast(at, self.vector.as_pointer())
-        if mask is None:
-            return b.load(at, align=self.size)
-        kinds = [at.type, self.ir.IntType(32), mask.type, self.vector]
-        f = self.intrinsic(f"llvm.masked.load.{self.suffix}.p0", self.vector, kinds)
-        return b.call(f, [at, self.ir.IntType(32)(self.size), mask, self.zero()])
-
-    def store(self, value: Any, at: Any) -> None:
-        self.builder.store(value, self.builder.bitcast(at, value.type.as_pointer()), align=self.size)
-
-    def opaque(self, value: Any) -> Any:
-        """The value, of which LLVM then knows nothing."""
-        kind = self.ir.FunctionType(value.type, [value.type])
-        return self.builder.call(self.ir.InlineAsm(kind, "", "=r,0"), [value])
-
-    def zero(self) -> Any:
-        return self.ir.Constant(self.vector, [0.0] * self.shape.lanes)
-
-    def broadcast(self, value: Any) -> Any:
-        """A vector with a number in every lane."""
-        kind = self.ir.VectorType(value.type, self.shape.lanes)
-        undefined = self.ir.Constant(kind, self.ir.Undefined)
-        i32 = self.ir.IntType(32)
-        one = self.builder.insert_element(undefined, value, i32(0))
-        return self.builder.shuffle_vector(one, undefined, self.lanes([0] * self.shape.lanes))
-
-    def lanes(self, numbers: list[int]) -> Any:
-        return self.ir.Constant(self.ir.VectorType(self.ir.IntType(32), len(numbers)), numbers)
-
-    def mask(self, count: Any) -> Any:
-        """Which lanes are among the first ``count``."""
-        kind = self.ir.VectorType(self.index, self.shape.lanes)
-        numbers = self.ir.Constant(kind, list(range(self.shape.lanes)))
-        return self.builder.icmp_signed("<", numbers, self.broadcast(count))
-
-    def multiply_add(self, x: Any, y: Any, sum_: Any) -> Any:
-        b = self.builder
-        if not self.fused:
-            return b.fadd(b.fmul(x, y), sum_)
-        f = self.intrinsic(f"llvm.fma.{self.suffix}", self.vector, [self.vector] * 3)
-        return b.call(f, [x, y, sum_])
-
-    def loop(self, count: Any, start: list[Any], body: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
-        """Run ``body(number, values)`` for 0 ... count - 1, each turn with the values of the one before; the last values."""
-        b = self.builder
-        before = b.block
-        turn, end = b.append_basic_block("turn"), b.append_basic_block("end")
-        b.cbranch(b.icmp_signed("<", self.index(0), count), turn, end)
-        b.position_at_end(turn)
-        number = b.phi(self.index)
-        number.add_incoming(self.index(0), before)
-        values = [b.phi(v.type) for v in start]
-        for phi, v in zip(values, start, strict=True):
-            phi.add_incoming(v, before)
-        new = body(number, values)
-        following = b.add(number, self.index(1))
-        number.add_incoming(following, b.block)
-        for phi, v in zip(values, new, strict=True):
-            phi.add_incoming(v, b.block)
-        b.cbranch(b.icmp_signed("<", following, count), turn, end)
-        last = b.block
-        b.position_at_end(end)
-        result = []
-        for v, w in zip(start, new, strict=True):
-            phi = b.phi(v.type)
-            phi.add_incoming(v, before)
-            phi.add_incoming(w, last)
-            result.append(phi)
-        return result
-
-    def unrolled(self, count: Any, start: list[Any], step: Callable[[list[Any]], list[Any]]) -> list[Any]:
-        """Run ``step(values)`` so many times, each time with the values of the one before; the last values."""
-
-        def turn(number: Any, values: list[Any]) -> list[Any]:
-            for _ in range(UNROLL):
-                values = step(values)
-            return values
-
-        b = self.builder
-        turns = b.sdiv(count, self.index(UNROLL))
-        values = self.loop(turns, start, turn)
-        rest = b.sub(count, b.mul(turns, self.index(UNROLL)))
-        return self.loop(rest, values, lambda number, values: step(values))
-
-    def tile(self, rows: int) -> None:
-        self._tile(f"tile_{rows}", rows, masked=False)
-
-    def edge(self, rows: int) -> None:
-        self._tile(f"edge_{rows}", rows, masked=True)
-
-    def _tile(self, name: str, rows: int, masked: bool) -> None:
-        p, i = self.pointer, self.index
-        arguments = {
-            "k": i,
-            "a": p,
-            "a_row": i,
-            "a_k": i,
-            "b": p,
-            "b_k": i,
-            "c": p,
-            "c_row": i,
-            "add": self.ir.IntType(1),
-        }
-        if masked:
-            arguments["columns"] = i
-        given = self.function(name, arguments)
-        for argument in self.module.globals[name].args:
-            if argument.name == "add":
-                argument.add_attribute("zeroext")
-        if not masked:
-            self._sums(rows, self.shape.vectors, given, None)
-            self.builder.ret_void()
-            return
-        b, columns = self.builder, given.pop()
-        most = self.shape.vectors if rows <= self.shape.rows else 1
-        storing, last = b.append_basic_block("storing"), []
-        for vectors in range(1, most + 1):
-            here, after = b.append_basic_block(f"vectors_{vectors}"), b.append_basic_block("more")
-            if vectors < most:
-                b.cbranch(b.icmp_signed("<=", columns, i(vectors * self.shape.lanes)), here, after)
-            else:
-                b.branch(here)
-            b.position_at_end(here)
-            before = i((vectors - 1) * self.shape.lanes)
-            count = b.sub(columns, before)
-            sums = self._sums(rows, vectors, given, count)
-            last.append((b.block, [count, before, *sums]))
-            b.branch(storing)
-            b.position_at_end(after)
-        b.unreachable()
-        b.position_at_end(storing)
-        count, before, *sums = self.joined(*last)
-        c, c_row = given[6:8]
-        self.store_some(sums, [self.at(self.at(c, b.mul(c_row, i(r))), before) for r in range(rows)], count)
-        b.ret_void()
-
-    def _sums(self, rows: int, vectors: int, given: list[Any], count: Any) -> list[Any]:
-        """The body of a tile: the loop over k and what becomes of the sums. ``count``: how much of the last vector of a row
-        there is, if not all; the last vectors are then not stored but the result."""
-        b, i, lanes = self.builder, self.index, self.shape.lanes
-        k, a, a_row, a_k, right, b_k, c, c_row, add = given
-        mask = None if count is None else self.mask(count)
-        masks = [None] * (vectors - 1) + [mask]
+    def __init__(self, f: Function, rows: int) -> None:
+        self.f, self.rows = f, rows
+        self.k, a, a_row, self.a_k, self.b, self.b_k, c, c_row, self.add = f.args[:9]
+        self.a, self.a_row = a, a_row
         # Three rows to a pointer. LLVM must not know how the addresses belong together: it would go from row to row by
         # additions, each of which waits for the one before, or keep more of them than there are registers.
-        offsets = [i(0), *(self.opaque(b.mul(a_row, i(r))) for r in (1, 2))]
-        lefts = [self.at(a, b.mul(a_row, i(r))) for r in range(0, rows, 3)]
-        outs = [self.at(c, b.mul(c_row, i(r))) for r in range(rows)]
+        self.offsets = [number(0), *(f.opaque(f.times(a_row, r)) for r in range(1, min(rows, 3)))]
+        self.lefts = [f.at(a, f.times(a_row, r)) for r in range(0, rows, 3)]
+        self.outs = [f.at(c, f.times(c_row, r)) for r in range(rows)]
+        for out in self.outs:
+            f.prefetch(out)
 
-        def added(sums: list[Any], y: Any, left: Callable[[int], Any]) -> list[Any]:
-            row = [self.load(self.at(y, i(v * lanes)), masks[v]) for v in range(vectors)]
-            new = []
-            for r in range(rows):
-                x = self.broadcast(b.load(left(r), align=self.size))
-                new += [self.multiply_add(x, row[v], sums[r * vectors + v]) for v in range(vectors)]
-            return new
+    def row(
+        self, values: list[Value], y: Value, masks: list[Value | None], left: Callable[[int], Value]
+    ) -> list[Value]:
+        """Sums to which row ``y`` of B has been added, times the elements of A at ``left(row)``."""
+        f, width = self.f, len(masks)
+        right = [f.load(f.at(y, v * f.vectors.lanes), mask) for v, mask in enumerate(masks)]
+        result = []
+        for r in range(self.rows):
+            x = f.broadcast(f.element(left(r)))
+            result += [f.multiply_add(x, right[v], values[r * width + v]) for v in range(width)]
+        return result
 
-        def step(values: list[Any]) -> list[Any]:
-            xs, y, sums = values[: len(lefts)], values[len(lefts)], values[len(lefts) + 1 :]
-            new = added(sums, y, lambda r: self.at(xs[r // 3], offsets[r % 3]))
-            return [*(self.opaque(self.at(x, a_k)) for x in xs), self.opaque(self.at(y, b_k)), *new]
+    def sums(self, shape: Shape, masks: list[Value | None], packed: bool) -> list[Value]:
+        """The sums over k, row by row, of as many vectors as there are masks. ``packed``: with a loop of their own for packed
+        operands."""
+        f = self.f
+        start = [*self.lefts, self.b, *[f.zero()] * (self.rows * len(masks))]
+        pointers = len(self.lefts)
+
+        def step(values: list[Value]) -> list[Value]:
+            xs, y, sums = values[:pointers], values[pointers], values[pointers + 1 :]
+            new = self.row(sums, y, masks, lambda r: f.at(xs[r // 3], self.offsets[r % 3]))
+            return [*(f.opaque(f.at(x, self.a_k)) for x in xs), f.opaque(f.at(y, self.b_k)), *new]
+
+        def turn(step: Callable[[list[Value]], list[Value]]) -> Callable[[Value, list[Value]], list[Value]]:
+            def run(number: Value, values: list[Value]) -> list[Value]:
+                for _ in range(UNROLL):
+                    values = step(values)
+                return values
+
+            return run
+
+        def rest(number: Value, values: list[Value]) -> list[Value]:
+            return step(values)
+
+        if masks[-1] is not None:
+            return f.loop(self.k, start, rest)[pointers + 1 :]
+        turns = f.integer("lshr", self.k, number(UNROLL.bit_length() - 1))
+        left_over = f.integer("and", self.k, number(UNROLL - 1))
+        if not packed:
+            return f.loop(left_over, f.loop(turns, start, turn(step)), rest)[pointers + 1 :]
 
         # Packed operands: what moves is known, so that between loads and multiply-adds nothing is computed. The pointers are
         # half a turn ahead: most offsets then take one byte. Steps stay apart, because LLVM would put the multiply-adds
         # of one sum right after each other, where with few sums one waits for the other.
-        half = UNROLL // 2 * self.shape.packed_rows, UNROLL // 2 * self.shape.columns
+        half = UNROLL // 2 * shape.packed_rows, UNROLL // 2 * shape.columns
 
-        def packed_step(values: list[Any]) -> list[Any]:
+        def packed_step(values: list[Value]) -> list[Value]:
             x, y, *sums = values
-            new = added(sums, self.at(y, i(-half[1])), lambda r: self.at(x, i(r - half[0])))
-            b.call(self.ir.InlineAsm(self.ir.FunctionType(self.ir.VoidType(), []), "", "", side_effect=True), [])
-            return [self.at(x, i(self.shape.packed_rows)), self.at(y, i(self.shape.columns)), *new]
+            new = self.row(sums, f.at(y, -half[1]), masks, lambda r: f.at(x, r - half[0]))
+            f.barrier()
+            return [f.at(x, shape.packed_rows), f.at(y, shape.columns), *new]
 
-        prefetch = self.intrinsic("llvm.prefetch.p0", self.ir.VoidType(), [self.pointer] + [self.ir.IntType(32)] * 3)
-        for out in outs:
-            b.call(prefetch, [out, *(self.ir.IntType(32)(n) for n in (1, 3, 1))])  # to be written, near, data
-        sums = [self.zero()] * (rows * vectors)
-        start = [*lefts, right]
-        if mask is not None:
-            sums = self.loop(k, [*start, *sums], lambda number, values: step(values))[len(start) :]
-        elif 2 * rows <= self.shape.rows:  # such low tiles are rare, and each loop takes time to compile
-            sums = self.unrolled(k, [*start, *sums], step)[len(start) :]
-        else:
-            packed, other, after = (b.append_basic_block(n) for n in ("packed", "other", "after"))
-            strides = [(a_row, 1), (a_k, self.shape.packed_rows), (b_k, self.shape.columns)]
-            wrong = [b.xor(stride, i(n)) for stride, n in strides]
-            b.cbranch(b.icmp_signed("==", b.or_(b.or_(wrong[0], wrong[1]), wrong[2]), i(0)), packed, other)
-            b.position_at_end(packed)
-            ahead = [self.opaque(self.at(x, i(n))) for x, n in zip((a, right), half, strict=True)]
-            quick = self.unrolled(k, [*ahead, *sums], packed_step)[2:]
-            packed = b.block
-            b.branch(after)
-            b.position_at_end(other)
-            sums = self.unrolled(k, [*start, *sums], step)[len(start) :]
-            other = b.block
-            b.branch(after)
-            b.position_at_end(after)
-            for n, pair in enumerate(zip(quick, sums, strict=True)):
-                sums[n] = b.phi(self.vector)
-                for value, block in zip(pair, (packed, other), strict=True):
-                    sums[n].add_incoming(value, block)
-        adding, setting, done = (b.append_basic_block(n) for n in ("adding", "setting", "done"))
-        b.cbranch(add, adding, setting)
-        last: list[tuple[Any, list[Any]]] = []  # the last vectors of the rows, by where they come from
-        for block in (adding, setting):
-            b.position_at_end(block)
-            last.append((block, []))
-            for r in range(rows):
-                for v in range(vectors):
-                    at, value = self.at(outs[r], i(v * lanes)), sums[r * vectors + v]
-                    if block is adding:
-                        value = b.fadd(self.load(at, masks[v]), value)
-                    if masks[v] is None:
-                        self.store(value, at)
-                    else:
-                        last[-1][1].append(value)
-            b.branch(done)
-        b.position_at_end(done)
-        return self.joined(*last)
+        here, other, after = (f.label(name) for name in ("packed", "other", "after"))
+        strides = [(self.a_row, 1), (self.a_k, shape.packed_rows), (self.b_k, shape.columns)]
+        wrong = [f.integer("xor", stride, number(n)) for stride, n in strides]
+        neither = f.integer("or", f.integer("or", wrong[0], wrong[1]), wrong[2])
+        f.fork(f.new(BIT, f"icmp eq {neither}, 0"), here, other)
+        f.begin(here)
+        ahead = [f.opaque(f.at(x, n)) for x, n in zip((self.a, self.b), half, strict=True)]
+        quick = f.loop(turns, [*ahead, *start[pointers + 1 :]], turn(packed_step))
+        quick = f.loop(left_over, quick, lambda number, values: packed_step(values))[2:]
+        here = f.here
+        f.jump(after)
+        f.begin(other)
+        slow = f.loop(left_over, f.loop(turns, start, turn(step)), rest)[pointers + 1 :]
+        other = f.here
+        f.jump(after)
+        f.begin(after)
+        return f.joined((here, quick), (other, slow))
 
-    def joined(self, *given: tuple[Any, list[Any]]) -> list[Any]:
-        """Values that depend on which of some blocks came before."""
-        result = []
-        for n, value in enumerate(given[0][1]):
-            result.append(self.builder.phi(value.type))
-            for block, values in given:
-                result[-1].add_incoming(values[n], block)
-        return result
+    def added(self, sums: list[Value], masks: list[Value | None]) -> list[Value]:
+        """The sums, to which what C holds is added if that is wanted."""
+        f = self.f
+        before, adding, done = f.here, f.label("adding"), f.label("done")
+        f.fork(self.add, adding, done)
+        f.begin(adding)
+        new = []
+        for n, value in enumerate(sums):
+            r, v = divmod(n, len(masks))
+            new.append(f.add(f.load(f.at(self.outs[r], v * f.vectors.lanes), masks[v]), value))
+        f.jump(done)
+        f.begin(done)
+        return f.joined((before, sums), (adding, new))
 
-    def store_some(self, values: list[Any], at: list[Any], count: Any) -> None:
-        """Store the first ``count`` lanes of vectors: halves, quarters and so on, since some CPUs are slow to store by a mask
-        (18 cycles a vector on Zen 4)."""
-        b, i, lanes = self.builder, self.index, self.shape.lanes
-        whole, part, done = (b.append_basic_block(n) for n in ("whole", "part", "done"))
-        b.cbranch(b.icmp_signed("<", count, i(lanes)), part, whole)
-        b.position_at_end(whole)
-        for value, to in zip(values, at, strict=True):
-            self.store(value, to)
-        b.branch(done)
-        b.position_at_end(part)
-        offset: Any = i(0)
-        size = lanes // 2
-        while size:
-            before, here, after = b.block, b.append_basic_block("here"), b.append_basic_block("after")
-            b.cbranch(b.icmp_signed("!=", b.and_(count, i(size)), i(0)), here, after)
-            b.position_at_end(here)
-            rest = []
-            for value, to in zip(values, at, strict=True):
-                low = b.shuffle_vector(value, value, self.lanes(list(range(size))))
-                self.store(low, self.at(to, offset))
-                rest.append(b.shuffle_vector(value, value, self.lanes([(n + size) % lanes for n in range(lanes)])))
-            following = b.add(offset, i(size))
-            b.branch(after)
-            b.position_at_end(after)
-            offset, *values = self.joined((before, [offset, *values]), (here, [following, *rest]))
-            size //= 2
-        b.branch(done)
-        b.position_at_end(done)
 
-    def pack(self, name: str, width: int) -> None:
-        """A packing function for panels of ``width`` lines, a whole number of vectors."""
-        p, i = self.pointer, self.index
-        k, start, line, step, to, lines = self.function(
-            name, {"k": i, "from": p, "line": i, "step": i, "to": p, "lines": i}
-        )
-        b, lanes = self.builder, self.shape.lanes
-        across, other, along, rest = (b.append_basic_block(n) for n in ("across", "other", "along", "rest"))
-        b.cbranch(b.icmp_signed("==", line, i(1)), across, other)
-
-        b.position_at_end(across)  # the lines lie side by side: copy k rows
-        masks = [self.mask(b.sub(lines, i(v))) for v in range(0, width, lanes)]
-
-        def copy(whole: bool) -> None:
-            def turn(number: Any, values: list[Any]) -> list[Any]:
-                x, y = values
-                for v in range(0, width, lanes):
-                    value = self.load(self.at(x, i(v)), None if whole else masks[v // lanes])
-                    self.store(value, self.at(y, i(v)))
-                return [self.at(x, step), self.at(y, i(width))]
-
-            self.loop(k, [start, to], turn)
-            b.ret_void()
-
-        full, part = b.append_basic_block("full"), b.append_basic_block("part")
-        b.cbranch(b.icmp_signed("<", lines, i(width)), part, full)
-        for block in (full, part):
-            b.position_at_end(block)
-            copy(block is full)
-
-        # Each line by itself; the lines that there are not repeat the last.
-        b.position_at_end(other)
-        last = b.sub(lines, i(1))
-        froms = [
-            self.at(start, b.mul(b.select(b.icmp_signed("<", i(j), last), i(j), last), line)) for j in range(width)
-        ]
-        whole = b.select(b.icmp_signed("==", step, i(1)), b.sdiv(k, i(lanes)), i(0))
-        b.branch(along)
-
-        b.position_at_end(along)  # squares of a vector's length, transposed in registers
-
-        def squares(number: Any, values: list[Any]) -> list[Any]:
-            at = b.mul(number, i(lanes))
-            for v in range(0, width, lanes):
-                square = self.transposed([self.load(self.at(froms[v + j], at)) for j in range(lanes)])
-                for q, value in enumerate(square):
-                    self.store(value, self.at(to, b.add(b.mul(at, i(width)), i(q * width + v))))
-            return []
-
-        self.loop(whole, [], squares)
-        b.branch(rest)
-
-        b.position_at_end(rest)
-        first = b.mul(whole, i(lanes))
-
-        def one(number: Any, values: list[Any]) -> list[Any]:
-            q = b.add(first, number)
-            for j in range(width):
-                value = b.load(self.at(froms[j], b.mul(q, step)))
-                b.store(value, self.at(to, b.add(b.mul(q, i(width)), i(j))))
-            return []
-
-        self.loop(b.sub(k, first), [], one)
-        b.ret_void()
-
-    def transposed(self, rows: list[Any]) -> list[Any]:
-        """A square of vectors transposed, in log2(lanes) rounds that each exchange blocks of half the size."""
-        b, lanes = self.builder, self.shape.lanes
-        half = lanes // 2
-        while half:
-            new = list(rows)
-            low = [n if not n & half else n - half + lanes for n in range(lanes)]
-            high = [n + half if not n & half else n + lanes for n in range(lanes)]
-            for r in range(lanes):
-                if not r & half:
-                    x, y = rows[r], rows[r + half]
-                    new[r] = b.shuffle_vector(x, y, self.lanes(low))
-                    new[r + half] = b.shuffle_vector(x, y, self.lanes(high))
-            rows = new
-            half //= 2
-        return rows
+def _store_some(f: Function, values: list[Value], at: list[Value], count: Value) -> None:
+    """Store the first ``count`` lanes of vectors: halves, quarters and so on, since some CPUs are slow to store by a mask
+    (18 cycles a vector on Zen 4)."""
+    size = f.vectors.lanes
+    whole, part, done = (f.label(name) for name in ("whole", "part", "done"))
+    f.fork(f.less(count, number(size)), part, whole)
+    f.begin(whole)
+    for value, to in zip(values, at, strict=True):
+        f.store(value, to)
+    f.jump(done)
+    f.begin(part)
+    offset = number(0)
+    while size > 1:  # the first elements of vectors of this size are left to be stored, fewer than all
+        size //= 2
+        low = [f.shuffle(value, value, range(size)) for value in values]
+        before, here, after = f.here, f.label("here"), f.label("after")
+        wanted = f.integer("and", count, number(size))
+        f.fork(f.new(BIT, f"icmp ne {wanted}, 0"), here, after)
+        f.begin(here)
+        for value, to in zip(low, at, strict=True):
+            f.store(value, f.at(to, offset))
+        if size > 1:
+            high = [f.shuffle(value, value, range(size, 2 * size)) for value in values]
+            following = f.integer("add", offset, number(size))
+        f.jump(after)
+        f.begin(after)
+        if size > 1:
+            offset, *values = f.joined((before, [offset, *low]), (here, [following, *high]))
+    f.jump(done)
+    f.begin(done)
 
 
 def symbols(shape: Shape) -> tuple[str, ...]:
@@ -471,13 +264,30 @@ def symbols(shape: Shape) -> tuple[str, ...]:
     return (*tiles, *(f"edge_{r}" for r in shape.edges), "pack_a", "pack_b")
 
 
-def build(dtype: str, shape: Shape, fused: bool) -> ir.Module:
+def build_trial(dtype: str, shape: Shape, fused: bool) -> str:
+    """A module with the full tile and ``trial``: ``void (k, tiles, a, b, c)``: so many packed tiles of A, one below the other,
+    times a panel of B, to a matrix C of as many columns."""
+    vectors = Vectors(dtype, shape.lanes, fused)
+    tile = _tile(vectors, shape, shape.rows, masked=False)
+    f = Function(vectors, "trial", {"k": I64, "tiles": I64, "a": POINTER, "b": POINTER, "c": POINTER})
+    k, tiles, a, b, c = f.args
+    columns, packed = number(shape.columns), number(shape.packed_rows)
+
+    def turn(at: Value, values: list[Value]) -> list[Value]:
+        a, c = values
+        given = [k, a, number(1), packed, b, columns, c, columns, Value(BIT, "zeroext false")]
+        f.do(f"call void @tile_{shape.rows}({', '.join(map(str, given))})")
+        return [f.at(a, f.integer("mul", k, packed)), f.at(c, shape.rows * shape.columns)]
+
+    f.loop(tiles, [a, c], turn)
+    f.do("ret void")
+    return vectors.declarations + tile.text() + f.text()
+
+
+def build(dtype: str, shape: Shape, fused: bool) -> str:
     """The module of a type ("float32" or "float64") and shape, for a CPU with or without fused multiply-adds."""
-    writer = _Writer(dtype, shape, fused)
-    for rows in range(1, shape.rows + 1):
-        writer.tile(rows)
-    for rows in shape.edges:
-        writer.edge(rows)
-    writer.pack("pack_a", shape.packed_rows)
-    writer.pack("pack_b", shape.columns)
-    return writer.module
+    vectors = Vectors(dtype, shape.lanes, fused)
+    functions = [_tile(vectors, shape, rows, masked=False) for rows in range(1, shape.rows + 1)]
+    functions += [_tile(vectors, shape, rows, masked=True) for rows in shape.edges]
+    functions += pack(vectors, {"pack_a": shape.packed_rows, "pack_b": shape.columns})
+    return vectors.declarations + "".join(function.text() for function in functions)

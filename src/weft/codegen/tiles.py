@@ -1,7 +1,6 @@
-"""The generated tiles of float matrix products (`weft.codegen.microkernel`): choosing, caching, loading, making them known.
+"""The generated tiles of float matrix products (`weft.codegen.microkernel`): compiling, caching, loading, making them known.
 
-A type's code stands in the kernel cache under one key, whatever the tile, so that a better tile found by measuring
-(`weft info --tune`) replaces the one that the model chose. The code's name says which tile it is.
+Which tile a type's products use is chosen in `weft.codegen.choice`. Code stands in the kernel cache by type and tile.
 """
 
 from __future__ import annotations
@@ -10,11 +9,10 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
-from weft import _native, locks
-from weft.codegen import counters, microkernel
+from weft import _native, config, locks
+from weft.codegen import choice, counters, microkernel
+from weft.codegen.choice import Choice, candidates
 from weft.codegen.microkernel import Shape
 from weft.dtypes import DType
 from weft.interrupts import put_off
@@ -24,12 +22,12 @@ from weft.runtime import loader
 #: The tiles in use, by type; the types of products not run yet are missing.
 current: dict[DType, Shape] = {}
 
-#: By how much another tile must be faster than the model's before it is preferred: less may be chance.
-MARGIN = 0.02
-#: Turns in which tuning measures every tile, so that what else the machine does meets them all.
+#: Turns in which `tune` measures every tile, so that what else the machine does meets them all.
 TURNS = 5
 
 _lock = locks.shared("compile")
+#: Types whose choice is made: for those that are missing, a large product has it measured.
+_settled: set[DType] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,76 +40,57 @@ class Trial:
     chosen: bool
 
 
-def ensure(dtype: DType) -> None:
-    """See to it that the native runtime has tiles for products of this type; integers and bool need none."""
+def ensure(dtype: DType, m: int = 0, n: int = 0, work: int = 0) -> None:
+    """See to it that the native runtime has tiles for products of this type; integers and bool need none.
+
+    Before the first product on this machine that is worth it, the tile is chosen by measuring (`weft.codegen.choice`), unless
+    the switch "tune" is off.
+
+    Args:
+        dtype: the type of a product that is going to run.
+        m, n, work: if known, the rows and columns of its result, and how many multiply-adds it takes.
+    """
     if dtype.kind != "f":
         return
     dtype = dtype.compute
-    if dtype in current:
+    if dtype in _settled:
         return
     with _lock:
         if dtype not in current:
-            key = cache_key(dtype)
-            code = disk.load(key)
-            counters["kernels_compiled" if code is None else "kernels_loaded"] += 1
-            if code is None:
-                code = compile_tiles(dtype, candidates(dtype)[0])
-                disk.save(key, code)
-            use(dtype, code)
-
-
-def cache_key(dtype: DType) -> str:
-    """Under which the code of a type's tiles is kept."""
-    return hashlib.sha256(f"tiles {dtype.name} {_environment()}".encode()).hexdigest()
-
-
-def candidates(dtype: DType) -> list[Shape]:
-    """The tiles worth trying on this CPU, the one that the model prefers first."""
-    features = loader.target()[1].split(",")
-    if "+avx512f" in features:
-        registers, width = 32, 64
-    elif "+avx" in features:
-        registers, width = 16, 32
-    else:
-        registers, width = 32 if "+neon" in features else 16, 16
-    return microkernel.shapes(registers, width // dtype.itemsize)
-
-
-def known(dtype: DType) -> Shape:
-    """The tile that a new process will use for products of a type: what the kernel cache holds, else the model's choice."""
-    code = disk.load(cache_key(dtype))
-    return candidates(dtype)[0] if code is None else shape_of(code)
-
-
-def shape_of(code: disk.Code) -> Shape:
-    """The tile that compiled code is of."""
-    rows, vectors, lanes = map(int, code.name.rpartition("_")[2].split("x"))
-    return Shape(rows, vectors, lanes)
+            known = choice.known(dtype)
+            if known is None:
+                known = choice.modelled(dtype)
+                choice.remember(dtype, known)
+            use(dtype, _code(dtype, known.shape))
+            if known.origin != choice.MODEL:
+                _settled.add(dtype)
+        if dtype not in _settled and choice.worth(m, n, work) and config.current().tune and disk.usable():
+            _settled.add(dtype)  # first, so that nobody tries again if measuring fails
+            found = choice.measured(dtype)
+            if found.shape != current[dtype]:
+                use(dtype, _code(dtype, found.shape))
+            choice.remember(dtype, found)
 
 
 def compile_tiles(dtype: DType, shape: Shape) -> disk.Code:
     """The machine code of one tile and what belongs to it."""
     with put_off():
-        import llvmlite.binding as llvm
-
-        machine = loader.machine()
-        features = loader.target()[1].split(",")
-        fused = any(f in features for f in ("+fma", "+avx512f", "+neon"))
-        module = llvm.parse_assembly(str(microkernel.build(dtype.name, shape, fused)))
+        code = loader.compile_text(microkernel.build(dtype.name, shape, choice.fused()))
         name = f"gemm_{dtype.name}_{shape.rows}x{shape.vectors}x{shape.lanes}"
-        return disk.Code(name, microkernel.symbols(shape), machine.emit_object(module))
+        return disk.Code(name, microkernel.symbols(shape), code)
 
 
 def use(dtype: DType, code: disk.Code) -> None:
     """Load compiled tiles and have products that begin from now on use them."""
-    shape = shape_of(code)
+    rows, vectors, lanes = map(int, code.name.rpartition("_")[2].split("x"))
+    shape = Shape(rows, vectors, lanes)
     (addresses,) = loader.load([(code.object, code.symbols)])
     _native.set_tiles(dtype.code, shape.rows, shape.columns, shape.packed_rows, shape.lanes, addresses)
     current[dtype] = shape
 
 
 def tune(dtype: DType, run: Callable[[], None]) -> list[Trial]:
-    """Measure the candidates, the model's first, use the best from now on, and keep it in the kernel cache.
+    """Measure the candidates, the model's first, use the best from now on, and remember it in the kernel cache.
 
     Results do not change: all tiles give the same bits.
 
@@ -133,18 +112,24 @@ def tune(dtype: DType, run: Callable[[], None]) -> list[Trial]:
                 start = time.perf_counter()
                 run()
                 quickest[i] = min(quickest[i], time.perf_counter() - start)
-        best = min(range(len(codes)), key=lambda i: quickest[i] * (1 if i else 1 - MARGIN))
+        best = choice.best(quickest, choice.MARGIN)
         use(dtype, codes[best])
-        disk.save(cache_key(dtype), codes[best])
+        disk.save(_key(dtype, shapes[best]), codes[best])
+        choice.remember(dtype, Choice(shapes[best], choice.TUNED))
+        _settled.add(dtype)
     return [Trial(shapes[i], compiled[i], quickest[i], i == best) for i in range(len(codes))]
 
 
-@cache
-def _environment() -> str:
-    """What the tiles' code depends on: the sources that write it, LLVM's version, and the CPU."""
-    import llvmlite
+def _code(dtype: DType, shape: Shape) -> disk.Code:
+    """The code of a tile, from the disk cache or compiled."""
+    key = _key(dtype, shape)
+    code = disk.load(key)
+    counters["kernels_compiled" if code is None else "kernels_loaded"] += 1
+    if code is None:
+        code = compile_tiles(dtype, shape)
+        disk.save(key, code)
+    return code
 
-    digest = hashlib.sha256()
-    for file in (__file__, microkernel.__file__, loader.__file__):
-        digest.update(Path(file).read_bytes())
-    return f"{digest.hexdigest()} {llvmlite.__version__} {loader.processor()}"
+
+def _key(dtype: DType, shape: Shape) -> str:
+    return hashlib.sha256(f"tiles {dtype.name} {shape!r} {choice.environment()}".encode()).hexdigest()

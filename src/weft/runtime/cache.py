@@ -71,7 +71,7 @@ def capacity() -> int:
 
 def load(key: str) -> Code | None:
     """The code kept under ``key``, or None: absent, damaged, or the directory cannot be trusted."""
-    if not _usable():
+    if not usable():
         return None
     path = str(directory() / (key + SUFFIX))
     try:
@@ -89,7 +89,7 @@ def load(key: str) -> Code | None:
 
 def save(key: str, code: Code) -> None:
     """Keep ``code`` under ``key``. A directory that cannot be written is reported once and then left alone."""
-    if not _usable():
+    if not usable():
         return
     folder = directory()
     draft = folder / f".{key[:16]}-{os.getpid()}-{os.urandom(4).hex()}.tmp"
@@ -195,7 +195,7 @@ def _sweep(folder: Path) -> None:
                 draft.unlink(missing_ok=True)
 
 
-def _usable() -> bool:
+def usable() -> bool:
     """Whether the directory exists (made on the way) and is this user's alone to write; asked once for each path."""
     path = str(directory())
     if path not in _checked:

@@ -83,6 +83,15 @@ def machine() -> Any:
     return triple.create_target_machine(cpu=cpu, features=features, opt=3, reloc="pic", codemodel="small")
 
 
+def compile_text(module: str) -> bytes:
+    """The object code of a module that is given as LLVM assembly, without optimising it."""
+    import llvmlite.binding as llvm
+
+    target = machine()  # first: it brings LLVM up
+    code: bytes = target.emit_object(llvm.parse_assembly(module))
+    return code
+
+
 def load(objects: Sequence[tuple[bytes, Sequence[str]]]) -> list[tuple[int, ...]]:
     """Load object files; for each, the addresses of the functions named with it."""
     with _lock:

@@ -59,7 +59,7 @@ def specification(schedule: Schedule, name: str) -> tuple[dict[str, Any], list[C
             head = (instr.dtype.code, instr.causal, instr.batch, instr.sizes, instr.pitch)
             instrs.append(("attention", *head, *operands, size, instr.results, *calls))
         else:
-            tiles.ensure(instr.dtype)
+            tiles.ensure(instr.dtype, instr.m, instr.n, instr.work)
             at = len(instrs)
             before, after = schedule.instrs[at - instr.leaders : at], schedule.instrs[at + 1 : at + 1 + instr.followers]
             costs = [PRODUCT_WORK * sum(i.work for i in part) for part in (before, after)]

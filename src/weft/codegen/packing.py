@@ -1,0 +1,114 @@
+"""Packing the operands of matrix products into panels, as LLVM code (`weft.codegen.microkernel` says what it does)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from weft.codegen.llvmtext import I64, POINTER, Function, Value, Vectors, number
+
+#: Lines that are read side by side, if a vector has no more elements: each needs a register for where it is.
+MOST_LINES = 8
+
+
+def pack(vectors: Vectors, widths: Mapping[str, int]) -> list[Function]:
+    """Packing functions of these names for panels of so many lines, whole numbers of vectors, and what they call."""
+    group = math.gcd(*widths.values())
+    if group > MOST_LINES:
+        group = vectors.lanes
+    return [_along(vectors, group), *(_pack(vectors, name, width, group) for name, width in widths.items())]
+
+
+def _pack(vectors: Vectors, name: str, width: int, group: int) -> Function:
+    arguments = {"k": I64, "from": POINTER, "line": I64, "step": I64, "to": POINTER, "lines": I64}
+    f = Function(vectors, name, arguments, own=("to",))
+    k, start, line, step, to, lines = f.args
+    across, other = f.label("across"), f.label("other")
+    f.fork(f.new("i1", f"icmp eq {line}, 1"), across, other)
+
+    f.begin(across)  # the lines lie side by side: copy k rows
+    offsets = range(0, width, vectors.lanes)
+    full, part = f.label("full"), f.label("part")
+    f.fork(f.less(lines, number(width)), part, full)
+    for block in (full, part):
+        f.begin(block)
+        masks = [f.mask(f.integer("sub", lines, number(v))) if block is part else None for v in offsets]
+
+        def turn(number_: Value, values: list[Value], masks: list[Value | None] = masks) -> list[Value]:
+            x, y = values
+            for v, mask in zip(offsets, masks, strict=True):
+                f.store(f.load(f.at(x, v), mask), f.at(y, v))
+            return [f.at(x, step), f.at(y, width)]
+
+        f.loop(k, [start, to], turn)
+        f.do("ret void")
+
+    f.begin(other)
+    last = f.integer("sub", lines, number(1))
+    for v in range(0, width, group):
+        given = (k, start, line, step, f.at(to, v), number(v), last, number(width))
+        f.do(f"call void @pack_along({', '.join(map(str, given))})")
+    f.do("ret void")
+    return f
+
+
+def _along(vectors: Vectors, group: int) -> Function:
+    """Lines ``first``, ``first`` + 1 ..., a ``group`` of them, each by itself, to a panel of ``width`` lines. Those after the
+    ``last`` repeat it."""
+    arguments = {"k": I64, "from": POINTER, "line": I64, "step": I64, "to": POINTER, "first": I64, "last": I64}
+    f = Function(vectors, "pack_along", {**arguments, "width": I64}, own=("to",), exported=False)
+    k, start, line, step, to, first, last, width = f.args
+    lanes = vectors.lanes
+    froms = []
+    for j in range(group):
+        at = f.integer("add", first, number(j))
+        at = f.new(I64, f"call i64 @llvm.smin.i64({at}, {last})")
+        froms.append(f.at(start, f.integer("mul", at, line)))
+    adjacent = f.new("i1", f"icmp eq {step}, 1")
+    shift = lanes.bit_length() - 1
+    whole = f.new(I64, f"select {adjacent}, {f.integer('lshr', k, number(shift))}, i64 0")
+
+    def square(number_: Value, values: list[Value]) -> list[Value]:
+        """Squares of a vector's length, transposed in registers."""
+        (to,) = values
+        at = f.integer("shl", number_, number(shift))
+        rows = [to]
+        while len(rows) <= lanes:
+            rows.append(f.at(rows[-1], width))
+        for v in range(0, group, lanes):
+            for row, value in zip(
+                rows, _transposed(f, [f.load(f.at(x, at)) for x in froms[v : v + lanes]]), strict=False
+            ):
+                f.store(value, f.at(row, v))
+        return rows[lanes:]
+
+    (to,) = f.loop(whole, [to], square)
+    done = f.integer("shl", whole, number(shift))
+
+    def one(number_: Value, values: list[Value]) -> list[Value]:
+        (to,) = values
+        at = f.integer("mul", f.integer("add", done, number_), step)
+        for j, x in enumerate(froms):
+            f.store(f.element(f.at(x, at)), f.at(to, j))
+        return [f.at(to, width)]
+
+    f.loop(f.integer("sub", k, done), [to], one)
+    f.do("ret void")
+    return f
+
+
+def _transposed(f: Function, rows: list[Value]) -> list[Value]:
+    """A square of vectors transposed, in log2(lanes) rounds that each exchange blocks of half the size."""
+    lanes = len(rows)
+    half = lanes // 2
+    while half:
+        new = list(rows)
+        low = [n if not n & half else n - half + lanes for n in range(lanes)]
+        high = [n + half if not n & half else n + lanes for n in range(lanes)]
+        for r in range(lanes):
+            if not r & half:
+                x, y = rows[r], rows[r + half]
+                new[r], new[r + half] = f.shuffle(x, y, low), f.shuffle(x, y, high)
+        rows = new
+        half //= 2
+    return rows
