@@ -208,3 +208,24 @@ def test_initial_values() -> None:
         nn.init.kaiming_normal_(weft.zeros((3,)))
     with pytest.raises(ValueError, match="No gain is known"):
         nn.init.kaiming_normal_(w, nonlinearity="step")
+
+
+def test_linear_gradient_of_a_batch_is_one_product() -> None:
+    """All the rows of a batch in one sum, and what is done with the gradient runs along."""
+    layer = nn.Linear(6, 5, bias=False)
+    x, g = arr(3, 4, 6), arr(3, 4, 5)
+
+    @weft.static
+    def step(x: weft.Tensor, g: weft.Tensor) -> None:
+        (grad,) = weft.autograd.grad(layer(x), [layer.weight], g)
+        with weft.no_grad():
+            layer.weight.sub_(grad * 0.5)
+
+    before = values(layer.weight).copy()
+    step(tensor(x), tensor(g))
+    want = before - 0.5 * g.reshape(12, 5).T @ x.reshape(12, 6)
+    np.testing.assert_allclose(values(layer.weight), want, rtol=1e-5, atol=1e-6)
+    counts = weft.stats()
+    step(tensor(x), tensor(g))
+    made = weft.stats() - counts
+    assert (made.gemm_launches, made.kernel_launches) == (1, 0)

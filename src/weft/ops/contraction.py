@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from weft.errors import ShapeError
 from weft.ir.node import Node, Where, make
-from weft.ops.movement import permute
+from weft.ops.movement import permute, reshape
 from weft.ops.registry import Op, Operand, Saved, broadcast, broadcast_shape, cast, common_dtype, register
 
 
@@ -37,11 +38,19 @@ def transpose_last(x: Any) -> Any:
     return permute(x, attrs=((*range(n - 2), n - 1, n - 2),))
 
 
+def _rows(x: Any) -> Any:
+    """The rows of all matrices as those of one."""
+    return reshape(x, attrs=((math.prod(x.shape[:-1]), x.shape[-1]),))
+
+
 def _grad_matmul(g: Any, c: Saved) -> Sequence[Any]:
-    return (
-        matmul(g, transpose_last(c.y)) if c.needs[0] else None,
-        matmul(transpose_last(c.x), g) if c.needs[1] else None,
-    )
+    x, y = c.x, c.y
+    left = matmul(g, transpose_last(y)) if c.needs[0] else None
+    if not c.needs[1]:
+        return left, None
+    if y.ndim == 2 and x.ndim > 2:  # one matrix for all: one product, not the sum of one for each
+        return left, matmul(transpose_last(_rows(x)), _rows(g))
+    return left, matmul(transpose_last(x), g)
 
 
 #: operands of at least two axes; leading axes broadcast
