@@ -30,19 +30,17 @@ bool better_transposed(const Gemm& g) {
 }
 
 template <class T>
-void tiled_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Prologue& prologue, const Epilogue& epilogue,
-                   Spare spare) {
-  if (small_product<T>(g, a, b, c, shared, prologue, epilogue)) return;
-  if (long_product(g, shared))
-    piece_product<T>(g, a, b, c, shared, prologue, epilogue, spare);
-  else
-    float_product<T>(g, a, b, c, shared, prologue, epilogue, spare);
+bool tiled_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Prologue& prologue, const Epilogue& epilogue,
+                   const Poll* poll, Spare spare) {
+  if (small_product<T>(g, a, b, c, shared, prologue, epilogue)) return true;
+  if (long_product(g, shared)) return piece_product<T>(g, a, b, c, shared, prologue, epilogue, poll, spare);
+  return float_product<T>(g, a, b, c, shared, prologue, epilogue, poll, spare);
 }
 
-// One product, over the pool where `shared`.
+// One product, over the pool where `shared`. False: interrupted.
 template <class S>
-void product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Prologue& prologue, const Epilogue& epilogue,
-             Spare spare) {
+bool product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Prologue& prologue, const Epilogue& epilogue,
+             const Poll* poll, Spare spare) {
   const bool vector = g.m == 1 || g.n == 1;
   if (g.k == 0 || vector) {
     prologue.all(shared);
@@ -54,14 +52,14 @@ void product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Pro
     else
       vector_product<S>(g, a, b, c, shared);
     epilogue.all(shared);
-    return;
+    return true;
   }
   if constexpr (!std::is_floating_point_v<S>)
-    piece_product<S>(g, a, b, c, shared, prologue, epilogue, spare);
+    return piece_product<S>(g, a, b, c, shared, prologue, epilogue, poll, spare);
   else if (!prologue && !epilogue && better_transposed(g))
-    tiled_product<S>(transposed(g), b, a, c, shared, prologue, epilogue, spare);
+    return tiled_product<S>(transposed(g), b, a, c, shared, prologue, epilogue, poll, spare);
   else
-    tiled_product<S>(g, a, b, c, shared, prologue, epilogue, spare);
+    return tiled_product<S>(g, a, b, c, shared, prologue, epilogue, poll, spare);
 }
 
 // All rows of what runs along with a product at once.
@@ -115,9 +113,10 @@ struct Job {
   Prologue prologue(int64_t matrix) const { return {hooks, matrix, g.m}; }
   Epilogue epilogue(int64_t matrix) const { return {hooks, matrix, g.m, g.n}; }
 
-  void matrix(int64_t i, bool shared) {
-    product<T>(g, a + batch_offset(g, g.a, i), b + batch_offset(g, g.b, i), c + batch_offset(g, g.c, i), shared, prologue(i),
-        epilogue(i), shared ? spare : Spare{});
+  // On the calling thread or, where `shared`, over the pool. False: interrupted.
+  bool matrix(int64_t i, bool shared, const Poll* poll) {
+    return product<T>(g, a + batch_offset(g, g.a, i), b + batch_offset(g, g.b, i), c + batch_offset(g, g.c, i), shared,
+        prologue(i), epilogue(i), poll, shared ? spare : Spare{});
   }
 };
 
@@ -136,14 +135,14 @@ bool run_batch(const Gemm& g, const void* a, const void* b, void* c, const Poll*
     const auto matrices = [](void* context, int64_t begin, int64_t end) {
       auto& j = *static_cast<Job<T>*>(context);
       j.guarded([&] {
-        for (int64_t i = begin; i < end; ++i) j.matrix(i, false);
+        for (int64_t i = begin; i < end; ++i) j.matrix(i, false, nullptr);
       });
     };
     completed = parallel_for(count, std::min(grain, count), matrices, &job, poll);
   } else {
     for (int64_t i = 0; i < count && completed; ++i) {
-      job.guarded([&] { job.matrix(i, true); });
-      if (poll && i + 1 < count && poll->ask(poll->context)) completed = false;
+      job.guarded([&] { completed = job.matrix(i, true, poll); });
+      if (completed && poll && i + 1 < count && poll->ask(poll->context)) completed = false;
     }
   }
   if (job.failure) std::rethrow_exception(job.failure);

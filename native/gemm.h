@@ -11,6 +11,9 @@
 
 namespace weft {
 
+// Multiply-adds of some milliseconds, below which nothing is asked while a product runs.
+constexpr double polled_work = 1 << 27;
+
 // How many parts of a size it takes.
 constexpr int64_t parts(int64_t total, int64_t size) { return (total + size - 1) / size; }
 
@@ -86,7 +89,7 @@ class Prologue {
   int64_t matrix_, m_;
 };
 
-// Runs the product. k = 0 gives zeros. False: the poll asked to stop between two matrices of the batch.
+// Runs the product. k = 0 gives zeros. False: the poll asked to stop, and C is not complete.
 // Throws std::bad_alloc.
 bool run_gemm(const Gemm& gemm, const void* a, const void* b, void* c, const Poll* poll = nullptr,
               const GemmHooks* hooks = nullptr, Spare spare = {});

@@ -50,9 +50,9 @@ template <class T>
 class Product {
  public:
   Product(const Gemm& g, const T* a, const T* b, T* c, const Prologue& prologue, const Epilogue& epilogue, Spare spare,
-          int64_t threads)
+          int64_t threads, const Poll* poll)
       : g_(g), set_(*tile_set<T>()), a_(a), b_(b), c_(c), prologue_(prologue), epilogue_(epilogue), spare_(spare),
-        chains_(g.k), blocks_(chains_.count), deepest_(chains_.longest()), panels_(parts(g.n, set_.nr)) {
+        stop_(poll), chains_(g.k), blocks_(chains_.count), deepest_(chains_.longest()), panels_(parts(g.n, set_.nr)) {
     divide(threads);
     threads_ = std::min(threads, units());
     choose();
@@ -83,11 +83,13 @@ class Product {
     }
   }
 
-  void run() {
+  // False: interrupted.
+  bool run() {
     const auto chunk = [](void* context, int64_t begin, int64_t end) {
       for (int64_t slot = begin; slot < end; ++slot) static_cast<Product*>(context)->work(slot);
     };
     parallel_for(threads_, 1, chunk, this);
+    return !stop_.stopped();
   }
 
  private:
@@ -294,15 +296,15 @@ class Product {
     pack_b(first, std::min(panels_, first + pack_panels), block, shared_b_ + packed_at(first, block));
   }
 
-  // Tasks that all threads share, each of which waits until all are done.
+  // Tasks that all threads share, each of which waits until all are done or the product is given up.
   template <class Task>
   void together(int64_t tasks, std::atomic<int64_t>& next, std::atomic<int64_t>& done, Task task) {
     if (!tasks) return;
-    for (int64_t t; (t = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
+    for (int64_t t; !stop_.asked() && (t = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
       task(t);
       done.fetch_add(1, std::memory_order_release);
     }
-    for (int64_t waited = 0; done.load(std::memory_order_acquire) < tasks; ++waited)
+    for (int64_t waited = 0; done.load(std::memory_order_acquire) < tasks && !stop_.stopped(); ++waited)
       if (waited > 1000) std::this_thread::yield();
   }
 
@@ -317,7 +319,7 @@ class Product {
       const int64_t owner = (slot + i) % threads_;
       std::atomic<int64_t>& taken = taken_[static_cast<size_t>(owner)].units;
       const int64_t begin = units * owner / threads_, end = units * (owner + 1) / threads_;
-      for (int64_t u; (u = begin + taken.fetch_add(1, std::memory_order_relaxed)) < end;) unit(u, slot);
+      for (int64_t u; !stop_.stopped() && (u = begin + taken.fetch_add(1, std::memory_order_relaxed)) < end;) unit(u, slot);
     }
   }
 
@@ -350,6 +352,7 @@ class Product {
       const int64_t b_k = b_packed ? set_.nr : g_.b.row_stride;
       for (int64_t panel = first; panel < last; ++panel) {
         const int64_t in_group = (panel - first) % pack_panels;
+        if (in_group == 0 && stop_.asked()) return;
         Coming later;
         if (b_mode_ == Mode::by_unit) {
           if (in_group == 0) {
@@ -435,6 +438,7 @@ class Product {
   const Prologue& prologue_;
   const Epilogue& epilogue_;
   Spare spare_;  // what is left of it
+  Stop stop_;
   Chains chains_;             // blocks of k:
   int64_t blocks_, deepest_;  // how many, and the length of the longest
   int64_t panels_, row_units_ = 1, column_units_ = 1, k_parts_ = 1, threads_ = 1;
@@ -459,25 +463,26 @@ class Product {
 }  // namespace
 
 template <class T>
-void float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Prologue& prologue,
-                   const Epilogue& epilogue, Spare spare) {
-  if (g.m == 0 || g.n == 0) return;
+bool float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Prologue& prologue,
+                   const Epilogue& epilogue, const Poll* poll, Spare spare) {
+  if (g.m == 0 || g.n == 0) return true;
   if (g.k == 0) {
     prologue.all(shared);
     for (int64_t i = 0; i < g.m; ++i)
       for (int64_t j = 0; j < g.n; ++j) c[i * g.c.row_stride + j * g.c.col_stride] = T{};
     epilogue.all(shared);
-    return;
+    return true;
   }
   const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) + prologue.work() +
                       epilogue.work();
   const auto worth = static_cast<int64_t>(std::min(work / unit_work, 1e6));
-  Product<T>(g, a, b, c, prologue, epilogue, spare, shared ? std::clamp<int64_t>(worth, 1, num_threads()) : 1).run();
+  const int64_t threads = shared ? std::clamp<int64_t>(worth, 1, num_threads()) : 1;
+  return Product<T>(g, a, b, c, prologue, epilogue, spare, threads, work < polled_work ? nullptr : poll).run();
 }
 
-template void float_product<float>(const Gemm&, const float*, const float*, float*, bool, const Prologue&,
-                                   const Epilogue&, Spare);
-template void float_product<double>(const Gemm&, const double*, const double*, double*, bool, const Prologue&,
-                                    const Epilogue&, Spare);
+template bool float_product<float>(const Gemm&, const float*, const float*, float*, bool, const Prologue&,
+                                   const Epilogue&, const Poll*, Spare);
+template bool float_product<double>(const Gemm&, const double*, const double*, double*, bool, const Prologue&,
+                                    const Epilogue&, const Poll*, Spare);
 
 }  // namespace weft

@@ -35,9 +35,10 @@ struct Chains {
 };
 
 // One matrix of the batch, on the calling thread or, where `shared`, over the pool. k may be 0. Calls the prologue for
-// all rows and the epilogue for all elements. Packs into `spare` where it is large enough. Throws std::bad_alloc.
+// all rows and the epilogue for all elements. Packs into `spare` where it is large enough. False: the poll, if there is one,
+// asked to stop, and C is not complete. Throws std::bad_alloc.
 template <class T>
-void float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Prologue& prologue,
-                   const Epilogue& epilogue, Spare spare = {});
+bool float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Prologue& prologue,
+                   const Epilogue& epilogue, const Poll* poll = nullptr, Spare spare = {});
 
 }  // namespace weft

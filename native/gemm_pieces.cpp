@@ -54,8 +54,8 @@ class Pieces {
 
  public:
   Pieces(const Gemm& g, const S* a, const S* b, S* c, const Prologue& prologue, const Epilogue& epilogue, Spare spare,
-         int64_t threads)
-      : g_(g), set_(tiles_of<T>()), a_(a), b_(b), c_(c), prologue_(prologue), epilogue_(epilogue), chains_(g.k),
+         int64_t threads, const Poll* poll)
+      : g_(g), set_(tiles_of<T>()), a_(a), b_(b), c_(c), prologue_(prologue), epilogue_(epilogue), stop_(poll), chains_(g.k),
         k_units_(sharing_k(g, chains_.count, threads) ? std::min(chains_.count, 4 * pieces_per_thread * threads) : 1) {
     divide(k_units_ > 1 ? 1 : threads);
     threads_ = std::min(threads, units());
@@ -81,7 +81,8 @@ class Pieces {
     }
   }
 
-  void run(bool shared) {
+  // False: interrupted.
+  bool run(bool shared) {
     // Rows of A that several pieces read are made before.
     const bool at_once = column_units_ > 1 || k_units_ > 1;
     if (at_once) prologue_.all(shared);
@@ -89,10 +90,12 @@ class Pieces {
     const auto chunk = [](void* context, int64_t begin, int64_t end) {
       auto& self = *static_cast<Pieces*>(context);
       for (int64_t slot = begin; slot < end; ++slot)
-        for (int64_t u; (u = self.next_.fetch_add(1, std::memory_order_relaxed)) < self.units();) self.unit(u, slot);
+        for (int64_t u; !self.stop_.stopped() && (u = self.next_.fetch_add(1, std::memory_order_relaxed)) < self.units();)
+          self.unit(u, slot);
     };
     parallel_for(threads_, 1, chunk, this);
-    if (k_units_ == 1) return;
+    if (stop_.stopped()) return false;
+    if (k_units_ == 1) return true;
     for (int64_t i = 0; i < g_.m; ++i) {
       T* const sum = sums_ + i * c_pitch_;
       for (int64_t block = 1; block < chains_.count; ++block) {
@@ -102,6 +105,7 @@ class Pieces {
     }
     store(sums_, 0, g_.m, 0, g_.n);
     epilogue_.all(shared);
+    return true;
   }
 
  private:
@@ -218,6 +222,7 @@ class Pieces {
     const int64_t first = chains_.count * k_unit / k_units_, last = chains_.count * (k_unit + 1) / k_units_;
     const int64_t tiles = parts(rows, set_.mr);
     for (int64_t block = first; block < last; ++block) {
+      if (stop_.asked()) return;
       const int64_t k = chains_.length(block);
       T* const to = k_units_ > 1 ? sums_ + block * g_.m * c_pitch_ : own_c;
       const Left all = left(i0, rows, block, j1 - j0 > few_panels * set_.nr, own_a);
@@ -263,6 +268,7 @@ class Pieces {
   S* c_;
   const Prologue& prologue_;
   const Epilogue& epilogue_;
+  Stop stop_;
   const Chains chains_;
   const int64_t k_units_;
   int64_t row_units_ = 1, column_units_ = 1, threads_ = 1;
@@ -276,18 +282,23 @@ class Pieces {
   std::atomic<int64_t> next_{0};
 };
 
+double multiply_adds(const Gemm& g) {
+  return static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
+}
+
 int64_t useful_threads(const Gemm& g, double more) {
-  const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) + more;
+  const double work = multiply_adds(g) + more;
   return std::clamp<int64_t>(static_cast<int64_t>(std::min(work / piece_work, 1e6)), 1, num_threads());
 }
 
 }  // namespace
 
 template <class S>
-void piece_product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Prologue& prologue,
-                   const Epilogue& epilogue, Spare spare) {
+bool piece_product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Prologue& prologue,
+                   const Epilogue& epilogue, const Poll* poll, Spare spare) {
   const int64_t threads = shared ? useful_threads(g, prologue.work() + epilogue.work()) : 1;
-  Pieces<S>(g, a, b, c, prologue, epilogue, spare, threads).run(shared);
+  if (multiply_adds(g) < polled_work) poll = nullptr;
+  return Pieces<S>(g, a, b, c, prologue, epilogue, spare, threads, poll).run(shared);
 }
 
 bool long_product(const Gemm& g, bool shared) {
@@ -295,7 +306,8 @@ bool long_product(const Gemm& g, bool shared) {
 }
 
 #define WEFT_PIECES(S) \
-  template void piece_product<S>(const Gemm&, const S*, const S*, S*, bool, const Prologue&, const Epilogue&, Spare);
+  template bool piece_product<S>(const Gemm&, const S*, const S*, S*, bool, const Prologue&, const Epilogue&, \
+                                 const Poll*, Spare);
 WEFT_PIECES(Float16)
 WEFT_PIECES(BFloat16)
 WEFT_PIECES(float)

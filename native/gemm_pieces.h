@@ -14,10 +14,10 @@ namespace weft {
 
 // One matrix of the batch, on the calling thread or, where `shared`, over the pool. m, n, k > 0. S: Float16, BFloat16, float,
 // double, or an unsigned integer. Calls the prologue for all rows and the epilogue for all elements. Uses `spare` where it is
-// large enough. Throws std::bad_alloc.
+// large enough. False: the poll, if there is one, asked to stop, and C is not complete. Throws std::bad_alloc.
 template <class S>
-void piece_product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Prologue& prologue,
-                   const Epilogue& epilogue, Spare spare);
+bool piece_product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Prologue& prologue,
+                   const Epilogue& epilogue, const Poll* poll, Spare spare);
 
 // Whether pieces of k are what lets threads share a product of float or double.
 bool long_product(const Gemm& g, bool shared);

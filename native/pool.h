@@ -3,7 +3,9 @@
 // busy runs its range itself, so that callers in many Python threads never wait for one another.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <thread>
 
 namespace weft {
 
@@ -13,6 +15,24 @@ using ChunkFn = void (*)(void* context, int64_t begin, int64_t end);
 struct Poll {
   bool (*ask)(void* context) = nullptr;
   void* context = nullptr;
+};
+
+// Whether what several threads do together is to be given up: the thread that made this asks the poll, all see the answer.
+class Stop {
+ public:
+  explicit Stop(const Poll* poll) : poll_(poll) {}
+  // Asked between two parts of the work, some 0.1 ms long.
+  bool asked() {
+    if (poll_ && !stopped() && std::this_thread::get_id() == caller_ && poll_->ask(poll_->context))
+      stopped_.store(true, std::memory_order_relaxed);
+    return stopped();
+  }
+  bool stopped() const { return stopped_.load(std::memory_order_relaxed); }
+
+ private:
+  const Poll* poll_;
+  const std::thread::id caller_ = std::this_thread::get_id();
+  std::atomic<bool> stopped_{false};
 };
 
 // Calls run(context, begin, end) over chunks that cover [0, total), each of at least `grain` (the last may be shorter),

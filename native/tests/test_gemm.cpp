@@ -335,3 +335,36 @@ TEST(a_poll_stops_between_matrices) {
   const Poll stop{[](void*) { return true; }, nullptr};
   CHECK(!run_gemm(g, a.data(), a.data(), c.data(), &stop));
 }
+
+TEST(a_poll_stops_within_a_matrix) {
+  struct Asked {
+    int times = 0, most;
+    static bool ask(void* context) {
+      auto& self = *static_cast<Asked*>(context);
+      return ++self.times > self.most;
+    }
+  };
+  constexpr int64_t n = 520;
+  const std::vector<uint64_t> data(n * n, 0x3f8000003f800000);  // ones of float, nearly ones of double, and some integers
+  std::vector<uint64_t> c(n * n);
+  for (DType dtype : {DType::float32, DType::float64, DType::bfloat16, DType::int32})
+    for (const GemmOperand& left : {GemmOperand{{}, n, 1}, GemmOperand{{}, 1, n}})
+      for (int threads : {1, 4}) {
+        set_num_threads(threads);
+        const Gemm g{dtype, {}, n, n, n, left, {{}, n, 1}, {{}, n, 1}};
+        for (int most : {0, 1, 5, 1 << 20}) {
+          Asked asked{.most = most};
+          const Poll poll{Asked::ask, &asked};
+          const bool completed = run_gemm(g, data.data(), data.data(), c.data(), &poll);
+          CHECK(completed == (asked.times <= most));
+          if (most == 1 << 20) CHECK(completed && asked.times > 5);
+        }
+      }
+  // A long sum that threads share.
+  const Gemm shared{DType::float32, {}, 40, 40, 100000, {{}, 1, 40}, {{}, 40, 1}, {{}, 40, 1}};
+  const std::vector<float> ones(40 * 100000, 1.0f);
+  Asked asked{.most = 3};
+  const Poll poll{Asked::ask, &asked};
+  CHECK(!run_gemm(shared, ones.data(), ones.data(), c.data(), &poll));
+  CHECK(asked.times == 4);
+}

@@ -108,6 +108,24 @@ def test_long_product() -> None:
     assert (a @ a)[3, 4].item() == 1500
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_one_long_product(dtype: str) -> None:
+    """A product is left in the middle, and what it was to give and what it packed is given back."""
+    kind = getattr(weft, dtype)
+    few = weft.ones(600, 600, dtype=kind)
+    few @ few
+    took = min(timeit.repeat(lambda: few @ few, number=1, repeat=5))
+    n = int(600 * (1.5 / took) ** (1 / 3))  # some 1.5 s
+    a = weft.ones(n, n, dtype=kind)
+    before = weft.memory_stats()["live_bytes"]
+    start = time.perf_counter()
+    assert interrupted(lambda: a @ a.T, 0.1)
+    assert time.perf_counter() - start < 0.6
+    assert abs(weft.memory_stats()["live_bytes"] - before) < 10_000
+    works()
+    assert (few @ few)[3, 4].item() == 600
+
+
 def test_long_step_is_done_or_not_done() -> None:
     """Parameters, optimiser and gradients stay those of the same number of steps."""
     w = weft.full((LONG // 20,), 0.5, requires_grad=True)
