@@ -6,6 +6,7 @@
 #include <mutex>
 #include <type_traits>
 
+#include "gemm_batch.h"
 #include "gemm_float.h"
 #include "gemm_integer_vector.h"
 #include "gemm_pieces.h"
@@ -125,6 +126,16 @@ bool run_batch(const Gemm& g, const void* a, const void* b, void* c, const Poll*
   int64_t count = 1;
   for (int64_t size : g.batch) count *= size;
   if (count == 0 || g.m == 0 || g.n == 0) return true;
+  if (count > 1 && g.k > 0 && g.batch.size() <= Batch::most_dims) {
+    const Batch batch(g);
+    if (Gemm whole; whole_product(g, batch, hooks != nullptr, whole)) {
+      GemmHooks of_all = hooks ? *hooks : GemmHooks{};
+      of_all.prepare_work *= static_cast<double>(count), of_all.work *= static_cast<double>(count);
+      return run_batch<T>(whole, a, b, c, poll, hooks ? &of_all : nullptr, spare);
+    }
+    if (tiny_products<T>(g))
+      return run_tiny_products<T>(g, batch, static_cast<const T*>(a), static_cast<const T*>(b), static_cast<T*>(c), poll, hooks);
+  }
   Job<T> job{.g = g, .a = static_cast<const T*>(a), .b = static_cast<const T*>(b), .c = static_cast<T*>(c), .hooks = hooks,
              .spare = spare};
   const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) +

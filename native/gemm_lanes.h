@@ -20,6 +20,19 @@ constexpr int64_t far_row_group = 4;  // fewer where they come from memory, whic
 template <class T>
 constexpr int64_t lane_columns = 8192 / static_cast<int64_t>(sizeof(T));
 
+// Products of `count` matrices with a vector each, *_step apart: n sums of k terms, of which one block is made. Neighbouring
+// sums are 1 apart.
+template <class S>
+struct LaneBatch {
+  int64_t count, n, k;
+  const S* matrix;
+  int64_t matrix_step, row;
+  const SumOf<S>* vector;
+  int64_t vector_step;
+  SumOf<S>* sums;
+  int64_t sums_step;
+};
+
 // S: float, double, Float16, BFloat16. A 16-bit matrix is widened as it is read; vectors and sums are float32 then.
 template <class S>
 struct LaneKernels {
@@ -29,6 +42,9 @@ struct LaneKernels {
                      SumOf<S>* sums);
   // sums[j] = sum of matrix[p * row + j] * vector[p] over p < k, for j < n; 8 <= n <= lane_columns<SumOf<S>>.
   void (*down_columns)(const S* matrix, int64_t row, int64_t n, const SumOf<S>* vector, int64_t k, bool far, SumOf<S>* sums);
+  // The same for many small matrices: term p of sum j is at j * row + p, and at p * row + j.
+  void (*along_batch)(const LaneBatch<S>&);
+  void (*down_batch)(const LaneBatch<S>&);
 };
 
 }  // namespace weft

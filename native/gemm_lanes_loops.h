@@ -9,27 +9,18 @@
 #pragma once
 
 #include "gemm_lanes.h"
+#include "gemm_parts_loops.h"
 #include "gemm_types_loops.h"
 
 namespace weft {
 namespace {
 
 template <class T>
-struct LaneVector;
-template <>
-struct LaneVector<float> {
-  typedef float type __attribute__((vector_size(32), aligned(4)));
-  typedef int32_t mask __attribute__((vector_size(32)));
-};
-template <>
-struct LaneVector<double> {
-  typedef double type __attribute__((vector_size(32), aligned(8)));
-  typedef int64_t mask __attribute__((vector_size(32)));
-};
+using LaneVector = PartVector<T>;
 
 template <class T>
 inline typename LaneVector<T>::type& at(const T* p) {
-  return *reinterpret_cast<typename LaneVector<T>::type*>(const_cast<T*>(p));
+  return part_at(p);
 }
 
 // A register of neighbouring elements.
@@ -46,37 +37,29 @@ inline LaneVector<float>::type load_run(const BFloat16* p) {
 
 typedef float FourFloats __attribute__((vector_size(16), aligned(4), may_alias));
 
-// Built from registers: an element that is inserted at a variable place goes through memory.
-inline FourFloats load_four(const float* p, int64_t count) {
-  if (count >= 4) return *reinterpret_cast<const FourFloats*>(p);
-  if (count == 3) return FourFloats{p[0], p[1], p[2], 0};
-  if (count == 2) return FourFloats{p[0], p[1], 0, 0};
-  return FourFloats{p[0], 0, 0, 0};
+// The elements of a run that the mask has, fewer than a register's; the others are zero and are not read.
+inline LaneVector<float>::type load_some(const float* p, const LaneVector<float>::mask& present, int64_t) {
+  return load_part(p, present);
 }
-
-// The first `count` > 0 elements of a run that has no more. The others are zero and are not read.
-inline LaneVector<float>::type load_some(const float* p, int64_t count) {
-  const FourFloats low = load_four(p, count), high = count > 4 ? load_four(p + 4, count - 4) : FourFloats{};
-  return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7);
-}
-inline LaneVector<double>::type load_some(const double* p, int64_t count) {
-  LaneVector<double>::type v{};
-  for (int64_t i = 0; i < count; ++i) v[i] = p[i];
-  return v;
+inline LaneVector<double>::type load_some(const double* p, const LaneVector<double>::mask& present, int64_t) {
+  return load_part(p, present);
 }
 template <class S, std::enable_if_t<is_half<S>, int> = 0>
-inline LaneVector<float>::type load_some(const S* p, int64_t count) {
-  ShortEight v{};
-  for (int64_t i = 0; i < count; ++i) v[i] = p[i].bits;
-  return Eight<S>::value(v);
+inline LaneVector<float>::type load_some(const S* p, const LaneVector<float>::mask&, int64_t count) {
+  typedef uint64_t Words __attribute__((vector_size(16)));
+  const Words words{load_bytes(p, 2 * count), count > 4 ? load_bytes(p + 4, 2 * (count - 4)) : 0};
+  return Eight<S>::value(reinterpret_cast<ShortEight>(words));
 }
 
-template <class T>
-inline T sum_of(const typename LaneVector<T>::type& v) {
-  if constexpr (lanes<T> == 4)
-    return (v[0] + v[1]) + (v[2] + v[3]);
-  else
-    return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
+// Neighbouring lanes are added in pairs.
+inline float sum_of(const LaneVector<float>::type& v) {
+  const LaneVector<float>::type pairs = v + __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6);
+  const LaneVector<float>::type halves = pairs + __builtin_shufflevector(pairs, pairs, 2, 3, 0, 1, 6, 7, 4, 5);
+  return halves[0] + halves[4];
+}
+inline double sum_of(const LaneVector<double>::type& v) {
+  const LaneVector<double>::type pairs = v + __builtin_shufflevector(v, v, 1, 0, 3, 2);
+  return pairs[0] + pairs[2];
 }
 
 // The sums of four vectors: their lanes added in pairs, twice; what is left are the halves of a float's.
@@ -126,20 +109,26 @@ void row_sums(const S* matrix, int64_t row, const SumOf<S>* vector, int64_t step
   for (; p + lanes<T> <= k; p += lanes<T>) add(p);
   if (p < k) {
     const int64_t count = k - p;
-    typename LaneVector<T>::mask present;
-    for (int l = 0; l < lanes<T>; ++l) present[l] = l < count ? -1 : 0;
-    V right = load_some(vector + p, count);
+    const typename LaneVector<T>::mask present = part_mask<T>(count);
+    V right = load_some(vector + p, present, count);
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
-      if constexpr (Own) right = load_some(vector + r * step + p, count);
-      const V sum = acc[r] + load_some(matrix + r * row + p, count) * right;
+      if constexpr (Own) right = load_some(vector + r * step + p, present, count);
+      const V sum = acc[r] + load_some(matrix + r * row + p, present, count) * right;
       acc[r] = present ? sum : acc[r];
     }
   }
 #pragma GCC unroll 2
   for (int r = 0; r + 4 <= Rows; r += 4) store_four(acc + r, sums + r);
-#pragma GCC unroll 4
-  for (int r = Rows / 4 * 4; r < Rows; ++r) sums[r] = sum_of<T>(acc[r]);
+  constexpr int rest = Rows % 4, first = Rows - rest;
+  if constexpr (rest == 1) sums[first] = sum_of(acc[first]);
+  if constexpr (rest > 1) {
+    const V last[4] = {acc[first], acc[first + 1], rest == 3 ? acc[Rows - 1] : V{}, V{}};
+    T found[4];
+    store_four(last, found);
+#pragma GCC unroll 3
+    for (int r = 0; r < rest; ++r) sums[first + r] = found[r];
+  }
 }
 
 template <class S, bool Own>
@@ -230,9 +219,72 @@ void down_columns(const S* matrix, int64_t row, int64_t n, const SumOf<S>* vecto
   if (j < n) total(j, sums + n - lanes<T>);
 }
 
+// A few rows of each matrix.
+template <class S, int Rows>
+void along_each(const LaneBatch<S>& g, int64_t first) {
+  const S* matrix = g.matrix + first * g.row;
+  const SumOf<S>* vector = g.vector;
+  SumOf<S>* sums = g.sums + first;
+  for (int64_t i = 0; i < g.count; ++i, matrix += g.matrix_step, vector += g.vector_step, sums += g.sums_step)
+    row_sums<S, Rows, false, false>(matrix, g.row, vector, 0, g.k, sums);
+}
+
+template <class S>
+void along_batch(const LaneBatch<S>& g) {
+  int64_t r = 0;
+  for (; r + 8 <= g.n; r += 8) along_each<S, 8>(g, r);
+  for (; r + 4 <= g.n; r += 4) along_each<S, 4>(g, r);
+  if (g.n - r == 3) along_each<S, 3>(g, r);
+  if (g.n - r == 2) along_each<S, 2>(g, r);
+  if (g.n - r == 1) along_each<S, 1>(g, r);
+}
+
+// A register's columns of each matrix, or fewer: `columns` > 0.
+template <class S, bool Whole>
+void down_each(const LaneBatch<S>& g, int64_t first, int64_t columns) {
+  using T = SumOf<S>;
+  using V = typename LaneVector<T>::type;
+  const typename LaneVector<T>::mask present = part_mask<T>(columns);
+  const S* matrix = g.matrix + first;
+  const T* vector = g.vector;
+  T* sums = g.sums + first;
+  for (int64_t i = 0; i < g.count; ++i, matrix += g.matrix_step, vector += g.vector_step, sums += g.sums_step) {
+    V lane[lanes<T>] = {};
+    const auto add = [&](int l, int64_t p) {
+      const S* from = matrix + p * g.row;
+      if constexpr (Whole)
+        lane[l] += vector[p] * load_run(from);
+      else
+        lane[l] += vector[p] * load_some(from, present, columns);
+    };
+    int64_t p = 0;
+    for (; p + lanes<T> <= g.k; p += lanes<T>) {
+#pragma GCC unroll 8
+      for (int l = 0; l < lanes<T>; ++l) add(l, p + l);
+    }
+#pragma GCC unroll 8
+    for (int l = 0; l < lanes<T> - 1; ++l)
+      if (p + l < g.k) add(l, p + l);
+    const auto four = [&](int l) { return (lane[l] + lane[l + 1]) + (lane[l + 2] + lane[l + 3]); };
+    V total = four(0);
+    if constexpr (lanes<T> == 8) total += four(4);
+    if constexpr (Whole)
+      at(sums) = total;
+    else
+      store_part(sums, total, columns);
+  }
+}
+
+template <class S>
+void down_batch(const LaneBatch<S>& g) {
+  int64_t j = 0;
+  for (; j + lanes<SumOf<S>> <= g.n; j += lanes<SumOf<S>>) down_each<S, true>(g, j, lanes<SumOf<S>>);
+  if (j < g.n) down_each<S, false>(g, j, g.n - j);
+}
+
 template <class S>
 constexpr LaneKernels<S> lane_kernels_of() {
-  return {along_rows<S>, down_columns<S>};
+  return {along_rows<S>, down_columns<S>, along_batch<S>, down_batch<S>};
 }
 
 }  // namespace

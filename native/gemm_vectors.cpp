@@ -4,6 +4,7 @@
 #include "gemm_integers_loops.h"
 #include "gemm_lanes_loops.h"
 #include "gemm_rows_loops.h"
+#include "gemm_tiny_loops.h"
 #include "gemm_types_loops.h"
 
 namespace weft {
@@ -12,7 +13,9 @@ constinit const AllVectorLoops portable_loops = {
     row_kernels_of<float>(), row_kernels_of<double>(), lane_kernels_of<float>(), lane_kernels_of<double>(),
     lane_kernels_of<Float16>(), lane_kernels_of<BFloat16>(), converters_of<Float16>(), converters_of<BFloat16>(),
     converters_of<uint8_t>(), integer_tiles_of<uint16_t>(), integer_tiles_of<uint32_t>(), integer_tiles_of<uint64_t>(),
-    integer_loops_of<uint8_t>(), integer_loops_of<uint16_t>(), integer_loops_of<uint32_t>(), integer_loops_of<uint64_t>()};
+    integer_loops_of<uint8_t>(), integer_loops_of<uint16_t>(), integer_loops_of<uint32_t>(), integer_loops_of<uint64_t>(),
+    tiny_kernels_of<float>(), tiny_kernels_of<double>(), tiny_kernels_of<uint16_t>(), tiny_kernels_of<uint32_t>(),
+    tiny_kernels_of<uint64_t>()};
 
 namespace {
 
@@ -95,6 +98,26 @@ const IntegerLoops<uint32_t>& integer_loops() {
 template <>
 const IntegerLoops<uint64_t>& integer_loops() {
   return best_loops().loops64;
+}
+template <>
+const TinyKernels<float>& tiny_kernels() {
+  return best_loops().tiny_float;
+}
+template <>
+const TinyKernels<double>& tiny_kernels() {
+  return best_loops().tiny_double;
+}
+template <>
+const TinyKernels<uint16_t>& tiny_kernels() {
+  return best_loops().tiny16;
+}
+template <>
+const TinyKernels<uint32_t>& tiny_kernels() {
+  return best_loops().tiny32;
+}
+template <>
+const TinyKernels<uint64_t>& tiny_kernels() {
+  return best_loops().tiny64;
 }
 
 }  // namespace weft

@@ -4,6 +4,7 @@
 #include "gemm_integers.h"
 #include "gemm_lanes.h"
 #include "gemm_rows.h"
+#include "gemm_tiny.h"
 #include "gemm_types.h"
 
 namespace weft {
@@ -18,6 +19,8 @@ template <class T>  // uint16_t, uint32_t, uint64_t
 const IntegerTiles<T>& integer_tiles();
 template <class S>  // uint8_t ... uint64_t
 const IntegerLoops<S>& integer_loops();
+template <class T>  // float, double, uint16_t, uint32_t, uint64_t
+const TinyKernels<T>& tiny_kernels();
 
 struct AllVectorLoops {
   RowKernels<float> rows_float;
@@ -36,6 +39,11 @@ struct AllVectorLoops {
   IntegerLoops<uint16_t> loops16;
   IntegerLoops<uint32_t> loops32;
   IntegerLoops<uint64_t> loops64;
+  TinyKernels<float> tiny_float;
+  TinyKernels<double> tiny_double;
+  TinyKernels<uint16_t> tiny16;
+  TinyKernels<uint32_t> tiny32;
+  TinyKernels<uint64_t> tiny64;
 };
 
 extern const AllVectorLoops portable_loops;

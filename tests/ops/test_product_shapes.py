@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import weft
 from tests.ops.helpers import bits, in_every_mode
@@ -63,6 +65,51 @@ def test_bits_depend_on_values_and_sizes_only(batch: tuple[int, ...], m: int, k:
     assert bits(turned.swapaxes(-1, -2)) == want
     for index in np.ndindex(*batch):
         assert bits(laid_out(a[index], "rows") @ laid_out(b[index], "columns")) == bits(first[index])
+
+
+DTYPES = ["float32", "float64", "float16", "bfloat16", "int8", "int16", "int32", "int64"]
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_batch_has_the_bits_of_its_matrices(data: st.DataObject) -> None:
+    dtype = getattr(weft, data.draw(st.sampled_from(DTYPES)))
+    batch = data.draw(st.sampled_from([(2,), (3, 4), (1, 5), (70,), (2, 1, 6)]))
+    m, k, n = (data.draw(st.integers(1, 12)) for _ in range(3))
+    if data.draw(st.booleans()):
+        m, n = data.draw(st.sampled_from([(1, 1), (1, n), (m, 1)]))
+        k = data.draw(st.sampled_from([k, 33, 512, 515]))
+    rng = np.random.default_rng(m + 13 * k + 29 * n)
+
+    def operand(rows: int, columns: int) -> Any:
+        of = data.draw(st.sampled_from([batch, batch, (), (1,) * len(batch), batch[-1:]]))
+        x = weft.from_numpy(100 * rng.standard_normal((*of, rows, columns))).astype(dtype)
+        layout = data.draw(st.sampled_from(LAYOUTS))
+        if layout == "columns":
+            x = x.swapaxes(-1, -2).clone().swapaxes(-1, -2)
+        elif layout == "apart":
+            wide = weft.zeros(*of, rows + 1, 2 * columns, dtype=dtype)
+            wide[..., :rows, ::2] = x
+            x = wide[..., :rows, ::2]
+        elif layout == "reversed":
+            x = x.flip(-2)
+        return x.broadcast_to((*batch, rows, columns))
+
+    a, b = operand(m, k), operand(k, n)
+    together = a @ b
+    for index in np.ndindex(*batch):
+        assert bits(a[index].clone() @ b[index].clone()) == bits(together[index]), index
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32"])
+@pytest.mark.parametrize(("m", "k", "n"), [(3, 3, 3), (4, 4, 1), (1, 6, 2), (1, 5, 1), (6, 10, 9)])
+def test_what_runs_along_with_a_batch(m: int, k: int, n: int, dtype: str) -> None:
+    rng = np.random.default_rng(3)
+    a, b = (weft.from_numpy((9 * rng.standard_normal(s)).astype(dtype)) for s in ((5, 40, m, k), (5, 40, k, n)))
+    bias = weft.from_numpy((9 * rng.standard_normal(n)).astype(dtype))
+    for right in (b, b[:, :1], b[:1, :1]):
+        (got,) = in_every_mode(lambda x, y, z: weft.relu(x * 2 @ y + z), a, right, bias)
+        assert bits(got) == bits(weft.relu(a * 2 @ right + bias))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
