@@ -417,6 +417,25 @@ def test_columns_of_other_types(dtype: dtypes.DType) -> None:
     k.run(2)
 
 
+@pytest.mark.parametrize("gathered", [False, True])
+def test_columns_of_special_values_and_of_what_does_not_go_by_vectors(gathered: bool) -> None:
+    """Groups cut short, negative zeros, NaN and infinities; the sums need what each row has of its own, a bool among it."""
+    shape = (261, 531)
+    k = Nest("columns", "or", shape)
+    a = data(shape)
+    a[:, :3], a[5, 3], a[6, 4], a[259, 5] = -0.0, np.nan, np.inf, -np.inf
+    x = k.load(a)
+    if gathered:
+        table = k.load_at(data((shape[1],)), k.index(0, (0, 1)))
+        x = k.apply("add", x, table, dtype=float32)
+    top = k.reduce("max", x, float32)
+    big = k.apply("less", k.load(data((shape[0], 1))), top, dtype=dtypes.bool_)
+    y = k.apply("where", big, x, k.apply("subtract", x, top, dtype=float32), dtype=float32)
+    for op in ("sum", "prod", "max", "min"):
+        k.store(np.empty((1, shape[1]), "f"), k.across(op, y, float32))
+    k.run(2)
+
+
 def test_columns_beside_a_store_in_place() -> None:
     k = Nest("columns", "or", (300, 50))
     a = data((300, 50))

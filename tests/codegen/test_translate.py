@@ -55,6 +55,19 @@ y[3] = d"""
     np.testing.assert_array_equal(y, np.float32([-56, np.float64(x[1]) ** 2, 2, 254]))
 
 
+def test_a_loop_inside_a_loop_over_vectors_carries_vectors() -> None:
+    x, y = np.arange(60, dtype=np.float32), np.zeros(20, np.float32)
+    body = """for j in lanes(begin, end, 8):
+    c: float32 = every(float32, 0.5)
+    for row in range(0, 3):
+        at: int64 = row * 20
+        v: float32 = x[at + j]
+        c: float32 = c + v
+    y[j] = c"""
+    run(body, {"at": "int64", "v": "float32", "c": "float32"}, x, y, 0, 19)
+    np.testing.assert_array_equal(y, [*(x.reshape(3, 20).sum(0) + np.float32(0.5))[:19], 0])
+
+
 def test_a_choice_stored_in_place_is_stored_whole() -> None:
     """Not by a mask, which is slow where masks have no registers of their own."""
     source = """def f(begin: int64, end: int64, x: "float32*", y: "float32*"):

@@ -1,5 +1,5 @@
-"""Loop nests: the source of each form of kernel, one function for each phase. Here "map"; "row", "reduce" and "columns" are
-in `weft.codegen.rows`, "outer" in `weft.codegen.outer`, "scan" in `weft.codegen.scan`.
+"""Loop nests: the source of each form of kernel, one function for each phase. Here "map"; "row" and "reduce" are
+in `weft.codegen.rows`, "columns" in `weft.codegen.across`, "outer" in `weft.codegen.outer`, "scan" in `weft.codegen.scan`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from weft.ir.kernel import Kernel, Scalar
 
 def functions(kernel: Kernel, bodies: Mapping[str, str], name: str) -> list[Function]:
     """The source of a kernel: one function for each phase."""
-    from weft.codegen import outer, rows, scan
+    from weft.codegen import across, outer, rows, scan
 
     body = Body(kernel, bodies)
     inner = {"row": "r", "reduce": "r", "outer": "ri", "columns": "r"}.get(kernel.form, "")
@@ -35,7 +35,7 @@ def functions(kernel: Kernel, bodies: Mapping[str, str], name: str) -> list[Func
         case "outer":
             return [outer.blocks(body, f"{name}_1"), outer.combine(body, f"{name}_2")]
         case "columns":
-            return [rows.columns(body, f"{name}_1"), outer.combine(body, f"{name}_2")]
+            return [across.blocks(body, f"{name}_1"), outer.combine(body, f"{name}_2")]
         case "scan":
             return scan.functions(body, name)
     raise ValueError(f"{kernel} has an unknown form")

@@ -1,4 +1,4 @@
-"""The "row", "reduce" and "columns" forms: reductions along the innermost loop.
+"""The "row" and "reduce" forms: reductions along the innermost loop.
 
 A reduction needs a whole pass over the row before its result is known, so a "row" kernel makes one pass for each level of
 reductions that depend on one another and, if it writes elements, a last one. A pass runs block by block, and computes the
@@ -12,8 +12,7 @@ needed twice. The last pass fetches what the next row reads into the second-leve
 An expensive value that a later pass needs again waits in an output of the kernel that has the right type and is written
 last, over an operand too if that is not needed any more. Loading it back gives the same bits as computing it again.
 
-What a "columns" kernel reduces over the rows is taken in the last pass over each row, into a row of scratch memory that holds
-the sums of a group of rows, which `weft.codegen.columns` adds to the block's.
+What a "columns" kernel does besides is in `weft.codegen.across`.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from weft.codegen.emit import (
 )
 from weft.codegen.loops import begin, unravel
 from weft.dtypes import bool_
-from weft.ir.kernel import BLOCK, GROUP, LANES, OUTER_BLOCK, RUN, Apply, Load, LoadAt, Reduce, Scalar, Store
+from weft.ir.kernel import BLOCK, LANES, RUN, Apply, Load, LoadAt, Reduce, Scalar, Store
 
 #: Elements of a row whose values are computed into stack arrays before they are reduced.
 CHUNK = 512
@@ -88,10 +87,18 @@ class Passes:
         """The element values and stores of pass p, in order; what a kept value is made of is left out once it is kept."""
         body = self.body
         targets = [body.reduces[i].arg for i in self.reduces[p]] + self.stores[p]
-        if p == self.count:
-            targets += [across.arg for across in body.across.values()]
         known = [v for v, at in self.kept_in.items() if at < p]
         return [i for i in body.closure(targets, known) if body.varies[i]]
+
+    def summed(self) -> list[int]:
+        """The element values, in order, that what a "columns" kernel reduces over the rows is made of."""
+        body = self.body
+        targets = [across.arg for across in body.across.values()]
+        return [i for i in body.closure(targets, self.kept) if body.varies[i]]
+
+    def _wanted(self, p: int) -> list[int]:
+        """What must be known in pass p or, of the last one, for reductions over the rows."""
+        return self.values(p) if p < self.count else sorted({*self.values(p), *self.summed()})
 
     def computed(self, p: int) -> list[int]:
         """The values of pass p that no buffer holds."""
@@ -121,7 +128,7 @@ class Passes:
     def _keep(self, p: int, q: int) -> None:
         """Keep what pass p computes, pass q needs again, and is expensive, where an output's row can hold it."""
         body = self.body
-        theirs = self.values(q)
+        theirs = self._wanted(q)
         shared = [i for i in self.values(p) if i in theirs]
         for v in shared:
             users = [u for u in theirs if v in operands(body.kernel.body[u])]
@@ -141,7 +148,7 @@ class Passes:
         if any(isinstance(instr, LoadAt) and instr.buffer == buffer for instr in instrs):
             return False
         loads = {i for i, instr in enumerate(instrs) if isinstance(instr, Load) and instr.buffer == buffer}
-        later = {i for q in range(p + 1, self.count + 1) for i in self.values(q)}
+        later = {i for q in range(p + 1, self.count + 1) for i in self._wanted(q)}
         return not loads & later and not loads & {body.reduces[i].arg for i in self.reduces[p]}
 
     def _cost(self, v: int) -> int:
@@ -152,7 +159,7 @@ class Passes:
         return max((cost_of(body.bodies.get(instr.op, "")) for instr in applied), default=0)
 
 
-class _Row:
+class Row:
     """The writing of one function over rows."""
 
     def __init__(self, body: Body, w: Writer) -> None:
@@ -161,7 +168,10 @@ class _Row:
         self.arrays: dict[int, str] = {}  # by reduction, the stack array that its argument is computed into
         self.whole: set[str] = set()  # those that hold a whole block
         self.place = Place(body, "o", set())
-        w.explicit = all(map(self.passes.plain, range(self.passes.count + 1)))
+        w.explicit = all(map(self.passes.plain, range(self.passes.count + 1))) and body.plain(self.passes.summed())
+        #: The pass that fetches the next row: of a columns kernel the last by vectors that writes nothing.
+        reducing = [p for p in range(self.passes.count) if self.swept(p)] if body.across else []
+        self.fetching = max(reducing, default=self.passes.count)
 
     def declare(self) -> None:
         """Declare the lanes of each reduction, and the stack arrays."""
@@ -206,10 +216,9 @@ class _Row:
             if not self.body.varies[i]:
                 self.body.store(self.w, i, self.place.position(i, {}))
 
-    def element(self, p: int, j: str) -> None:
-        """Compute the values of pass p at element ``j``, keep what later passes want, and do the pass's stores."""
+    def compute(self, values: Sequence[int], p: int, j: str) -> None:
+        """Compute ``values`` in or after pass p at element ``j``, and keep what later passes want."""
         body, w, passes, counters = self.body, self.w, self.passes, {self.body.r: j}
-        values = passes.values(p)
         for i in values:
             if i in body.stores:
                 continue
@@ -225,13 +234,21 @@ class _Row:
                 body.value(w, i, self.place.position(i, counters))
                 if kept_in == p:
                     w.line(f"{waits} = {narrowed(dtype, f'v{i}')}")
-        if p == passes.count:
-            for i, group in groups(body).items():
-                op, value, at = body.across[i].op, reduced_element(body, i), f"{group}[at + {j}]"
-                w.line(f"{at} = choose(fresh, {value}, combine_{op}({at}, {value}))")
+
+    def element(self, p: int, j: str) -> None:
+        """Compute the values of pass p at element ``j``, keep what later passes want, and do the pass's stores."""
+        values = self.passes.values(p)
+        self.compute(values, p, j)
         for i in values:
-            if i in body.stores:
-                body.store(w, i, self.place.position(i, counters))
+            if i in self.body.stores:
+                self.body.store(self.w, i, self.place.position(i, {self.body.r: j}))
+
+    def fetch(self, p: int, j: str) -> None:
+        """In the pass that does so: fetch what the next row reads at element ``j``."""
+        if p == self.fetching:
+            for buffer, i in self.passes.read.items():
+                at = self.place.position(i, {self.body.r: j})
+                self.w.line(f"fetch(b{buffer}, {at} + s{i}_{self.body.r - 1})")
 
     def block(self, p: int) -> None:
         """Reduce the row from ``block`` to ``stop``, at most BLOCK elements, into ``y{i}`` (and ``z{i}``) for each reduction
@@ -282,6 +299,7 @@ class _Row:
                 if op in RUNS:
                     w.line(f"start_{op}(q{i})")
             with w.block(f"for j in lanes(run, imin(run + {RUN}, stop), {LANES}):"):
+                self.fetch(p, "j")
                 self.element(p, "j")
                 for i, op in ops.items():
                     w.line(f"take_{op}({'q' if op in RUNS else 'a'}{i}, {reduced_element(self.body, i)})")
@@ -299,8 +317,7 @@ class _Row:
             return
         width = LANES if body.each(passes.computed(p)) == "interleaved" else WIDTH
         with w.block(f"for j in lanes(0, {n}, {width}):"):
-            for buffer, i in passes.read.items():
-                w.line(f"fetch(b{buffer}, {self.place.position(i, {body.r: 'j'})} + s{i}_{body.r - 1})")
+            self.fetch(p, "j")
             self.element(p, "j")
 
     def _source(self, i: int, start: str) -> str:
@@ -347,7 +364,7 @@ class _Row:
 DEPTH = 56
 
 
-def _reduced_row(writing: _Row, p: int) -> None:
+def _reduced_row(writing: Row, p: int) -> None:
     """Reduce a row, block by block: what waits in ``s{i}`` (and ``u{i}``) stands for ever fewer blocks, powers of two."""
     body, w, reduces = writing.body, writing.w, writing.passes.reduces[p]
     w.assign("depth", "int64", "0")
@@ -372,7 +389,7 @@ def _reduced_row(writing: _Row, p: int) -> None:
         writing.take(reduces)
 
 
-def _join_last(writing: _Row, reduces: Sequence[int], end: str) -> None:
+def _join_last(writing: Row, reduces: Sequence[int], end: str) -> None:
     """Combine what waits, of ``span`` elements, with ``y{i}``, of those from ``first`` to ``end``."""
     w = writing.w
     w.assign("depth", "int64", "depth - 1")
@@ -382,7 +399,7 @@ def _join_last(writing: _Row, reduces: Sequence[int], end: str) -> None:
     w.assign("first", "int64", "first - span")
 
 
-def _declare_row(writing: _Row) -> None:
+def declare_row(writing: Row) -> None:
     """Declare what whole rows need."""
     writing.declare()
     for i in writing.body.reduces:
@@ -390,8 +407,8 @@ def _declare_row(writing: _Row) -> None:
             writing.w.line(f"{array} = stack({dtype.name}, {DEPTH})")
 
 
-def _whole_row(writing: _Row) -> None:
-    """All passes over ``row``."""
+def reduced(writing: Row) -> None:
+    """All passes over ``row`` but the last, and what is at row level."""
     body, passes = writing.body, writing.passes
     everything = [i for i in range(len(body.kernel.body)) if not body.column[i]]
     writing.at(everything)
@@ -400,40 +417,18 @@ def _whole_row(writing: _Row) -> None:
         _reduced_row(writing, p)
         writing.results(passes.reduces[p])
         writing.row_values(p + 1, everything)
-    if passes.stores[passes.count] or body.across:
-        writing.last()
     writing.row_stores()
 
 
 def row(body: Body, name: str) -> Function:
     """The one phase of a "row" kernel."""
     w = begin(body, name)
-    writing = _Row(body, w)
-    _declare_row(writing)
+    writing = Row(body, w)
+    declare_row(writing)
     with w.block("for row in range(begin, end):"):
-        _whole_row(writing)
-    return body.finish(w)
-
-
-def columns(body: Body, name: str) -> Function:
-    """The first phase of a "columns" kernel: one block of rows, group by group."""
-    w = begin(body, name)
-    writing = _Row(body, w)
-    _declare_row(writing)
-    n = f"n{body.r}"
-    with w.block("for unit in range(begin, end):"):
-        w.assign("at", "int64", f"unit * {n}")
-        w.assign("top", "int64", f"unit * {OUTER_BLOCK}")
-        w.assign("bottom", "int64", f"imin(top + {OUTER_BLOCK}, n0)")
-        for i, (total,) in parts(body).items():
-            w.line(f"fill_{body.across[i].op}(advance({total}, at), {n})")
-        with w.block(f"for upper in range(top, bottom, {GROUP}):"):
-            with w.block(f"for row in range(upper, imin(upper + {GROUP}, bottom)):"):
-                w.assign("fresh", "boolean", "row == upper")
-                _whole_row(writing)
-            for i, (total,) in parts(body).items():
-                group = f"advance({groups(body)[i]}, at)"
-                w.line(f"rows_{body.across[i].op}(advance({total}, at), {group}, 0, 1, {n})")
+        reduced(writing)
+        if writing.passes.stores[writing.passes.count]:
+            writing.last()
     return body.finish(w)
 
 
@@ -443,19 +438,14 @@ def parts(body: Body) -> Mapping[int, list[str]]:
     k = 0
     for i in body.across or body.reduces:
         result[i] = [f"part{k + j}" for j in range(len(partial_types(body, i)))]
-        k += len(result[i]) + bool(body.across)
+        k += len(result[i])
     return result
-
-
-def groups(body: Body) -> Mapping[int, str]:
-    """The scratch buffer of each Across that holds the sums of a group of rows."""
-    return {i: f"part{2 * k + 1}" for k, i in enumerate(body.across)}
 
 
 def blocks(body: Body, name: str) -> Function:
     """The first phase of a "reduce" kernel: one block of a row. Where that is the whole row, nothing is left to the second."""
     w = begin(body, name)
-    writing = _Row(body, w)
+    writing = Row(body, w)
     rows = body.closure([i for i in body.stores if not body.varies[i]])
     arguments = body.closure([reduce.arg for reduce in body.reduces.values()] + writing.passes.stores[0])
     needed = sorted({*arguments, *(i for i in rows if not body.varies[i])})
@@ -484,7 +474,7 @@ def blocks(body: Body, name: str) -> Function:
 def combine(body: Body, name: str) -> Function:
     """The second phase of a "reduce" kernel: a row's blocks combined, and what is done with the result."""
     w = begin(body, name)
-    writing = _Row(body, w)
+    writing = Row(body, w)
     needed = body.closure([i for i in body.stores if not body.varies[i]])
     used = [i for i in body.reduces if i in needed]
     buffers = parts(body)

@@ -8,7 +8,8 @@ A loop over ``lanes(start, stop, width)`` computes so many elements at once: wha
 positions that contain the counter are contiguous in memory. The last elements, fewer than a vector's, follow in short vectors
 and then one by one, by the same statements. In the loop, ``take_op(a, x)`` reduces: the element at ``start + k`` goes to lane
 ``k % width`` of the array a. And ``fetch(p, i)`` brings the cache lines of a vector's elements from ``p[i]`` on to the
-second-level cache.
+second-level cache. A variable that a loop inside assigns again must be a vector before that loop: ``every(type, x)`` is
+one with the number in every element.
 
 A number written in the source takes the type of what it meets. Arithmetic is in the wider of two types; booleans are numbers
 there, as in Python. Integers wrap, and no operation on floats is contracted, reassociated or assumed to be finite.
@@ -133,12 +134,16 @@ NARROW = 8
 
 
 class _Lanes:
-    """A loop over vectors: its counter, how many elements they have, the lanes of reductions, and what variables are."""
+    """A loop over vectors: its counter, how many elements they have, the lanes of reductions, and what variables are.
+
+    A vector that a loop inside assigns again has a place.
+    """
 
     def __init__(self, counter: str, width: int) -> None:
         self.counter, self.width = counter, width
         self.sums: dict[str, tuple[Any, Any]] = {}
         self.values: dict[str, Any] = {}
+        self.places: dict[str, Any] = {}
 
     def positions(self, b: Any, first: Any) -> Any:
         """The counter's values, one for each element."""
@@ -254,6 +259,7 @@ class _Translation:
         step = bounds[2] if len(bounds) > 2 else I64(1)
         self.types[name] = types.int64
         self.assign(name, (start, types.int64))
+        self.carry(s.body)
 
         def inside() -> None:
             self.run(s.body)
@@ -274,6 +280,16 @@ class _Translation:
         inside()
         b.branch(head)
         b.position_at_end(after)
+
+    def carry(self, body: Sequence[ast.stmt]) -> None:
+        """Give places to the vectors that ``body``, which is a loop's inside a loop over vectors, assigns again."""
+        for s in ast.walk(ast.Module(list(body), [])) if self.lanes else ():
+            if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name):
+                vector = self.lanes.values.pop(s.target.id, None)
+                if vector is not None:
+                    with self.b.goto_entry_block():
+                        place = self.lanes.places[s.target.id] = self.b.alloca(vector.type)
+                    self.b.store(vector, place)
 
     def over_lanes(self, name: str, bounds: Sequence[ast.expr], body: Sequence[ast.stmt]) -> None:
         """``for name in lanes(first, last, width)``."""
@@ -353,7 +369,10 @@ class _Translation:
         """Give a variable a value, in its type."""
         dtype = self.types[name]
         number = self.typed(value, dtype)
-        if self.lanes and name != self.lanes.counter:
+        if self.lanes and name in self.lanes.places:
+            self.b.store(number, self.lanes.places[name])
+            return
+        if self.lanes and is_vector(number):
             self.lanes.values[name] = number
             return
         place = self.places.get(name)
@@ -369,6 +388,8 @@ class _Translation:
                 return self.lanes.positions(self.b, self.b.load(self.places[name])), types.int64
             if name in self.lanes.values:
                 return self.lanes.values[name], self.types[name]
+            if name in self.lanes.places:
+                return self.b.load(self.lanes.places[name]), self.types[name]
         if name in self.places:
             return self.b.load(self.places[name]), self.types[name]
         if name in self.known:
@@ -479,9 +500,17 @@ class _Translation:
             compare = self.b.icmp_signed if getattr(dtype, "signed", False) else self.b.icmp_unsigned
         return compare(sign, a, c), types.boolean
 
+    def every(self, kind: ast.expr, x: ast.expr) -> Value:
+        """``every(type, number)``."""
+        dtype = TYPES[ast.unparse(kind)]
+        number = self.typed(self.value(x), dtype)
+        return splat(self.b, number, self.lanes.width) if self.lanes else number, dtype
+
     def call(self, e: ast.Call) -> Value:
         """A call of an intrinsic."""
         assert isinstance(e.func, ast.Name)
+        if e.func.id == "every":
+            return self.every(*e.args)
         intrinsic = self.namespace[e.func.id]
         given = [
             found

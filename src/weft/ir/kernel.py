@@ -228,14 +228,14 @@ def scratch(kernel: Kernel) -> list[DType]:
     floating-point sum. Two for argmax and argmin, the best value's and its index (int64), and for m2, the mean and m2. Each
     holds ``rows * blocks`` elements for "reduce" and ``rows * blocks * kept`` for "outer". A fallible kernel's status
     buffer (one int64, 0 while all is well, else 1 + the position of the failing instruction) comes last of all.
-    A columns kernel has two for each Across, of ``blocks * columns`` elements: partial results, and a group's own.
+    A columns kernel has one for each Across, of ``blocks * columns`` elements.
     A scan along rows has one of ``rows * blocks`` elements, in use where blocks are shared out: totals, then what comes before.
     """
     types: list[DType] = []
     if kernel.form == "columns":
         for instr in kernel.body:
             if isinstance(instr, Across):
-                types += [partial(instr.op, instr.dtype.compute), instr.dtype.compute]
+                types.append(partial(instr.op, instr.dtype.compute))
         return types
     if kernel.form == "scan":
         return [
