@@ -1,6 +1,6 @@
 """Sections that Ctrl-C does not cut in two.
 
-Importing numba and compiling with it fill tables that an exception in the middle leaves unusable for the rest of the
+Importing LLVM and compiling with it fill tables that an exception in the middle leaves unusable for the rest of the
 process. The signals whose handlers may raise are therefore put off until such a section ends.
 """
 

@@ -1,7 +1,7 @@
 """Locks of the package that a fork leaves free.
 
 A fork copies one thread only. A lock that another thread holds at that moment would stay locked in the child for ever, and
-what it guards (numba's and LLVM's tables, a half-recorded graph) would stay half changed. So whoever forks first takes
+what it guards (LLVM's tables, a half-recorded graph) would stay half changed. So whoever forks first takes
 every lock made here, outermost first, and both processes give them back.
 """
 

@@ -205,7 +205,7 @@ def test_handler_that_computes() -> None:
 
 @pytest.mark.parametrize("first", [0.05, 0.25, 0.45, 0.65])
 def test_compiling(first: float) -> None:
-    """While numba is imported and while it compiles."""
+    """While LLVM is imported and while it compiles."""
     script(
         f"""
         import signal, warnings, numpy as np

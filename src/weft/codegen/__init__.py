@@ -1,13 +1,12 @@
 """Kernels to machine code: source, compilation, and the caches before it.
 
-Importing this package imports neither numba nor the LLVM library, and loading a kernel from the disk cache does neither.
+Importing this package does not import the LLVM library, nor does loading a kernel from the disk cache; numba is not needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.util import find_spec
 
 from weft import locks
 from weft.codegen import emit, loops
@@ -137,10 +136,6 @@ def _environment() -> str:
         here.parent / "dtypes.py",
         Path(loader.__file__),
     ]
-    numba = find_spec("numba")  # without importing it
-    if numba is None or numba.origin is None:
-        raise ImportError("Weft needs numba; install it with: pip install numba")
-    files.append(Path(numba.origin).with_name("_version.py"))
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from numba.core import types
-
+from weft.codegen import types
 from weft.codegen.scalar import (
     INF,
     Val,

@@ -16,19 +16,17 @@ is a partial result for each column, in arrays ``a`` and, where a reduction has 
     end_m2(a, c, s, n, count)                   from then on a: means, c: m2, of ``count`` rows
     join_m2(a, c, other_a, other_c, n, count, other_count)
 
-Imports numba: imported only when a kernel must be compiled.
+Imports llvmlite: imported only when a kernel must be compiled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from inspect import Parameter, Signature
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
 
+from weft.codegen import types
 from weft.codegen.lanes import (
     F64,
     I64,
@@ -41,6 +39,7 @@ from weft.codegen.lanes import (
     widened,
     wins,
 )
+from weft.codegen.types import declared, intrinsic
 from weft.ir.kernel import GROUP
 
 I32 = ir.IntType(32)
@@ -94,7 +93,7 @@ class Columns:
         line, left = place
         b, size = self.b, self.width * GROUP
         kind = ir.FunctionType(ir.VoidType(), [BYTES, I32, I32, I32])
-        prefetch = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
+        prefetch = declared(b.module, kind, "llvm.prefetch.p0")
         for k in range(0, size, self.width):
             at = b.bitcast(b.gep(line, [I64(k)]), BYTES)
             b.call(prefetch, [at, I32(0), I32(2), I32(1)])  # to read, into the second-level cache, data
@@ -391,8 +390,6 @@ def _define(name: str, numbers: str, codegen: Any) -> None:
         return types.void(*(a if kind == "p" else types.int64 for a, kind in zip(args, numbers, strict=True))), codegen
 
     typer.__name__ = name
-    given = ("typingctx", *(f"a{k}" for k in range(len(numbers))))
-    typer.__signature__ = Signature([Parameter(a, Parameter.POSITIONAL_OR_KEYWORD) for a in given])  # type: ignore[attr-defined]
     NAMESPACE[name] = intrinsic(typer)
 
 

@@ -1,8 +1,8 @@
 """Conversions between the 13 types.
 
-In a kernel a 16-bit float is either its bits (uint16, in memory) or its value (float32, in arithmetic). ``cast(x, to)``
-takes ``to`` as a Numba type or as the name of a Weft type; "float16" and "bfloat16" give a float32 that has been rounded to
-that type. ``to_<name>(x)`` is the same with the type in the name.
+In a kernel a 16-bit float is either its bits (uint16, in memory) or its value (float32, in arithmetic). ``cast(x, to)`` gives
+x in a type of the source, ``to_<name>(x)`` in that of Weft's type: "float16" and "bfloat16" give a float32 that has been
+rounded to it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
+from weft.codegen import types
 from weft.codegen.scalar import NAMESPACE, Val, elementwise, fabs, is_nan, to_val, where
+from weft.codegen.types import intrinsic
 
-#: The Numba type of the value of each Weft type inside a kernel.
+#: The type of the value of each Weft type inside a kernel.
 VALUE_TYPES: dict[str, types.Type] = {
     "bool": types.boolean,
     **{f"{sign}int{bits}": getattr(types, f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
@@ -69,12 +69,9 @@ def _round_to_odd(x: Val) -> Val:
 
 
 def _name_of(to: types.Type) -> str | None:
-    if isinstance(to, types.StringLiteral):
-        return to.literal_value if to.literal_value in VALUE_TYPES else None
-    target = getattr(to, "instance_type", None) or getattr(to, "dtype", None)
-    if isinstance(target, types.Boolean):
-        return "bool"
-    return next((n for n, t in VALUE_TYPES.items() if t == target and not n.endswith("float16")), None)
+    if not isinstance(to, types.NumberClass):
+        return None
+    return next((n for n, t in VALUE_TYPES.items() if t == to.dtype and not n.endswith("float16")), None)
 
 
 def _is_number(x: types.Type) -> bool:

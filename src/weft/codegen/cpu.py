@@ -2,7 +2,7 @@
 
 One module holds the translated functions and an entry for each, and is optimised once.
 
-Imports numba: imported only when a kernel must be compiled.
+Imports llvmlite: imported only when a kernel must be compiled.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ m2 needs its first elements twice, a whole block at once, and gives two numbers,
 
 Reductions of rows of elements are in `weft.codegen.columns`.
 
-Imports numba: imported only when a kernel must be compiled.
+Imports llvmlite: imported only when a kernel must be compiled.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
 
+from weft.codegen import types
+from weft.codegen.types import counting, declared, intrinsic
 from weft.ir.kernel import BLOCK, FOLDED, LANES, RUN
 
 I64 = ir.IntType(64)
@@ -131,15 +131,15 @@ def _tail(b: Any, source: Any, value: Any, count: Any, others: Any) -> Any:
         mask = b.icmp_unsigned("<", iota(I32), splat_value(b, b.trunc(count, I32)))
         name = f"llvm.masked.load.v{LANES}{number}.p0"
         fnty = ir.FunctionType(vector, [vector.as_pointer(), I32, mask.type, vector])
-        masked = cgutils.get_or_insert_function(b.module, fnty, name)
+        masked = declared(b.module, fnty, name)
         return b.call(masked, [_pointer(b, source, value), I32(size), mask, others])
     with b.goto_entry_block():
         copy = b.alloca(ir.ArrayType(value, LANES))
     copy.align = 64
     copy = b.bitcast(copy, value.as_pointer())
     _store(b, others, copy)
-    with cgutils.for_range(b, count, intp=I64) as loop:
-        b.store(b.load(b.gep(source, [loop.index])), b.gep(copy, [loop.index]))
+    with counting(b, I64(0), count, I64(1)) as k:
+        b.store(b.load(b.gep(source, [k])), b.gep(copy, [k]))
     return _load(b, copy, value, 64)
 
 

@@ -1,6 +1,6 @@
 """Intrinsics for the frame of generated kernels: index arithmetic, stack arrays, pointers.
 
-Imports numba: imported only when a kernel must be compiled.
+Imports llvmlite: imported only when a kernel must be compiled.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
+
+from weft.codegen import types
+from weft.codegen.types import intrinsic
 
 NAMESPACE: dict[str, Any] = {}
 
@@ -50,7 +51,7 @@ _binary("checked_index", _checked_index)
 @intrinsic(prefer_literal=True)
 def stack(typingctx: Any, dtype: Any, size: Any) -> Any:
     """An uninitialised array of ``size`` (a constant) elements in the function's frame, as a pointer."""
-    element = dtype.instance_type if isinstance(dtype, types.TypeRef) else dtype.dtype
+    element = dtype.dtype
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         value = context.get_data_type(element)

@@ -20,8 +20,8 @@ tile needs ``mr * vectors`` registers for sums, ``vectors`` for B and one for A,
 multiply-adds (about eight on current CPUs). Source: Goto and van de Geijn, "Anatomy of high-performance matrix
 multiplication", ACM TOMS 34 (2008); Van Zee and van de Geijn, "BLIS", ACM TOMS 41 (2015).
 
-The code is written as text (`weft.codegen.llvmtext`), packing by `weft.codegen.packing`. Writing it imports neither numba nor
-llvmlite, compiling it llvmlite alone, and loading it from the disk cache neither.
+The code is written as text (`weft.codegen.llvmtext`), packing by `weft.codegen.packing`. Compiling it imports llvmlite, writing
+it and loading it from the disk cache do not.
 """
 
 from __future__ import annotations

@@ -5,8 +5,7 @@ J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as
 
 from __future__ import annotations
 
-from numba.core import types
-
+from weft.codegen import types
 from weft.codegen.scalar import Val, elementwise
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)

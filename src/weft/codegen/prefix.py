@@ -13,7 +13,7 @@ and for rows of elements, which lie ``stride`` and ``to_stride`` elements apart 
 the last call of a block. ``total_back_op`` and ``scan_back_op`` begin with the last of the n elements. With ``stream``, whole
 cache lines are written past the caches; a ``fence()`` must follow.
 
-Imports numba: imported only when a kernel must be compiled.
+Imports llvmlite: imported only when a kernel must be compiled.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
 
+from weft.codegen import types
 from weft.codegen.columns import Columns
 from weft.codegen.lanes import I32, I64, combined, looped, size_of, splat_value
+from weft.codegen.types import as_bit, declared, intrinsic
 from weft.ir.kernel import GROUP, SCAN_GROUP
 
 #: Elements of a vector: four float64 are one of AVX2's.
@@ -161,7 +161,7 @@ class _Scan:
         everywhere = splat_value(b, before, QUAD)
         ends = b.ptrtoint(b.gep(to, [n]) if self.back else to, I64)
         lines = b.icmp_signed("==", b.and_(ends, I64(LINE_BYTES - 1)), I64(0))
-        stream = b.and_(lines, cgutils.as_bool_bit(b, stream))
+        stream = b.and_(lines, as_bit(b, stream))
 
         def finished(results: list[Any], mine: Any) -> list[Any]:
             wide = [self._combined(b, everywhere, self._combined(b, mine, x)) for x in results]
@@ -199,7 +199,7 @@ class _Scan:
         columns = Columns(b, value, n)
         ends = b.or_(b.ptrtoint(to, I64), b.mul(to_stride, I64(size_of(value))))
         lines = b.icmp_signed("==", b.and_(ends, I64(LINE_BYTES - 1)), I64(0))
-        stream = b.and_(lines, cgutils.as_bool_bit(b, stream))
+        stream = b.and_(lines, as_bit(b, stream))
         whole = b.udiv(rows, I64(GROUP))
 
         def take(first: Any, count: int) -> None:
@@ -240,7 +240,7 @@ def masked_load(b: Any, pointer: Any, mask: Any, others: Any) -> Any:
     size = size_of(value)
     number = {ir.FloatType: "f32", ir.DoubleType: "f64"}.get(type(value), f"i{8 * size}")
     kind = ir.FunctionType(vector, [vector.as_pointer(), I32, mask.type, vector])
-    load = cgutils.get_or_insert_function(b.module, kind, f"llvm.masked.load.v{QUAD}{number}.p0")
+    load = declared(b.module, kind, f"llvm.masked.load.v{QUAD}{number}.p0")
     return b.call(load, [vector_at(b, pointer, I64(0)), I32(size), mask, others])
 
 

@@ -1,7 +1,7 @@
 """Scalar functions written as maths and emitted as LLVM instructions.
 
 A function of the library takes and returns ``Val``: an LLVM value with the operators of arithmetic. ``@elementwise`` turns
-it into a Numba intrinsic, which is generic over the number types and is written straight into the calling loop. So a
+it into an intrinsic, which is generic over the number types and is written straight into the calling loop. So a
 function costs no type inference, no call that could stop the loop vectoriser, and its result cannot depend on the code
 around it: every operator is one exact IEEE or two's-complement instruction without fast-math flags, and a
 multiply-add is fused exactly where the source says ``fma``.
@@ -9,13 +9,13 @@ multiply-add is fused exactly where the source says ``fma``.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+
+from weft.codegen import types
+from weft.codegen.types import declared, intrinsic
 
 Number: TypeAlias = bool | int | float
 Operand: TypeAlias = "Val | bool | int | float"
@@ -194,7 +194,7 @@ def call(name: str, *args: Val) -> Val:
     kind = x.element.intrinsic_name
     if isinstance(t, ir.VectorType):
         kind = f"v{t.count}{kind}"
-    f = cgutils.get_or_insert_function(x.b.module, ir.FunctionType(t, [t] * len(args)), f"llvm.{name}.{kind}")
+    f = declared(x.b.module, ir.FunctionType(t, [t] * len(args)), f"llvm.{name}.{kind}")
     return x.new(x.b.call(f, [x.of(a).v for a in args]))
 
 
@@ -260,7 +260,7 @@ def _common(args: tuple[Any, ...]) -> Any:
 
 
 def to_val(builder: ir.IRBuilder, value: ir.Value, typ: Any) -> Val:
-    """A Numba value as a ``Val``."""
+    """A value of the source as a ``Val``."""
     return Val(builder, value, getattr(typ, "signed", False))
 
 
@@ -288,9 +288,9 @@ def predicate(*args: types.Type) -> tuple[types.Type, tuple[types.Type, ...]] | 
 
 
 def elementwise(signature: Signature = same, name: str = "") -> Callable[[Callable[..., Val]], Callable[..., Val]]:
-    """Register a function of ``Val`` under its name, as a Numba intrinsic; the function itself is returned unchanged.
+    """Register a function of ``Val`` under its name, as an intrinsic; the function itself is returned unchanged.
 
-    ``signature`` maps Numba argument types to (result type, argument types), or to ``None`` if it does not apply.
+    ``signature`` maps argument types to (result type, argument types), or to ``None`` if it does not apply.
     """
 
     def register(function: Callable[..., Val]) -> Callable[..., Val]:
@@ -307,10 +307,6 @@ def elementwise(signature: Signature = same, name: str = "") -> Callable[[Callab
 
         typed.__name__ = typed.__qualname__ = name or function.__name__.rstrip("_")
         typed.__doc__ = function.__doc__
-        parameters = ["context", *inspect.signature(function).parameters]
-        typed.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [inspect.Parameter(p, inspect.Parameter.POSITIONAL_OR_KEYWORD) for p in parameters]
-        )
         NAMESPACE[typed.__name__] = intrinsic(prefer_literal=True)(typed)
         return function
 

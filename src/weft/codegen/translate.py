@@ -14,7 +14,7 @@ one with the number in every element.
 A number written in the source takes the type of what it meets. Arithmetic is in the wider of two types; booleans are numbers
 there, as in Python. Integers wrap, and no operation on floats is contracted, reassociated or assumed to be finite.
 
-Imports numba, for the intrinsics' types: imported only when a kernel must be compiled.
+Imports llvmlite: imported only when a kernel must be compiled.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
+from weft.codegen import types
 from weft.codegen.emit import Function
 from weft.codegen.lanes import combined, size_of, splat_value
+from weft.codegen.types import declared
 
 #: A number or pointer of the source: its LLVM value and its type; or a number that is written there and has no type yet.
 Value: TypeAlias = "tuple[Any, Any] | int | float"
@@ -66,7 +67,7 @@ def is_vector(value: Any) -> bool:
 
 
 class _Context:
-    """What the intrinsics ask of numba's target."""
+    """What the intrinsics ask of the target."""
 
     @staticmethod
     def get_data_type(kind: Any) -> Any:
@@ -358,7 +359,7 @@ class _Translation:
         self.lanes = lanes
         byte = ir.IntType(8).as_pointer()
         call = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
-        prefetch = cgutils.get_or_insert_function(b.module, call, "llvm.prefetch.p0")
+        prefetch = declared(b.module, call, "llvm.prefetch.p0")
         start = b.bitcast(start, byte)
         for line in range(0, lanes.width * size_of(llvm_type(kind.dtype)), LINE):
             b.call(prefetch, [b.gep(start, [I64(line)]), I32(0), I32(2), I32(1)])
@@ -518,8 +519,8 @@ class _Translation:
             else self.value(a)
             for a in e.args
         ]
-        kinds = [_kind(v, intrinsic._prefer_literal) for v in given]
-        found = intrinsic._defn(None, *kinds)
+        kinds = [_kind(v, intrinsic.prefer_literal) for v in given]
+        found = intrinsic.definition(None, *kinds)
         if found is None:
             raise TypeError(f"{e.func.id} does not take {', '.join(map(str, kinds))}")
         signature, generate = found

@@ -5,18 +5,19 @@ interleaving pairs of its rows, as often as halving takes to reach one; two squa
 vector. In a tile of full height the operand's contiguous pieces are first copied to the stage, a few at a time, so that
 each cache line is asked for once, even where the strides let all of them compete for one place in the cache.
 
-Imports numba: imported only when a kernel must be compiled.
+Imports llvmlite: imported only when a kernel must be compiled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+
+from weft.codegen import types
+from weft.codegen.types import as_bit, counting, intrinsic
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 LANE_BYTES = 16
@@ -82,10 +83,8 @@ class _Gather:
             )
         b.ret_void()
 
-    @contextmanager
-    def _loop(self, start: Any, stop: Any, step: int) -> Iterator[Any]:
-        with cgutils.for_range_slice(self.builder, start, stop, I64(step), I64) as (i, _):
-            yield i
+    def _loop(self, start: Any, stop: Any, step: int) -> AbstractContextManager[Any]:
+        return counting(self.builder, start, stop, I64(step))
 
     def _from(self, i: Any, j: Any) -> Any:
         b = self.builder
@@ -174,7 +173,7 @@ def copy_row(typingctx: Any, to: Any, source: Any, count: Any, stream: Any) -> A
         size = context.get_abi_sizeof(to.type.pointee)
         values = [b.load(v, align=size) for v in vectors(b, source, n)]
         lines = b.icmp_signed("==", b.and_(b.ptrtoint(to, I64), I64(LINE_BYTES - 1)), I64(0))
-        with b.if_else(b.and_(lines, cgutils.as_bool_bit(b, args[3]))) as (past, through):
+        with b.if_else(b.and_(lines, as_bit(b, args[3]))) as (past, through):
             with past:
                 for value, at in zip(values, vectors(b, to, n), strict=True):
                     hint = b.module.add_metadata([I32(1)])

@@ -1,4 +1,4 @@
-"""The functions that generated kernels may call: ``NAMESPACE`` maps a name to a Numba-callable.
+"""The functions that generated kernels may call: ``NAMESPACE`` maps a name to an intrinsic.
 
 Every function is generic over the number types. A loop over any of them vectorises, except integer ``pow``, which has a loop
 of its own. None calls a library. Floating-point errors are below 2 units in the last place (of the larger operand for
