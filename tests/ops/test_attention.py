@@ -418,3 +418,36 @@ def test_interrupted() -> None:
     timer.join()
     assert time.perf_counter() - start < 5
     assert attend(x[:, :4], x[:, :4], x[:, :4]).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "masked", [None, (7,), (1, 7), (5, 1), (5, 7), (6, 5, 7), (2, 1, 1, 7), (1, 6, 5, 1), (2, 6, 5, 7)]
+)
+@pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"scale": 0.3}, {"enable_gqa": True}])
+def test_as_in_pytorch(masked: Shape | None, options: dict[str, Any]) -> None:
+    """Masks of all shapes and both kinds, rows that see nothing, features of several numbers, all types; first gradients."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(7)
+    heads = 3 if "enable_gqa" in options else 6
+    for width, name in ((40, "float64"), (1, "float64"), (80, "float32"), (96, "bfloat16"), (128, "float16")):
+        given = arrays((2, 6, 5, width), (2, heads, 7, width), (2, heads, 7, 8), (2, 6, 5, 8))
+        a = [torch.tensor(t, dtype=getattr(torch, name)).requires_grad_() for t in given]
+        b = [weft.tensor(t).to(getattr(weft, name)).requires_grad_() for t in given]
+        for kind in ("bool", "float") if masked else ("none",):
+            if masked is None:
+                mask = other = None
+            else:
+                mask = rng.random(masked) < 0.6 if kind == "bool" else rng.standard_normal(masked)
+                other = mask if masked[1:] else mask[None]
+                if "is_causal" in options:  # it takes one or the other
+                    hides = ~np.tri(5, 7, dtype=bool)
+                    other = other & ~hides if kind == "bool" else np.where(hides, -np.inf, other)
+            theirs = options if mask is None else {k: v for k, v in options.items() if k != "is_causal"}
+            m = None if mask is None else torch.tensor(other, dtype=a[0].dtype if kind == "float" else torch.bool)
+            want = torch.nn.functional.scaled_dot_product_attention(*a[:3], m, **theirs)
+            got = attend(*b[:3], None if mask is None else weft.tensor(mask), **options)
+            tolerance = TOLERANCE[getattr(weft, name)] * 4
+            close(got, want.detach().double().numpy(), tolerance)
+            wants = torch.autograd.grad(want, a[:3], a[3].detach())
+            for x, y in zip(grad(got, b[:3], b[3].detach()), wants, strict=True):
+                close(x, y.double().numpy(), 5 * tolerance)
