@@ -29,7 +29,7 @@ LAYERS = [
     ["optim"],
     ["viz"],
     ["examples"],
-    ["cli", "__main__", ""],
+    ["cli", "stubs", "__main__", ""],
 ]
 
 

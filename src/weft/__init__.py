@@ -52,7 +52,7 @@ _modes.install()
 _install()
 
 #: Modules that are imported when they are first used.
-_SUBMODULES = ("autograd", "data", "examples", "io", "linalg", "nn", "ops", "optim", "viz")
+_SUBMODULES = ("autograd", "data", "examples", "linalg", "nn", "ops", "optim", "viz")
 
 #: PyTorch's names for types.
 _TYPES = {
@@ -66,16 +66,17 @@ _TYPES = {
 }
 pi, e, inf, nan, newaxis = math.pi, math.e, math.inf, math.nan, None
 
-if not TYPE_CHECKING:
+if TYPE_CHECKING:
+    from weft._functions import *  # noqa: F403
+else:
     globals().update({name: p.function for p in _PUBLIC.values() for name in p.names})
     globals().update(_TYPES)
 
-
-def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        with _put_off():
-            return importlib.import_module(f"weft.{name}")
-    raise AttributeError(f"module 'weft' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name in _SUBMODULES:
+            with _put_off():
+                return importlib.import_module(f"weft.{name}")
+        raise AttributeError(f"module 'weft' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

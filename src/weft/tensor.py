@@ -353,6 +353,15 @@ def _to_device(self: Any, device: Any = None, **_: Any) -> Any:
     return self
 
 
+def methods() -> dict[str, Callable[..., Any]]:
+    """The methods that are no public functions too, by name."""
+    own: tuple[Callable[..., Any], ...] = (
+        to, type_as, contiguous, detach, detach_, numel, dim, cpu, stride, element_size, is_floating_point,
+        expand_as, view_as, reshape_as, t, requires_grad_, backward, retain_grad, astype,
+    )  # fmt: skip
+    return {f.__name__: f for f in own} | {name: _caster(name, dtype) for name, dtype in CASTS.items()}
+
+
 def install() -> None:
     """Give the native type its operators, methods and properties."""
     kind: Any = Tensor
@@ -361,21 +370,14 @@ def install() -> None:
     _native.set_matrix_product(OPS["matmul"].handle)
     for name, function in method_table():
         setattr(kind, name, function)
-    own: tuple[Callable[..., Any], ...] = (
-        to, type_as, contiguous, detach, detach_, numel, dim, cpu, stride, element_size, is_floating_point,
-        expand_as, view_as, reshape_as, t, requires_grad_, backward, retain_grad,
-    )  # fmt: skip
-    for function in own:
-        setattr(kind, function.__name__, worded(function.__name__, function) if function in _WORDED else function)
+    for name, function in methods().items():
+        setattr(kind, name, worded(name, function) if function in _WORDED else function)
     for name, function in values.METHODS.items():
         setattr(kind, name, worded(name, function))
     for name, function in values.SPECIAL.items():
         setattr(kind, f"__{name}__", worded(name, function))
     for name, function in values.QUIET.items():
         setattr(kind, f"__{name}__", function)
-    for name, dtype in CASTS.items():
-        setattr(kind, name, _caster(name, dtype))
-    kind.astype = astype
     kind.cuda = worded("cuda", _to_device)
     kind.__array_ufunc__ = None  # a NumPy array on the left leaves the operator to the tensor
     kind.size = property(size)

@@ -95,10 +95,7 @@ def called(function: F) -> F:
     n = code.co_argcount + code.co_kwonlyargcount
     parameters = code.co_varnames[:n]
     variadic = code.co_varnames[n] if code.co_flags & inspect.CO_VARARGS else None
-    known = (*parameters, variadic)
-    respelled = {alias: name for alias, name in SPELLINGS.items() if name in known and alias not in known}
-    if "axes" not in parameters and "axis" in parameters:
-        respelled["dims"] = respelled["axes"] = "axis"
+    respelled = respellings(function)
     name = function.__name__
 
     @functools.wraps(function)
@@ -114,6 +111,16 @@ def called(function: F) -> F:
             raise explain(_sentence(error, name, parameters), name, args, kwargs) from None
 
     return call  # type: ignore[return-value]
+
+
+def respellings(function: Callable[..., Any]) -> dict[str, str]:
+    """Other names of a function's arguments, and its own names for them."""
+    code = inspect.unwrap(function).__code__
+    known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & inspect.CO_VARARGS)]
+    respelled = {alias: name for alias, name in SPELLINGS.items() if name in known and alias not in known}
+    if "axes" not in known and "axis" in known:
+        respelled["dims"] = respelled["axes"] = "axis"
+    return respelled
 
 
 def worded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
