@@ -119,6 +119,10 @@ def channels_last(module: Any) -> Callable[..., Any]:
     return lambda x: x.permute(0, 2, 3, 1).contiguous()
 
 
+def product(module: Any) -> Callable[..., Any]:
+    return lambda x, y: x @ y
+
+
 SCORES = "bqhd,bkhd->bhqk"
 
 
@@ -428,6 +432,14 @@ WORKLOADS = {
             pure(scores),
             pure_jax(lambda jax: scores(jax.numpy)),
             lambda arrays: (lambda q, k: np.einsum(SCORES, q, k, optimize=True), arrays),
+        ),
+        Workload(
+            "tiny_batch",
+            "10,000 products of 3 × 3",
+            random((10000, 3, 3), (10000, 3, 3)),
+            pure(product),
+            pure_jax(lambda jax: product(jax.numpy)),
+            lambda arrays: (np.matmul, arrays),
         ),
         Workload(
             "perceptron",

@@ -36,8 +36,8 @@ struct Spare {
 };
 
 // What runs along with a product, while what it works on is in a cache. Both functions are called by whichever thread is
-// there, several at once, and must not throw. A product that is interrupted leaves calls out. Whole rows may run on into
-// the matrices that follow in the batch: row m of a matrix is row 0 of the next.
+// there, several at once, and must not throw. A product that is interrupted leaves calls out. Rows may run on into the
+// matrices that follow in the batch: row m of a matrix is row 0 of the next.
 struct GemmHooks {
   void* context = nullptr;
   // A prologue: makes the rows [i0, i1) of A's matrix number `matrix` (of the batch), which are read only then. Every row is

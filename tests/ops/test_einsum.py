@@ -11,7 +11,7 @@ import weft
 from tests.ops.helpers import assert_close, in_every_mode, numbers, tensor
 from weft import dtypes
 from weft.autograd import gradcheck, gradgradcheck
-from weft.ops.einsum import contraction_order
+from weft.ops.einsum import SHORT_SUM, contraction_order
 
 Shape = tuple[int, ...]
 
@@ -166,13 +166,25 @@ def test_order_of_contraction() -> None:
     assert all(str(pair) in str(tree) for pair in ((0, 1), (2, 3), (4, 5), (6, 7))), "the wide indices go first"
 
 
+@pytest.mark.parametrize("terms", [1, 3, SHORT_SUM, SHORT_SUM + 1])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "int8", "int64"])
+def test_many_short_sums(dtype: str, terms: int) -> None:
+    rng = np.random.default_rng(terms)
+    x, y = (weft.from_numpy(np.rint(4 * rng.standard_normal((7, 30, terms)))).astype(dtype) for _ in range(2))
+    want = np.einsum("bij,bij->ib", *(t.astype("float64").numpy() for t in (x, y)))
+    for left in (x, x.movedim(-1, 0).clone().movedim(0, -1)):
+        (got,) = in_every_mode(lambda a, b: weft.einsum("bij,bij->ib", a, b), left, y)
+        assert_close(got, want if dtype != "int8" else want.astype("int64").astype("int8"), ulps=1)
+
+
 @pytest.mark.parametrize(
     ("subscripts", "shapes", "launches"),
     [
         ("bhqd,bkhd->bhqk", [(2, 3, 4, 5), (2, 6, 3, 5)], 1),  # strides say it: no copies
         ("bhqk,bkhd->bqhd", [(2, 3, 4, 5), (2, 5, 3, 6)], 1),
         ("ij,jk->ki", [(3, 4), (4, 5)], 1),
-        ("ij,ij->i", [(3, 4), (3, 4)], 1),  # multiplied and summed
+        ("ij,ij->i", [(3, 4), (3, 4)], 1),  # rows by columns
+        ("ij,ij->i", [(3, 40), (3, 40)], 1),  # multiplied and summed
         ("ij,ij->", [(3, 4), (3, 4)], 1),
         ("ii", [(4, 4)], 1),
         ("ijk,jil->kl", [(3, 4, 5), (4, 3, 2)], 2),  # the smaller operand is copied

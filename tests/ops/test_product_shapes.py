@@ -112,6 +112,15 @@ def test_what_runs_along_with_a_batch(m: int, k: int, n: int, dtype: str) -> Non
         assert bits(got) == bits(weft.relu(a * 2 @ right + bias))
 
 
+def test_what_runs_along_with_a_batch_that_is_one_product() -> None:
+    rng = np.random.default_rng(4)
+    a, b, bias = (weft.from_numpy(rng.standard_normal(s)) for s in ((4, 100, 64), (64, 300), (300,)))
+    for function in (lambda x, y, z: weft.relu(x * 2 @ y + z), lambda x, y, z: weft.softmax(x * 2 @ y + z, -1)):
+        (got,) = in_every_mode(function, a, b, bias)
+        for i in range(4):
+            assert bits(got[i]) == bits(function(a[i].clone(), b, bias))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_rows_of_a_product_do_not_depend_on_how_many_there_are(dtype: str) -> None:
     for k, n in ((3, 3), (8, 8), (4, 40), (100, 10), (200, 30)):

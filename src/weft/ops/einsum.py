@@ -2,8 +2,9 @@
 
 An index that one operand alone has is summed over before anything is multiplied; what is left is contracted two operands at a
 time, in the order that needs the fewest multiplications. Two operands that share no summed index are multiplied elementwise;
-two that have no other indices are multiplied and summed, in one kernel; the rest is one batched matrix product, which reads
-its operands by any strides. Only where several indices become one axis of a product may an operand have to be copied.
+two that have no other indices are multiplied and summed, in one kernel, unless the sums are many and short; the rest is one
+batched matrix product, which reads its operands by any strides. Only where several indices become one axis of a product may
+an operand have to be copied.
 """
 
 from __future__ import annotations
@@ -122,6 +123,10 @@ class _Factor:
 
 # Two factors
 
+#: Terms up to which many sums of elementwise products are products of rows by columns: a reduction begins each with lanes
+#: of its own, which takes as long as 50 terms.
+SHORT_SUM = 32
+
 
 def _roles(x: Indices, y: Indices, keep: frozenset[int]) -> tuple[list[int], list[int], list[int], list[int]]:
     """The indices of a product of two factors: of the batch, of the rows, of the columns, and those summed over."""
@@ -155,7 +160,7 @@ def _product(x: _Factor, y: _Factor, wanted: Indices | None, keep: frozenset[int
     if not summed:
         order = wanted or (*batch, *rows, *columns)
         return _Factor(E.multiply(x.broadcast(order), y.broadcast(order)), order)
-    if not (rows or columns):
+    if not (rows or columns or (batch and _size(summed, sizes) <= SHORT_SUM)):
         dtype = x.tensor.dtype
         a, b = (cast_to(f.ordered(x.indices).tensor, dtype.compute) for f in (x, y))
         out = _Factor(E.multiply(a, b), x.indices).summed(summed)
