@@ -284,12 +284,15 @@ class _Translation:
 
     def carry(self, body: Sequence[ast.stmt]) -> None:
         """Give places to the vectors that ``body``, which is a loop's inside a loop over vectors, assigns again."""
-        for s in ast.walk(ast.Module(list(body), [])) if self.lanes else ():
+        lanes = self.lanes
+        if lanes is None:
+            return
+        for s in ast.walk(ast.Module(list(body), [])):
             if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name):
-                vector = self.lanes.values.pop(s.target.id, None)
+                vector = lanes.values.pop(s.target.id, None)
                 if vector is not None:
                     with self.b.goto_entry_block():
-                        place = self.lanes.places[s.target.id] = self.b.alloca(vector.type)
+                        place = lanes.places[s.target.id] = self.b.alloca(vector.type)
                     self.b.store(vector, place)
 
     def over_lanes(self, name: str, bounds: Sequence[ast.expr], body: Sequence[ast.stmt]) -> None:
