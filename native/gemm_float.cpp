@@ -29,6 +29,7 @@ constexpr int64_t even_blocks = 4;     // blocks of k in each of its parts from 
 constexpr int64_t sum_cost = 3;        // of writing and adding a sum that waits, in elements of B
 constexpr int64_t pack_panels = 8;     // panels of B packed side by side, because memory is read in runs of lines
 constexpr int64_t pack_steps = 16;     // rows of B that are packed before the next panel's turn
+constexpr int64_t fetched_panels = 16;  // of B, in whose tiles the rows of A that are packed next are brought into a cache
 constexpr int64_t pack_run = 64;       // the same where B is transposed and a column's part is read in one run
 constexpr int64_t copied_steps = 8;    // rows of a transposed A of which a tile's part is packed before the next tile's turn
 constexpr int64_t line = 64;           // bytes of a cache line
@@ -278,6 +279,19 @@ class Product {
     return {from, k, g_.b.row_stride, columns, turns};
   }
 
+  // The rows of A that are packed after those of a block of a unit, which runs one part of k: of its next block or, after the
+  // last, of the next rows' unit.
+  Coming coming_a(int64_t row_unit, int64_t part, int64_t block, int64_t turns) const {
+    if (++block == first_block(part + 1)) {
+      if (++row_unit == row_units_) return {};
+      block = first_block(part);
+    }
+    const Rows rows = rows_of(row_unit);
+    const T* from = a_ + rows.first * g_.a.row_stride + first_k(block) * g_.a.col_stride;
+    if (g_.a.row_stride == 1) return {from, depth(block), g_.a.col_stride, rows.count, turns};
+    return {from, rows.count, g_.a.row_stride, depth(block), turns};
+  }
+
   T* shared_a(int64_t row_unit, int64_t block) const {
     return shared_a_ + (row_unit * blocks_ + block) * a_unit_;
   }
@@ -341,6 +355,7 @@ class Product {
     const int64_t end = first_block(part + 1);
     T *packed = own_b, *packing = own_b + own_b_ / 2;
     Group group{}, next{};
+    Coming later_a;
     for (int64_t block = first_block(part); block < end; ++block) {
       const int64_t k = depth(block);
       const Sums out = sums_of(part, block);
@@ -353,6 +368,8 @@ class Product {
       for (int64_t panel = first; panel < last; ++panel) {
         const int64_t in_group = (panel - first) % pack_panels;
         if (in_group == 0 && stop_.asked()) return;
+        if (a_mode_ == Mode::by_unit && panel == std::max(first, last - fetched_panels))
+          later_a = coming_a(row_unit, part, block, (last - panel) * rows.tiles);
         Coming later;
         if (b_mode_ == Mode::by_unit) {
           if (in_group == 0) {
@@ -379,6 +396,7 @@ class Product {
         const bool tall = !a_packed && width(panel) <= set_.narrow;
         for (int64_t t = 0, i = 0, height; i < rows.count; ++t, i += height) {
           later.some();
+          later_a.some();
           height = tall ? set_.next_height(rows.count - i) : rows.at(t + 1) - i;
           const T* at = left + (a_packed ? t * k * set_.packed_rows : i * a_row);
           tile(height, k, at, a_row, a_k, right, b_k, rows.first + i, panel, out);
