@@ -89,7 +89,7 @@ def starting(quick: bool) -> Iterator[Line]:
     yield Line("import weft", f"≤ {IMPORT_LIMIT} s", figure, took <= IMPORT_LIMIT)
     cold = processes.compiling(1 if quick else 3)
     figure = f"{cold.per_kernel * 1e3:.0f} ms, CPU {cold.cpu * 1e3:.0f} ms"
-    figure += f"  ({cold.kernels} kernels; numba and the first {cold.first:.1f} s)"
+    figure += f"  ({cold.kernels} kernels; LLVM and the first {cold.first:.1f} s)"
     yield Line(
         "compiling a fused kernel, mean", f"≤ {COMPILE_LIMIT * 1e3:.0f} ms", figure, cold.per_kernel <= COMPILE_LIMIT
     )

@@ -18,13 +18,13 @@ import {module}
 print([time.perf_counter() - start[0], time.process_time() - start[1]])
 """
 
-#: The fused kernels whose compilation is timed, after one that brings numba itself up.
+#: The fused kernels whose compilation is timed, after one that brings LLVM itself up.
 COLD = """
 import json, time
 import weft
 from weft import codegen
 start = time.perf_counter()
-weft.ones((4,)) + weft.ones((4,))  # brings up numba
+weft.ones((4,)) + weft.ones((4,))  # brings up LLVM
 first = time.perf_counter() - start
 assert codegen.counters["kernels_compiled"], "the cache was not empty"
 F = weft.nn.functional
@@ -104,7 +104,7 @@ def import_times(modules: list[str], rounds: int) -> dict[str, tuple[float, floa
 
 @dataclass(frozen=True, slots=True)
 class Compiling:
-    """Seconds until the first kernel could run (importing numba included), and per fused kernel after that."""
+    """Seconds until the first kernel could run (importing LLVM included), and per fused kernel after that."""
 
     first: float
     per_kernel: float
