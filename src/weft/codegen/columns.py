@@ -31,6 +31,7 @@ from weft.codegen.lanes import (
     F64,
     I64,
     combined,
+    frozen,
     identity,
     looped,
     moments,
@@ -107,6 +108,10 @@ class Columns:
         value = self.b.load(self._at(pointer))
         value.align = size_of(pointer.type.pointee)
         return value
+
+    def held(self, pointer: Any) -> Any:
+        """The partial results at the columns of the array that begins at ``pointer``, where others are to be stored."""
+        return frozen(self.b, self.load(pointer))
 
     def store(self, value: Any, pointer: Any, stream: Any = None) -> None:
         """Write the elements at the columns: past the caches, if ``stream`` holds, which goes for aligned lines alone."""
@@ -219,7 +224,7 @@ class _Reduction:
                     lambda _, at, c: [combined(b, self.op, signed, c[0], columns.load(at))],
                 )
                 total = columns.wide(total, partial)
-                columns.store(combined(b, self.op, signed, columns.load(a), total), a)
+                columns.store(combined(b, self.op, signed, columns.held(a), total), a)
 
             columns.each(column, _following(b, pointers, stride, more), stride)
 
@@ -231,7 +236,7 @@ class _Reduction:
         dtype = signature.args[0].dtype
         signed = getattr(dtype, "signed", False)
         columns = Columns(b, context.get_data_type(dtype), n)
-        columns.each(lambda: columns.store(combined(b, self.op, signed, columns.load(a), columns.load(other)), a))
+        columns.each(lambda: columns.store(combined(b, self.op, signed, columns.held(a), columns.load(other)), a))
         return context.get_dummy_value()
 
 
@@ -272,7 +277,7 @@ class _Position:
                     at = columns.every(b.trunc(at, number) if number.width < 64 else at)
                     return [b.select(better, e, carried[0]), b.select(better, at, carried[1])]
 
-                carried = step(I64(0), pointers[0], [columns.load(a), columns.load(c)])
+                carried = step(I64(0), pointers[0], [columns.held(a), columns.held(c)])
                 for value, pointer in zip(_in_turn(b, pointers, more, stride, carried, step), (a, c), strict=True):
                     columns.store(value, pointer)
 
@@ -288,10 +293,10 @@ class _Position:
         columns = Columns(b, context.get_data_type(dtype), n)
 
         def column() -> None:
-            mine, theirs = columns.load(a), columns.load(other_a)
+            mine, theirs = columns.held(a), columns.load(other_a)
             better = wins(b, self.op, signed, theirs, mine)
             columns.store(b.select(better, theirs, mine), a)
-            columns.store(b.select(better, columns.load(other_c), columns.load(c)), c)
+            columns.store(b.select(better, columns.load(other_c), columns.held(c)), c)
 
         columns.each(column)
         return context.get_dummy_value()

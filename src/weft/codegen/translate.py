@@ -27,7 +27,7 @@ from llvmlite import ir
 
 from weft.codegen import types
 from weft.codegen.emit import Function
-from weft.codegen.lanes import combined, size_of, splat_value
+from weft.codegen.lanes import combined, frozen, size_of, splat_value
 from weft.codegen.types import declared
 
 #: A number or pointer of the source: its LLVM value and its type; or a number that is written there and has no type yet.
@@ -436,7 +436,7 @@ class _Translation:
                 loaded = self.b.load(at)
                 if width:
                     loaded.align = size_of(llvm_type(dtype))
-                return self.frozen(loaded) if ast.unparse(e.value) in self.stored else loaded, dtype
+                return frozen(self.b, loaded) if ast.unparse(e.value) in self.stored else loaded, dtype
             case ast.BinOp():
                 return self.binary(e.op, self.value(e.left), self.value(e.right))
             case ast.UnaryOp(op=ast.USub()):
@@ -457,13 +457,6 @@ class _Translation:
             case ast.Call():
                 return self.call(e)
         raise TypeError(f"generated source must not contain {ast.unparse(e)}")
-
-    def frozen(self, loaded: Any) -> Any:
-        """What was loaded, in a form of which LLVM does not say that it is what memory holds. Else a choice between it and
-        something else that is stored in the same place becomes a store by a mask, which takes 18 cycles a vector on Zen 4."""
-        frozen = ir.Instruction(self.b.block, loaded.type, "freeze", [loaded])
-        self.b._insert(frozen)
-        return frozen
 
     def alike(self, x: Value, y: Value) -> tuple[Any, Any, Any]:
         """Two numbers in one type, and the type."""
