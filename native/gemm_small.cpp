@@ -25,12 +25,12 @@ void copy_rows(const T* tile, int64_t width, int64_t rows, int64_t columns, T* c
   }
 }
 
-// Tile after tile: A where it lies, B too unless its columns lie apart. Where a tile's last columns are missing, but not many,
+// Some rows, tile after tile: A where it lies, B too unless its columns lie apart. Where a tile's last columns are missing, but not many,
 // whole tiles are made and copied: what is masked is slow to write and to add to.
 template <class T>
-void tiled(const Gemm& g, const T* a, const T* b, T* c) {
+void tiled(const Gemm& g, int64_t rows, const T* a, const T* b, T* c) {
   const TileSet<T>& set = *tile_set<T>();
-  const int64_t tiles = (g.m + set.mr - 1) / set.mr;
+  const int64_t tiles = parts(rows, set.mr);
   const Chains chains(g.k);
   T panel[deepest_small * most_tile_columns];
   for (int64_t j = 0; j < g.n; j += set.nr) {
@@ -46,7 +46,7 @@ void tiled(const Gemm& g, const T* a, const T* b, T* c) {
     const int64_t b_k = packed ? set.nr : g.b.row_stride;
     // Of nearly equal heights: low tiles use the registers badly.
     for (int64_t t = 0, i = 0; t < tiles; ++t) {
-      const int64_t next = g.m * (t + 1) / tiles, height = next - i;
+      const int64_t next = rows * (t + 1) / tiles, height = next - i;
       const T* left = a + i * g.a.row_stride;
       T* out = c + i * g.c.row_stride + j * g.c.col_stride;
       i = next;
@@ -117,9 +117,24 @@ bool small_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, con
   }
   if (work > small_product_work || g.k > deepest_small) return false;
   prologue.all(shared);
-  tiled(g, a, b, c);
+  tiled(g, g.m, a, b, c);
   epilogue.all(shared);
   return true;
+}
+
+bool has_small_rows(const Gemm& g) {
+  return (g.dtype == DType::float32 || g.dtype == DType::float64) && g.batch.empty() && g.m > 1 && g.n > 1 && g.k > 0 &&
+         g.k <= deepest_small;
+}
+
+void small_rows(const Gemm& g, const void* a, const void* b, void* c, int64_t i0, int64_t i1) {
+  const auto run = [&](auto type) {
+    using T = decltype(type);
+    tiled<T>(g, i1 - i0, static_cast<const T*>(a) + i0 * g.a.row_stride, static_cast<const T*>(b),
+             static_cast<T*>(c) + i0 * g.c.row_stride);
+  };
+  if (g.dtype == DType::float32) run(float{});
+  else run(double{});
 }
 
 template bool small_product<float>(const Gemm&, const float*, const float*, float*, bool, const Prologue&,

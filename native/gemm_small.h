@@ -16,4 +16,11 @@ template <class T>
 bool small_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Prologue& prologue,
                    const Epilogue& epilogue);
 
+// Whether some rows of a product can be made alone, by `small_rows`: one of float32 or float64, without a batch, whose k is not
+// too long.
+bool has_small_rows(const Gemm& g);
+
+// The rows [i0, i1) of such a product, on the calling thread: the values that the whole product has there. Does not throw.
+void small_rows(const Gemm& g, const void* a, const void* b, void* c, int64_t i0, int64_t i1);
+
 }  // namespace weft

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "allocator.h"
+#include "gemm_small.h"
 #include "profile.h"
 #include "short_array.h"
 #include "thread_state.h"
@@ -73,7 +74,20 @@ class KernelCall {
   const int64_t* params_;
 };
 
-// The kernels that run with a product, with the arguments of one run.
+// A product of few terms that follows another, row by row.
+class SmallProduct {
+ public:
+  SmallProduct(const Instruction& instr, char* const* base) : gemm_(instr.gemm) {
+    for (size_t i = 0; i < 3; ++i) at_[i] = base[instr.buffers[i].buffer] + instr.buffers[i].byte_offset;
+  }
+  void run_rows(int64_t begin, int64_t end) const { small_rows(gemm_, at_[0], at_[1], at_[2], begin, end); }
+
+ private:
+  const Gemm& gemm_;
+  char* at_[3];
+};
+
+// What runs with a product, with the arguments of one run.
 class Companions {
  public:
   // `product` points into the program's list. `statuses` are those of the followers.
@@ -82,8 +96,11 @@ class Companions {
         count_(product->leaders + product->followers) {
     for (int64_t size : product->gemm.batch) rows_ *= size;
     for (int32_t i = 0; i < leaders_; ++i) calls_[i].emplace(product[i - leaders_], base, scalars, nullptr);
-    for (int32_t i = leaders_; i < count_; ++i)
-      calls_[i].emplace(product[i - leaders_ + 1], base, scalars, statuses + i - leaders_);
+    for (int32_t i = leaders_; i < count_; ++i) {
+      const Instruction& instr = product[i - leaders_ + 1];
+      if (instr.is_gemm) products_[i].emplace(instr, base);
+      else calls_[i].emplace(instr, base, scalars, statuses + i - leaders_);
+    }
   }
 
   static void prepare(void* context, int64_t matrix, int64_t i0, int64_t i1) {
@@ -96,6 +113,10 @@ class Companions {
     auto& self = *static_cast<Companions*>(context);
     const int64_t first = matrix * self.m_;
     for (int32_t k = self.leaders_; k < self.count_; ++k) {
+      if (self.products_[k]) {
+        self.products_[k]->run_rows(first + i0, first + i1);
+        continue;
+      }
       KernelCall& call = *self.calls_[k];
       if (j0 == 0 && j1 == self.n_)
         call.run_rows(self.rows_, first + i0, first + i1);
@@ -108,6 +129,7 @@ class Companions {
   int64_t m_, n_, rows_;
   int32_t leaders_, count_;
   std::optional<KernelCall> calls_[most_leaders + most_followers];
+  std::optional<SmallProduct> products_[most_leaders + most_followers];  // where it is no kernel
 };
 
 // The new storages of a run; given up only if the run succeeds.

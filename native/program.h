@@ -52,10 +52,11 @@ struct Instruction {
   bool fallible = false;  // takes one more buffer: an int64, which the kernel sets when it finds an error
   Gemm gemm{};
   std::shared_ptr<const Attention> attention{};  // null: a kernel or a product
-  // Of a product: the kernels of the `leaders` instructions before it are its prologue, those of the `followers` after it its
-  // epilogue. Their ranges divide evenly among the rows of C (over all matrices of the batch). Each row's share of the
+  // Of a product: the kernels of the `leaders` instructions before it are its prologue, the `followers` after it its epilogue.
+  // Their ranges divide evenly among the rows of C (over all matrices of the batch). Each row's share of the
   // prologue runs before that row of A is read; each row's share of the epilogue runs as soon as that row of C is final, or,
-  // unless `whole_rows`, each element's as soon as that element is.
+  // unless `whole_rows`, each element's as soon as that element is. Where it is whole rows, products may follow too, of as many
+  // rows: those of gemm_small.h, which never share out their rows.
   int32_t leaders = 0;
   double leader_work = 0;  // of all rows, in multiply-adds
   int32_t followers = 0;

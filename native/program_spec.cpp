@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "gemm_small.h"
 #include "gemm_tile.h"
 #include "names.h"
 #include "program_object.h"
@@ -246,14 +247,16 @@ class Reader {
     int64_t end = 0;  // of the launch before
     for (int64_t i = 0; i < count; ++i) {
       Instruction& product = p_.instructions[static_cast<size_t>(i)];
-      if (!product.is_gemm) continue;
+      if (!product.is_gemm || i < end) continue;
       const int64_t first = i - product.leaders, last = i + product.followers;
-      bool kernels = first >= end && last < count;
-      for (int64_t k = first; kernels && k <= last; ++k)
-        kernels = k == i || (!p_.instructions[static_cast<size_t>(k)].is_gemm && !p_.instructions[static_cast<size_t>(k)].attention);
-      if (!kernels)
-        raise(PyExc_ValueError, "Program: a matrix product runs with %d kernels before it and %d after it, but there are "
-              "fewer.", product.leaders, product.followers);
+      bool enough = first >= end && last < count;
+      for (int64_t k = first; enough && k <= last; ++k) {
+        const Instruction& instr = p_.instructions[static_cast<size_t>(k)];
+        enough = k >= i ? !instr.attention : !instr.attention && !instr.is_gemm;
+      }
+      if (!enough)
+        raise(PyExc_ValueError, "Program: a matrix product runs with %d kernels before it and %d instructions after it, but "
+              "there are fewer.", product.leaders, product.followers);
       for (int64_t k = end; k < first; ++k) p_.launches.push_back(static_cast<int32_t>(k));
       p_.launches.push_back(static_cast<int32_t>(i));
       end = last + 1;
@@ -271,6 +274,12 @@ class Reader {
   void check_companion(const Instruction& product, const Instruction& kernel, bool follows) {
     int64_t rows = product.gemm.m;
     for (int64_t size : product.gemm.batch) rows *= size;
+    if (kernel.is_gemm) {
+      if (kernel.leaders || kernel.followers || kernel.gemm.m != rows || !product.whole_rows || !has_small_rows(kernel.gemm))
+        raise(PyExc_ValueError, "Program: a product that follows another has as many rows, few terms, no batch and nothing that "
+              "runs with it, and the other has an epilogue of whole rows.");
+      return;
+    }
     for (const Phase& phase : kernel.phases)
       if (rows <= 0 || phase.total % rows != 0)
         raise(PyExc_ValueError, "Program: the kernel %s runs with a product of %lld rows, among which its %lld units do not "

@@ -6,6 +6,7 @@
 #include "allocator.h"
 #include "check.h"
 #include "names.h"
+#include "portable_tiles.h"
 #include "profile.h"
 #include "program.h"
 #include "thread_state.h"
@@ -194,6 +195,39 @@ TEST(kernels_run_with_a_product) {
   Storage* fresh = nullptr;
   Run run{.inputs = inputs, .scalars = nullptr, .fresh = &fresh};
   CHECK(run_program(p, run) == RunStatus::failed && run.failed_instruction == 3 && run.failed_status == 5);
+}
+
+// (x @ y) @ z, of 300 x 40, 40 x 20 and 20 x 7, z transposed: in one launch the same bits as in two.
+TEST(a_product_follows_another) {
+  constexpr int64_t m = 300, k = 40, width = 20, last = 7;
+  std::vector<float> x(m * k), y(k * width), z(last * width);
+  for (std::vector<float>* given : {&x, &y, &z})
+    for (size_t i = 0; i < given->size(); ++i) (*given)[i] = static_cast<float>(i % 83) / 64 - 0.6f;
+  Program p{.name = "two layers"};
+  p.inputs = 3;
+  p.arena_bytes = m * width * 4;
+  p.buffers = {{Buffer::input, 0}, {Buffer::input, 1}, {Buffer::input, 2}, {Buffer::temp, 0}, {Buffer::fresh, 0}};
+  p.fresh_bytes = {m * last * 4};
+  p.instructions.push_back({.name = "first", .is_gemm = true, .buffers = {{0, 0}, {1, 0}, {3, 0}},
+                            .gemm = {DType::float32, {}, m, width, k, {{}, k, 1}, {{}, width, 1}, {{}, width, 1}}});
+  p.instructions.push_back({.name = "second", .is_gemm = true, .buffers = {{3, 0}, {2, 0}, {4, 0}},
+                            .gemm = {DType::float32, {}, m, last, width, {{}, width, 1}, {{}, 1, width}, {{}, last, 1}}});
+  p.first_write = 2;
+  void* inputs[] = {x.data(), y.data(), z.data()};
+  std::vector<std::vector<float>> found;
+  for (int32_t followers : {0, 1})
+    for (int threads : {1, 3}) {
+      set_num_threads(threads);
+      p.instructions[0].followers = followers, p.instructions[0].follower_work = followers * 4.0 * m * width * last;
+      p.launches = followers ? std::vector<int32_t>{0} : std::vector<int32_t>{0, 1};
+      Storage* fresh = nullptr;
+      Run run{.inputs = inputs, .scalars = nullptr, .fresh = &fresh};
+      CHECK(run_program(p, run) == RunStatus::ok);
+      const auto* result = reinterpret_cast<float*>(fresh->data);
+      found.emplace_back(result, result + m * last);
+      CHECK(found.back() == found.front());
+      release(fresh);
+    }
 }
 
 TEST(an_empty_program_and_empty_phases_are_fine) {

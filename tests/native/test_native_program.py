@@ -187,6 +187,37 @@ def test_what_runs_with_a_product_is_checked():
             made(units, along, before, fallible)
 
 
+def test_a_product_follows_another_row_by_row():
+    for dtype in (D.float32, D.float64):
+        tiles.ensure(dtype)
+
+    def made(code=F, batch=(), m=4, n=4, k=4, along=(0, 0, 1, 1, True), second=(0, 0, 0, 0, False)):
+        strides = (0,) * len(batch)
+        right = (0, 0, strides, 4, 1)
+        first = ("gemm", F, (), 4, 4, 4, (0, 0, (), 4, 1), (0, 0, (), 4, 1), (1, 0, (), 4, 1), along)
+        follower = ("gemm", code, batch, m, n, k, (1, 0, strides, 4, 1), right, (2, 0, strides, 4, 1), second)
+        buffers = [("input", 0), ("temp", 0), ("output", 0)]
+        spec = {"inputs": 1, "name": "p", "arena": 64, "buffers": buffers, "instrs": [first, follower]}
+        return N.Program(spec | {"outputs": [("fresh", 2, F, (4, 4), (4, 1), 0)]})
+
+    x = np.arange(16, dtype=np.float32).reshape(4, 4)
+    before = N.counters()
+    (y,) = made().run([N.from_numpy(x)])
+    np.testing.assert_array_equal(y.numpy(), x @ x @ x)
+    assert N.counters()["gemm_launches"] == before["gemm_launches"] + 1
+    for wrong in (
+        {"code": D.int32.code},
+        {"batch": (1,)},
+        {"m": 2},
+        {"n": 1},
+        {"k": 200},
+        {"along": (0, 0, 1, 1, False)},
+        {"second": (0, 0, 1, 1, True)},
+    ):
+        with pytest.raises(ValueError, match="a product that follows another has as many rows"):
+            made(**wrong)
+
+
 def test_spare_memory_of_a_product_is_a_part_of_the_arena():
     tiles.ensure(D.float32)
     matrix = (0, 0, (), 4, 1)

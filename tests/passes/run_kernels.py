@@ -6,6 +6,7 @@ Every buffer is a flat byte array, so that a wrong stride, a wrong arena offset,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -214,18 +215,30 @@ class Runner:
         """Run a product with its prologue and epilogue row by row: the later rows are not made yet, nor their operands."""
         at = next(k for k, i in enumerate(launch) if isinstance(i, Product))
         p, before, after = launch[at], launch[:at], launch[at + 1 :]
+        if len(launch) == 1:
+            self.product(p)
+            return
+        rows = prod(p.batch) * p.m
+        for row in range(rows):
+            for call in before:
+                self.kernel(call, row, rows)
+            self.product(p, row)
+            for call in after:
+                if isinstance(call, Product):
+                    assert (rows, ()) == (call.m, call.batch)
+                    self.product(call, row)
+                else:
+                    self.kernel(call, row, rows)
+
+    def product(self, p: Product, row: int | None = None) -> None:
+        """Run a product, or one row of it."""
         (a, i), (b, j) = self.matrix(p, p.a, p.m, p.k), self.matrix(p, p.b, p.k, p.n)
         c, k = self.matrix(p, p.c, p.m, p.n)
-        if len(launch) == 1:
-            c[k] = np.matmul(a[i], b[j]).astype(held_as(p.dtype))
-            return
-        rows = k.reshape(-1, p.n)
-        for row in range(len(rows)):
-            for call in before:
-                self.kernel(call, row, len(rows))
-            c[rows[row]] = np.matmul(a[i], b[j]).astype(held_as(p.dtype)).reshape(-1, p.n)[row]
-            for call in after:
-                self.kernel(call, row, len(rows))
+        result = np.matmul(a[i], b[j]).astype(held_as(p.dtype))
+        if row is None:
+            c[k] = result
+        else:
+            c[k.reshape(-1, p.n)[row]] = result.reshape(-1, p.n)[row]
 
     def attention(self, p: Attention) -> None:
         """By the references of its ops; the scale is read from the kernel's parameters."""

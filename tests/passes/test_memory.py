@@ -89,7 +89,7 @@ def test_temporaries_of_a_chain_take_two_places() -> None:
     b = Builder()
     y = x = b.input(16, 16)
     for _ in range(10):
-        y = op("tanh", op("matmul", y, x))
+        y = op("tanh", op("matmul", x, y))  # none of which can follow the one before
     plan = check(b.graph(y))
     assert plan.arena == 2 * 16 * 16 * 4
 

@@ -1,4 +1,4 @@
-"""Launches: which kernels run with a product, as its epilogue or its prologue.
+"""Launches: which kernels and small products run with a product, as its epilogue or its prologue.
 
 ``relu(x @ w + b)`` is a product and a kernel, one after the other: the kernel waits until all of the product is written, is
 shared out over the threads anew, and reads from memory what a thread had in its cache a moment before. A kernel that *follows*
@@ -17,16 +17,22 @@ A group of loops may follow a product of R rows (over all matrices of its batch)
 Where all followers touch such memory element by element, in order, and read nothing with a stride along its rows, they
 run on blocks of columns too; else on whole rows, once all columns are there.
 
+A product may follow another, too, if it has as many rows, none of which the threads would ever share out: if it has no batch
+and its work and terms are those of a small product (``native/gemm_small.h``), of float32 or float64. Of its operands, it reads
+the rows of the left one row by row, like what follows, and the right one as a whole; it wants whole rows. What follows it in
+turn follows the first product: so the second layer of a network, the loss and the gradients of both layers' results may all be
+one launch, each thread going on with the rows that it has in its cache.
+
 A group may lead a product if it stores the left operand, likewise row by row, the product reads row r of it for row r of
 its result alone, and the group cannot fail and writes no input.
 
 The cost rule: neither adds work, it only changes which thread does it, and when. Followers by elements share out as the product
 does, and always follow. Whole rows share out badly where rows are few and long: then the product's threads divide its
-columns, and whoever comes last is left with the rows. So a kernel that wants whole rows follows if there are at least
-`MANY_ROWS` of them, or if it would run on one thread in any case. A kernel leads if there are at least `MANY_ROWS` rows: then
-the threads divide rows, and each makes what it reads; with fewer they would have to wait for one another, as they do for
-a kernel of its own. What can be both, follows: it then reads from the cache, which is more than leaving there what
-the next product reads.
+columns, and whoever comes last is left with the rows. So what wants whole rows follows if there are at least
+`MANY_ROWS` of them, or if all that follows would run on one thread in any case. A kernel leads if there are at least
+`MANY_ROWS` rows: then the threads divide rows, and each makes what it reads; with fewer they would have to wait for one
+another, as they do for a kernel of its own. What can be both, follows: it then reads from the cache, which is more than leaving
+there what the next product reads.
 """
 
 from __future__ import annotations
@@ -35,7 +41,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import prod
 
-from weft import config
+from weft import config, dtypes
 from weft.ir.graph import Graph
 from weft.passes.groups import Group
 from weft.passes.indexmap import is_row_major
@@ -49,6 +55,9 @@ MANY_ROWS = 128
 ONE_THREAD = 200_000
 #: Followers of one product (`most_followers` in native/program.h).
 MOST = 8
+#: The most multiply-adds, and terms of a sum, of a product that follows another (`small_product_work` and `deepest_small`,
+#: native/gemm_small.h).
+SMALL_PRODUCT, FEW_TERMS = 64**3, 128
 
 ELEMENT, ROW, WHOLE = range(3)
 
@@ -133,9 +142,13 @@ class _Finder:
         for group in sorted(groups, key=self._order):
             if group.kind == "matmul" and group.node.size and group.node.inputs[0].size:
                 self.launches.append(self._alone(group))
+                for place in dict.fromkeys(home(place_of(port)[0]) for port in group.ports):
+                    self.readers.setdefault(place, []).append(group)
         if "epilogues" not in skipped:
             for launch in self.launches:
-                self._add_followers(launch)
+                if launch.product not in self.taken:
+                    self._add_followers(launch)
+            self.launches = [launch for launch in self.launches if launch.product not in self.taken]
         if "prologues" not in skipped:
             for launch in self.launches:
                 self._add_leader(launch)
@@ -148,20 +161,25 @@ class _Finder:
         node = group.node
         *batch, m, n = node.shape
         launch = Launch(group, prod(batch) * m, n)
-        a, b = group.ports
-        place, offset, strides = place_of(a)
-        *sizes, k = a.node.shape
-        width = inner = self._row_width(self.home(place), launch.rows)
+        a, b = (self.home(place_of(port)[0]) for port in group.ports)
+        if self._left_by_rows(group, launch.rows):
+            launch.left = a
+        else:
+            launch.touched[a] = (WHOLE, False)
+        launch.touched[b] = (WHOLE, False)
+        return launch
+
+    def _left_by_rows(self, product: Group, rows: int) -> bool:
+        """Whether a product reads row r, of ``rows``, of its left operand's memory for its own row r alone."""
+        port = product.ports[0]
+        place, offset, strides = place_of(port)
+        *sizes, k = port.node.shape
+        width = inner = self._row_width(self.home(place), rows)
         by_rows = width > 0 and offset >= 0 and offset + (k - 1) * strides[-1] < width and strides[-1] >= 0
         for size, stride in zip(reversed(sizes), reversed(strides[:-1]), strict=True):
             by_rows &= size == 1 or stride == inner
             inner *= size
-        if by_rows:
-            launch.left = self.home(place)
-        else:
-            launch.touched[self.home(place)] = (WHOLE, False)
-        launch.touched[self.home(place_of(b)[0])] = (WHOLE, False)
-        return launch
+        return by_rows
 
     def _add_followers(self, launch: Launch) -> None:
         c = self.home(("n", launch.product.node))
@@ -224,6 +242,8 @@ class _Finder:
 
     def _touched(self, launch: Launch, group: Group) -> dict[Place, tuple[int, bool]] | None:
         """What the share of one row of a group touches, and how far; None if there are no such shares."""
+        if group.kind == "matmul":
+            return self._touched_by_product(launch, group)
         nest = self.nests[group]
         if group.update is not None or nest.form not in ("map", "row", "reduce"):
             return None
@@ -240,6 +260,19 @@ class _Finder:
                 reach = self._reach(launch, nest, step, place)
                 touched[place] = (max(before[0], reach), before[1] or step.name == "store")
         return touched
+
+    def _touched_by_product(self, launch: Launch, group: Group) -> dict[Place, tuple[int, bool]] | None:
+        """The same of a product: None unless it is small."""
+        node = group.node
+        *batch, m, n = node.shape
+        k = node.inputs[0].shape[-1]
+        small = node.dtype in (dtypes.float32, dtypes.float64) and m * n * k <= SMALL_PRODUCT and k <= FEW_TERMS
+        if not small or batch or m != launch.rows or m == 1 or n == 1:
+            return None
+        a, b, c = (self.home(place) for place in (*(place_of(port)[0] for port in group.ports), ("n", node)))
+        if a == b or c in (a, b) or not self._left_by_rows(group, m) or self._row_width(c, m) != n:
+            return None
+        return {a: (ROW, False), b: (WHOLE, False), c: (ROW, True)}
 
     def _follows(self, launch: Launch, group: Group) -> dict[Place, tuple[int, bool]] | None:
         """What a group would touch as a follower; None if it must not be one, or if that would not pay."""
@@ -272,6 +305,8 @@ class _Finder:
         return touched
 
     def _work(self, group: Group) -> int:
+        if group.kind == "matmul":  # in few rows or columns, a multiply-add takes half as long as an addition
+            return group.node.size * group.node.inputs[0].shape[-1] // 2
         nest = self.nests[group]
         return prod(nest.sizes) * nest.cost
 
@@ -299,6 +334,8 @@ class _Finder:
 
     def _by_elements(self, launch: Launch, group: Group) -> bool:
         """Whether a follower may run on blocks of columns."""
+        if group.kind == "matmul":
+            return False
         nest = self.nests[group]
         if nest.form != "map" or prod(nest.sizes) != launch.rows * launch.columns:
             return False

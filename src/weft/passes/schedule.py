@@ -45,8 +45,8 @@ class KernelCall:
 class Product:
     """``c = a @ b``: matrices of m x k and k x n elements, for each index of the batch.
 
-    The ``leaders`` kernels before it are its prologue and make rows of a, the ``followers`` kernels after it are its epilogue
-    and run on whole rows of c, or by elements (`weft.passes.launches`).
+    The ``leaders`` kernels before it are its prologue and make rows of a, the ``followers`` after it, kernels and products, are
+    its epilogue and run on whole rows of c, or by elements (`weft.passes.launches`).
     """
 
     dtype: DType
@@ -63,6 +63,7 @@ class Product:
     whole_rows: bool = False
     #: (buffer, bytes) of temporary memory that nothing else uses meanwhile: operands may be packed there.
     spare: tuple[int, int] | None = None
+    along: str = ""
 
     @property
     def work(self) -> int:
@@ -105,7 +106,7 @@ class Schedule:
         made: list[list[KernelCall | Product | Attention]] = []
         led = False
         for instr in self.instrs:
-            if led or (isinstance(instr, KernelCall) and instr.along == "after"):
+            if led or (not isinstance(instr, Attention) and instr.along == "after"):
                 made[-1].append(instr)
             else:
                 made.append([instr])
@@ -255,7 +256,9 @@ class _Scheduler:
         for m in used:
             k = number(m)
             result.buffers[k] = ("temp", m.offset)
-        products = [(start[at], group) for at, group in enumerate(order) if group.kind == "matmul"]
+        products = [
+            (start[at], group) for at, group in enumerate(order) if group.kind == "matmul" and self._along(group) == ""
+        ]
         found = gaps(used, [at for at, _ in products], result.arena)
         for (_, group), (offset, nbytes) in zip(products, found, strict=True):
             if nbytes:
@@ -320,7 +323,9 @@ class _Scheduler:
 
     def _along(self, group: Group) -> str:
         launch = self.launch_of.get(group)
-        return "" if launch is None else "before" if group in launch.leaders else "after"
+        if launch is None or launch.product is group:
+            return ""
+        return "before" if group in launch.leaders else "after"
 
     def _nonzero(self, group: Group) -> KernelCall:
         node = group.node
@@ -340,7 +345,7 @@ class _Scheduler:
             strides.append(size)
             size *= s
         c = (self.number(self.memory["n", node]), 0, tuple(reversed(strides)), n, 1)
-        product = Product(node.dtype, node.shape[:-2], m, n, k, a, b, c, node.where)
+        product = Product(node.dtype, node.shape[:-2], m, n, k, a, b, c, node.where, along=self._along(group))
         if launch := self.launches.get(group):
             product.leaders, product.followers = len(launch.leaders), len(launch.followers)
             product.whole_rows = launch.whole_rows

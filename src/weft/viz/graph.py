@@ -95,7 +95,7 @@ def schedule_dot(schedule: Schedule) -> str:
                 writes += [b for b in instr.results if b is not None]
             else:
                 shape = "×".join(str(n) for n in (*instr.batch, instr.m, instr.k, instr.n))
-                titles.append(f"{k}  matrix product, {shape}")
+                titles.append(f"{'+' if instr.along else f'{k} '} matrix product, {shape}")
                 css = "matmul"
                 reads += [instr.a[0], instr.b[0]]
                 writes += [instr.c[0]]
