@@ -24,6 +24,8 @@ namespace {
 constexpr double unit_work = 1 << 16;  // multiply-adds for which waking another thread pays
 constexpr int64_t unit_bytes = 768;    // of a unit's rows of A at one step of k: with 256 steps, a fifth of an L2 cache of 1 MiB
 constexpr int64_t few_rows = 16;       // fewer in a unit would read B too often
+constexpr int64_t followed_bytes = 12 << 10;  // of a unit's rows of C that an epilogue then reads: a third of the nearest cache
+constexpr int64_t few_tiles = 4;       // in a unit, of which one more or less does not matter
 constexpr int64_t units_per_thread = 4;
 constexpr int64_t even_blocks = 4;     // blocks of k in each of its parts from which one more or less does not matter
 constexpr int64_t sum_cost = 3;        // of writing and adding a sum that waits, in elements of B
@@ -118,7 +120,13 @@ class Product {
     const int64_t needed = parts(g_.m, unit_bytes / static_cast<int64_t>(sizeof(T)));
     row_units_ = needed > least ? parts(needed, least) * least : std::max(needed, std::min(least, g_.m / few_rows));
     column_units_ = 1;
-    if (row_units_ >= least) return;
+    if (row_units_ >= least) {
+      // What follows finds a unit's rows of C in the nearest cache if they are few. B is then read more often, so it must be near.
+      const int64_t row_bytes = g_.n * static_cast<int64_t>(sizeof(T)), rows = followed_bytes / row_bytes;
+      if (epilogue_ && rows >= few_tiles * set_.mr && g_.k * row_bytes <= near && g_.m > rows * row_units_)
+        row_units_ = parts(parts(g_.m, rows), least) * least, whole_tiles_ = true;
+      return;
+    }
     // Few rows: divide the columns instead, if they allow a better division.
     const int64_t columns = std::min(least, panels_ / 2);
     if (columns < least) {
@@ -156,7 +164,10 @@ class Product {
                                                                : Mode::shared;
   }
 
-  int64_t row_of(int64_t unit) const { return g_.m * unit / row_units_; }
+  int64_t row_of(int64_t unit) const {
+    if (!whole_tiles_) return g_.m * unit / row_units_;
+    return std::min(g_.m, parts(g_.m, set_.mr) * unit / row_units_ * set_.mr);
+  }
   int64_t panel_of(int64_t unit) const { return panels_ * unit / column_units_; }
   int64_t first_block(int64_t part) const { return blocks_ * part / k_parts_; }
   int64_t units() const { return row_units_ * column_units_ * k_parts_; }
@@ -460,6 +471,7 @@ class Product {
   Chains chains_;             // blocks of k:
   int64_t blocks_, deepest_;  // how many, and the length of the longest
   int64_t panels_, row_units_ = 1, column_units_ = 1, k_parts_ = 1, threads_ = 1;
+  bool whole_tiles_ = false;  // units of rows end where tiles do
   Mode a_mode_ = Mode::in_place, b_mode_ = Mode::in_place;
   int64_t a_unit_ = 0;  // elements of one unit's packed rows of A in one block of k
   int64_t own_a_ = 0, own_b_ = 0, a_tasks_ = 0, b_tasks_ = 0;

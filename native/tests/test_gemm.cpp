@@ -155,7 +155,30 @@ TEST(large_products_are_shared_over_the_pool) {
   // Those whose C is so small that k is divided.
   for (int kind = 0; kind < 6; ++kind) {
     compare<float>(DType::float32, 64, 100, 1000, {}, kind, (kind + 1) % 6, kind % 5);
+    compare<float>(DType::float32, 500, 50, 30, {}, kind, (kind + 1) % 6, 0);  // units whose C is in the nearest cache
     compare<double>(DType::float64, 9, 20, 1500, {}, kind, kind, kind % 5);
+  }
+}
+
+TEST(an_epilogue_follows_before_rows_leave_the_cache) {
+  // 12 KiB of C at a time and at most a tile more, in whole tiles.
+  const Gemm g{DType::float32, {}, 1000, 100, 64, {{}, 1, 1000}, {{}, 100, 1}, {{}, 100, 1}};
+  std::vector<float> a(64000, 1.0f), b(6400, 2.0f), c(100000);
+  struct Seen {
+    std::atomic<int64_t> calls{0}, rows{0}, most{0}, uneven{0};
+  };
+  for (int threads : {1, 2, 3}) {
+    set_num_threads(threads);
+    Seen seen;
+    const auto done = [](void* context, int64_t, int64_t i0, int64_t i1, int64_t, int64_t) {
+      Seen& s = *static_cast<Seen*>(context);
+      s.calls += 1, s.rows += i1 - i0, s.uneven += (i1 - i0) % portable::rows != 0 && i1 != 1000;
+      for (int64_t most = s.most; i1 - i0 > most && !s.most.compare_exchange_weak(most, i1 - i0);) {}
+    };
+    const GemmHooks hooks{.context = &seen, .done = done, .work = 1e5};
+    CHECK(run_gemm(g, a.data(), b.data(), c.data(), nullptr, &hooks));
+    CHECK(seen.rows == 1000 && seen.most <= (12 << 10) / 400 + portable::rows && seen.uneven == 0 && seen.calls <= 48);
+    CHECK(c == std::vector<float>(100000, 128.0f));
   }
 }
 
