@@ -178,6 +178,18 @@ def refused(name: str, operands: Sequence[Any]) -> NoReturn:
     raise explain(error, name, operands)
 
 
+def too_many(name: str, operands: Sequence[Any]) -> NoReturn:
+    """Raise for more operands than an elementwise function takes."""
+    takes = "one operand" if "y" not in inspect.signature(PUBLIC[name].function).parameters else "two operands"
+    raise explain(TypeError(f"{name} takes {takes}, not {len(operands)}."), name, operands)
+
+
+def at_least_one(a: Any, b: Any) -> None:
+    """Refuse two plain numbers as the arguments a and b."""
+    if not isinstance(a, Tensor) and not isinstance(b, Tensor):
+        raise TypeError("One of a and b must be a tensor; make one with weft.asarray.")
+
+
 def kind_of(x: Any) -> str:
     """What to call an argument's type in a message."""
     if x is None:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from weft import dtypes
 from weft.ops import elementwise as E
-from weft.ops.frontend import Tensor, number, public, publish, python_number, refused, tensor_of
+from weft.ops.frontend import (
+    Tensor,
+    at_least_one,
+    number,
+    public,
+    publish,
+    python_number,
+    refused,
+    tensor_of,
+    too_many,
+)
 from weft.ops.registry import OPS, Op
 
 _TYPES = {
@@ -92,16 +103,23 @@ def _call(op: Op, name: str) -> Callable[..., Any]:
     handle = op.handle
     if op.arity == 1:
 
-        def call(x: Any, /) -> Any:
+        def call(x: Any, /, *more: Any) -> Any:
+            if more:
+                too_many(name, (x, *more))
             out = handle(None, x)
             return out if out.__class__ is Tensor else refused(name, (x,))
 
     else:
 
-        def call(x: Any, y: Any, /) -> Any:  # type: ignore[misc]
+        def call(x: Any, y: Any, /, *more: Any) -> Any:  # type: ignore[misc]
+            if more:
+                too_many(name, (x, y, *more))
             out = handle(None, x, y)
             return out if out.__class__ is Tensor else refused(name, (x, y))
 
+    signature = inspect.signature(call)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_POSITIONAL]
+    call.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
     return call
 
 
@@ -440,6 +458,7 @@ def addcmul(x: Any, a: Any, b: Any, /, *, value: float = 1) -> Any:
         >>> weft.addcmul(weft.tensor([1.0]), weft.tensor([2.0]), weft.tensor([3.0]), value=0.5)
         tensor([4.], dtype=float32)
     """
+    at_least_one(a, b)
     return binary(E.add, "addcmul", tensor_of(x), scaled(binary(E.multiply, "addcmul", a, b), value, "value"))
 
 
@@ -451,6 +470,7 @@ def addcdiv(x: Any, a: Any, b: Any, /, *, value: float = 1) -> Any:
         >>> weft.addcdiv(weft.tensor([1.0]), weft.tensor([3.0]), weft.tensor([2.0]), value=2)
         tensor([4.], dtype=float32)
     """
+    at_least_one(a, b)
     return binary(E.add, "addcdiv", tensor_of(x), scaled(binary(E.divide, "addcdiv", a, b), value, "value"))
 
 

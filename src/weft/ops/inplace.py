@@ -7,7 +7,7 @@ from typing import Any
 
 from weft.ir.node import Node, Where
 from weft.ops import elementwise as E
-from weft.ops.frontend import Tensor, public, publish, refused, tensor_of
+from weft.ops.frontend import Tensor, at_least_one, public, publish, refused, tensor_of
 from weft.ops.functions import ROWS, binary, scaled
 from weft.ops.nodes import node
 from weft.ops.reduce import cast_to
@@ -177,6 +177,7 @@ def addcmul_(x: Any, a: Any, b: Any, /, *, value: float = 1) -> Any:
         >>> weft.tensor([1.0]).addcmul_(weft.tensor([2.0]), weft.tensor([3.0]))
         tensor([7.], dtype=float32)
     """
+    at_least_one(a, b)
     return _updated("add_", x, scaled(binary(E.multiply, "addcmul_", a, b), value, "value"))
 
 
@@ -188,6 +189,7 @@ def addcdiv_(x: Any, a: Any, b: Any, /, *, value: float = 1) -> Any:
         >>> weft.tensor([1.0]).addcdiv_(weft.tensor([3.0]), weft.tensor([2.0]))
         tensor([2.5], dtype=float32)
     """
+    at_least_one(a, b)
     return _updated("add_", x, scaled(binary(E.divide, "addcdiv_", a, b), value, "value"))
 
 

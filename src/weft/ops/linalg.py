@@ -10,7 +10,7 @@ from weft.errors import ShapeError
 from weft.ops import contraction as C
 from weft.ops import elementwise as E
 from weft.ops.einsum import contract, summed_products
-from weft.ops.frontend import Tensor, axis_of, integer, public, refused, tensor_of
+from weft.ops.frontend import Tensor, axis_of, integer, kind_of, public, refused, tensor_of
 from weft.ops.movement import as_strided, contiguous_strides, reshape
 from weft.ops.reduce import sum as total
 from weft.ops.registry import broadcast_shape, composite
@@ -271,6 +271,8 @@ def multi_dot(tensors: Sequence[Any], /) -> Any:
         >>> weft.multi_dot([weft.ones(2, 50), weft.ones(50, 50), weft.ones(50)])
         tensor([2500., 2500.], dtype=float32)
     """
+    if not isinstance(tensors, list | tuple):
+        raise TypeError(f"tensors must be a list or tuple of tensors, not {kind_of(tensors)}.")
     factors = [tensor_of(t, "Each factor") for t in tensors]
     last = len(factors) - 1
     if last < 1:
