@@ -62,6 +62,17 @@ def test_explain_says_why() -> None:
     assert "def " in text  # a kernel's source
 
 
+def test_constants_are_folded_while_a_function_is_traced() -> None:
+    """Their values are asked for within the trace, where the function itself may not ask for any."""
+    x = rand(4, 3)
+    for shape in ((), (1, 1)):
+        number = 0.731 + len(shape)  # that no other test has folded
+        same(
+            weft.static(lambda x, s=shape, n=number: x * weft.exp(weft.full(s, n)))(x),
+            x * weft.exp(weft.full(shape, number)),
+        )
+
+
 def test_structure_of_arguments_and_results() -> None:
     @weft.static
     def f(pair: Any, options: Any) -> Any:
