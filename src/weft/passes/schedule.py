@@ -252,7 +252,7 @@ class _Scheduler:
                 for m in self.scratch[group]:
                     m.touch(start[at])
                 used += self.scratch[group]
-        result.arena = arena(used)
+        result.arena = self._placed(used, order, start)
         for m in used:
             k = number(m)
             result.buffers[k] = ("temp", m.offset)
@@ -320,6 +320,25 @@ class _Scheduler:
             {at: (s.node.attrs, s.node.where) for at, s in enumerate(nest.steps) if s.op == "check_index" and s.node},
             self._along(group),
         )
+
+    def _placed(self, used: list[Memory], order: list[Group], start: list[int]) -> int:
+        """Place the temporaries; gives the bytes they take.
+
+        The temporaries of a launch that goes on to further products live all at once, and what they leave may be too
+        little to pack the first one's operand into; room for that is made where it costs less than new memory would.
+        """
+        size = arena(used)
+        rooms = []
+        for at, group in enumerate(order):
+            launch = self.launches.get(group)
+            if launch is not None and any(follower.kind == "matmul" for follower in launch.followers):
+                _, b = group.node.inputs
+                rooms.append(Memory("temp", 0, b.shape[-2] * b.shape[-1] * b.dtype.itemsize))
+                rooms[-1].touch(start[at])
+        if not rooms:
+            return size
+        roomy = arena([*used, *rooms])
+        return roomy if roomy - size < max(m.nbytes for m in rooms) else arena(used)
 
     def _along(self, group: Group) -> str:
         launch = self.launch_of.get(group)
