@@ -35,7 +35,9 @@ def test_a_type_checker_knows_the_functions_and_methods(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--no-error-summary"]
     command += ["--config-file", os.devnull, "--cache-dir", str(tmp_path), str(PROGRAM)]
-    environment = {**os.environ, "MYPYPATH": str(PACKAGE.parent)}
+    environment = dict(os.environ)
+    if PACKAGE.parent.name != "site-packages":  # where a type checker finds an installed package by itself
+        environment["MYPYPATH"] = str(PACKAGE.parent)
     found = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
     refused = {int(line) for line in re.findall(r"typed_program\.py:(\d+): error", found.stdout)}
     wanted = {k for k, line in enumerate(PROGRAM.read_text().split("\n"), 1) if line.endswith("# error")}
