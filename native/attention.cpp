@@ -3,10 +3,8 @@
 #include "attention.h"
 
 #include <algorithm>
-#include <atomic>
 #include <exception>
 #include <mutex>
-#include <thread>
 
 #include "allocator.h"
 #include "attention_parts.h"
@@ -44,21 +42,12 @@ struct Job {
   int64_t parts;   // units of a head
   int64_t blocks;  // of rows
   T* sums;         // of a gradient: dk and dv of each part of each head but its first
-  const Poll* poll;
-  std::thread::id caller;
-  std::atomic<bool> stopped{false};
+  Stop stop;  // asked between two blocks of rows
   std::mutex mutex{};
   std::exception_ptr failure{};
 
   Matrix<T> matrix(const void* data, const GemmOperand& operand, int64_t head) const {
     return matrix_of<T>(at, data, operand, head);
-  }
-  // Between two blocks of rows: whether to give up.
-  bool stop() {
-    if (poll && std::this_thread::get_id() == caller && !stopped.load(std::memory_order_relaxed) &&
-        poll->ask(poll->context))
-      stopped.store(true, std::memory_order_relaxed);
-    return stopped.load(std::memory_order_relaxed);
   }
   int64_t sums_size() const {
     return (memory.dk ? at.keys * at.width : 0) + (memory.dv ? at.keys * at.value_width : 0);
@@ -89,7 +78,7 @@ class Unit {
     const Panels<T> values = in_place ? Panels<T>{v_.data, 1, v_.row} : Panels<T>{next, keys, set_.nr};
     T* out = static_cast<T*>(job_.memory.out) + head_ * at_.rows * at_.value_width;
     Seen<T> seen(v_, at_.keys, at_.value_width);
-    for (int64_t block = part_; block < job_.blocks && !job_.stop(); block += job_.parts) {
+    for (int64_t block = part_; block < job_.blocks && !job_.stop.asked(); block += job_.parts) {
       begin(block);
       T factors[attention_rows];
       weigh(right, scores, factors);
@@ -126,7 +115,7 @@ class Unit {
     if (dk) std::fill(dk, dk + at_.keys * e, T{});
     if (dv) std::fill(dv, dv + at_.keys * ev, T{});
     Seen<T> seen(k_, at_.keys, e);
-    for (int64_t block = part_; block < job_.blocks && !job_.stop(); block += job_.parts) {
+    for (int64_t block = part_; block < job_.blocks && !job_.stop.asked(); block += job_.parts) {
       begin(block);
       weigh(keys_across, weights, nullptr);
       if (dv) sum_over_rows(weights, g_, ev, block_panels, dv);
@@ -303,8 +292,7 @@ bool run_typed(const Attention& at, const AttentionMemory& memory, const Poll* p
   }
   if (at.rows <= few_rows && !at.gradient) return run_few_rows<T>(at, memory, poll);
   Job<T> job{.at = at, .memory = memory, .set = *tile_set<T>(), .parts = 1,
-             .blocks = (at.rows + attention_rows - 1) / attention_rows, .sums = nullptr, .poll = poll,
-             .caller = std::this_thread::get_id()};
+             .blocks = (at.rows + attention_rows - 1) / attention_rows, .sums = nullptr, .stop = Stop(poll)};
   const int64_t products = at.gradient ? 5 : 2;
   const double work = static_cast<double>(at.rows) * static_cast<double>(at.keys) * static_cast<double>(products) *
                       static_cast<double>(at.width + at.value_width) / (at.causal ? 4 : 2);
@@ -320,7 +308,7 @@ bool run_typed(const Attention& at, const AttentionMemory& memory, const Poll* p
   const auto grain = static_cast<int64_t>(unit_work * static_cast<double>(job.parts) / work);
   const auto units = at.gradient ? run_units<T, &Unit<T>::gradient> : run_units<T, &Unit<T>::forward>;
   const int64_t count = heads * job.parts;
-  bool completed = parallel_for(count, std::clamp<int64_t>(grain, 1, count), units, &job, poll) && !job.stopped;
+  bool completed = parallel_for(count, std::clamp<int64_t>(grain, 1, count), units, &job, poll) && !job.stop.stopped();
   if (job.failure) std::rethrow_exception(job.failure);
   if (completed && divided) completed = parallel_for(heads, 1, add_parts<T>, &job, poll);
   return completed;
