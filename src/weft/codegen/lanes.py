@@ -33,7 +33,7 @@ from llvmlite import ir
 
 from weft.codegen import types
 from weft.codegen.types import counting, declared, intrinsic
-from weft.ir.kernel import BLOCK, FOLDED, LANES, RUN
+from weft.ir.kernel import BLOCK, FOLDED, LANES, RUN, RUNS
 
 I64 = ir.IntType(64)
 F64 = ir.DoubleType()
@@ -479,10 +479,6 @@ def _folded(b: Any, op: str, signed: bool, x: Any, lanes: int) -> Any:
 def _tree(b: Any, op: str, signed: bool, x: Any) -> Any:
     """The lanes of a vector combined to one number."""
     return b.extract_element(_folded(b, op, signed, x, 1), I32(0))
-
-
-#: Reductions that gather run by run.
-RUNS = ("sum", "prod")
 
 
 def _intrinsics(op: str) -> dict[str, Any]:

@@ -42,7 +42,7 @@ from weft.codegen.emit import (
 )
 from weft.codegen.loops import begin, unravel
 from weft.dtypes import bool_
-from weft.ir.kernel import BLOCK, LANES, RUN, Apply, Load, LoadAt, Reduce, Scalar, Store
+from weft.ir.kernel import BLOCK, LANES, RUN, RUNS, Apply, Load, LoadAt, Reduce, Scalar, Store
 
 #: Elements of a row whose values are computed into stack arrays before they are reduced.
 CHUNK = 512
@@ -50,9 +50,6 @@ CHUNK = 512
 
 #: Reductions whose elements are taken one by one.
 _SIMPLE = ("sum", "prod", "max", "min", "any", "all")
-
-#: Those of them that gather run by run.
-RUNS = ("sum", "prod")
 
 #: Elements of a vector of a pass that reduces nothing.
 WIDTH = 16

@@ -136,6 +136,8 @@ Instr = Load | Index | Scalar | LoadAt | Apply | Reduce | Across | Scan | Store 
 BLOCK = 2048
 #: Elements of a block whose lanes are reduced on their own before the next run begins.
 RUN = 256
+#: Reductions that gather run by run; others take the elements of a whole block in turn.
+RUNS = ("sum", "prod")
 #: Interleaved running results inside a run: element k goes to lane k % LANES.
 LANES = 32
 #: Lanes of a run that are left for the wider type, where the sums are of deviations ("m2").
