@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from weft import config
+from weft import _native, config
 from weft.ir.graph import Graph
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def compile_graph(graph: Graph, name: str = "") -> Executable:
         from weft.ir.verify import verify
 
         verify(graph)
-    optimised, log = optimise(graph)
+    with _native.RecordingScope(None):  # the values of constants, which a function being traced may not ask for itself
+        optimised, log = optimise(graph)
     if settings.verify and log:
         verify(optimised)
     start = time.perf_counter()

@@ -5,7 +5,6 @@ Cheap ones stay: inside a kernel they cost nothing, and folding one would mean c
 
 from __future__ import annotations
 
-from weft import _native
 from weft.ir.graph import Graph
 from weft.ir.node import Node, const, make, rewrite
 from weft.ops.registry import OPS
@@ -54,10 +53,4 @@ def _computed(node: Node) -> bool | int | float:
 
     program, _ = assemble(schedule(Graph((), (), (node,))), "fold")
     (out,) = program.run([], [])
-    _native.recording_push(
-        None
-    )  # a function being traced may not ask for values; this one is a constant of its program
-    try:
-        return out.item()
-    finally:
-        _native.recording_pop()
+    return out.item()
