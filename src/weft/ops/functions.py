@@ -99,6 +99,16 @@ ROWS: list[tuple[str, str, tuple[str, ...], str, str, str]] = [
 ]
 
 
+#: Of elementwise functions, by their operands: without the further ones that they take only to refuse them.
+_SIGNATURES = {
+    len(names): inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY, annotation="Any") for name in names],
+        return_annotation="Any",
+    )
+    for names in ("x", "xy")
+}
+
+
 def _call(op: Op, name: str) -> Callable[..., Any]:
     handle = op.handle
     if op.arity == 1:
@@ -117,9 +127,7 @@ def _call(op: Op, name: str) -> Callable[..., Any]:
             out = handle(None, x, y)
             return out if out.__class__ is Tensor else refused(name, (x, y))
 
-    signature = inspect.signature(call)
-    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_POSITIONAL]
-    call.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
+    call.__signature__ = _SIGNATURES[op.arity]  # type: ignore[attr-defined]
     return call
 
 
