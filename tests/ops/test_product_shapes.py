@@ -67,6 +67,18 @@ def test_bits_depend_on_values_and_sizes_only(batch: tuple[int, ...], m: int, k:
         assert bits(laid_out(a[index], "rows") @ laid_out(b[index], "columns")) == bits(first[index])
 
 
+@pytest.mark.parametrize("batch", [(7,), (2, 3), (1, 4), (3, 1), (1, 1), (0,)], ids=str)
+def test_vectors_by_one_matrix_are_rows_of_one_product(batch: tuple[int, ...]) -> None:
+    a, b = (operands(batch, 1, 300, 40, "float32")[0], operands((), 1, 300, 40, "float32")[1])
+    for layout in LAYOUTS:
+        (got,) = in_every_mode(weft.matmul, laid_out(a, layout), laid_out(b, layout))
+        assert got.shape == (*batch, 1, 40)
+        rows = laid_out(a.reshape(*batch[:-1], -1, 300) if batch[-1] != 1 else a[..., 0, :, :], "rows")
+        assert bits(got) == bits((rows @ laid_out(b, "rows")).reshape(*batch, 1, 40))
+        (turned,) = in_every_mode(weft.matmul, laid_out(b, layout).mT, laid_out(a, layout).mT)
+        assert bits(turned) == bits(got.mT)
+
+
 DTYPES = ["float32", "float64", "float16", "bfloat16", "int8", "int16", "int32", "int64"]
 
 

@@ -23,6 +23,16 @@ def _build_matmul(operands: Sequence[Operand], attrs: Any, where: Where) -> Node
             f"matmul cannot multiply shapes {list(a.shape)} and {list(b.shape)}: the inner sizes "
             f"{a.shape[-1]} and {b.shape[-2]} differ."
         )
+    # A batch of vectors that one matrix multiplies is one product of matrices, and is summed like one.
+    if len(a.shape) > 2 and a.shape[-2] == 1 and len(b.shape) == 2:
+        rows = _reshaped(a, (*a.shape[:-2], a.shape[-1]), where)
+        return _reshaped(_build_matmul((rows, b), attrs, where), (*a.shape[:-1], b.shape[-1]), where)
+    if len(b.shape) > 2 and b.shape[-1] == 1 and len(a.shape) == 2:
+        rows, turned = (
+            _reshaped(b, b.shape[:-1], where),
+            make("permute", (a,), ((1, 0),), a.shape[::-1], a.dtype, where),
+        )
+        return _reshaped(_build_matmul((rows, turned), attrs, where), (*b.shape[:-2], a.shape[0], 1), where)
     dtype = common_dtype([a, b])
     if dtype.kind == "b":
         raise TypeError("matmul does not take bool: it takes integer and floating-point types.")
@@ -30,6 +40,10 @@ def _build_matmul(operands: Sequence[Operand], attrs: Any, where: Where) -> Node
     a = broadcast(cast(a, dtype), batch + a.shape[-2:])
     b = broadcast(cast(b, dtype), batch + b.shape[-2:])
     return make("matmul", (a, b), (), (*batch, a.shape[-2], b.shape[-1]), dtype, where)
+
+
+def _reshaped(node: Node, shape: tuple[int, ...], where: Where) -> Node:
+    return make("reshape", (node,), (shape,), shape, node.dtype, where)
 
 
 def transpose_last(x: Any) -> Any:

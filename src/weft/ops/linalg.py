@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -19,6 +20,15 @@ from weft.ops.registry import broadcast_shape, composite
 @composite("matmul_vector", 2)
 def _matmul_vector(a: Any, b: Any, attrs: Any) -> Any:
     """A product in which one operand or both are vectors."""
+    if a.ndim == 0 or b.ndim == 0:
+        raise ShapeError(
+            "matmul takes tensors of at least one axis; multiply by a number or scalar tensor with * instead."
+        )
+    if a.shape[-1] != b.shape[-2 if b.ndim >= 2 else -1]:
+        raise ShapeError(
+            f"matmul cannot multiply shapes {list(a.shape)} and {list(b.shape)}: the inner sizes {a.shape[-1]} and "
+            f"{b.shape[-2 if b.ndim >= 2 else -1]} differ."
+        )
     row, column = a.ndim == 1, b.ndim == 1
     if row:
         a = reshape(a, attrs=((1, *a.shape),))
@@ -39,15 +49,6 @@ def multiplied(a: Any, b: Any) -> Any:
         return NotImplemented
     if a.ndim >= 2 and b.ndim >= 2:
         return C.matmul.handle(None, a, b)
-    if a.ndim == 0 or b.ndim == 0:
-        raise ShapeError(
-            "matmul takes tensors of at least one axis; multiply by a number or scalar tensor with * instead."
-        )
-    if a.shape[-1] != b.shape[-2 if b.ndim >= 2 else -1]:
-        raise ShapeError(
-            f"matmul cannot multiply shapes {list(a.shape)} and {list(b.shape)}: the inner sizes {a.shape[-1]} and "
-            f"{b.shape[-2 if b.ndim >= 2 else -1]} differ."
-        )
     return _matmul_vector.handle(None, a, b)
 
 
@@ -106,6 +107,17 @@ def bmm(x: Any, y: Any, /) -> Any:
     return C.matmul(_exactly("bmm", x, 3), _exactly("bmm", y, 3))
 
 
+# What follows checks shapes in the composites: once for each kind of call, not in each call.
+
+
+@composite("dot", 2)
+def _dot(x: Any, y: Any, attrs: Any) -> Any:
+    _exactly("dot", x, 1)
+    _exactly("dot", y, 1)
+    _same("dot", x, y, -1)
+    return contract(x, y, attrs=_DOT)
+
+
 @public("linear algebra")
 def dot(x: Any, y: Any, /) -> Any:
     """The sum of the products of two vectors [k].
@@ -114,10 +126,8 @@ def dot(x: Any, y: Any, /) -> Any:
         >>> weft.dot(weft.tensor([1.0, 2.0]), weft.tensor([3.0, 4.0]))
         tensor(11., dtype=float32)
     """
-    _exactly("dot", x, 1)
-    _exactly("dot", y, 1)
-    _same("dot", x, y, -1)
-    return contract.handle(_DOT, x, y)
+    out = _dot.handle(None, x, y)
+    return out if out.__class__ is Tensor else refused("dot", (x, y))
 
 
 _DOT = (((0,), (0,)), ())
@@ -131,6 +141,13 @@ def _same(name: str, x: Any, y: Any, axis: int) -> None:
         )
 
 
+@composite("vdot", 2)
+def _vdot(x: Any, y: Any, attrs: Any) -> Any:
+    x, y = (reshape(t, attrs=((math.prod(t.shape),),)) for t in (x, y))
+    _same("vdot", x, y, 0)
+    return contract(x, y, attrs=_DOT)
+
+
 @public("linear algebra")
 def vdot(x: Any, y: Any, /) -> Any:
     """The sum of the products of the elements of two tensors of any shapes, row by row, with equally many elements.
@@ -139,8 +156,8 @@ def vdot(x: Any, y: Any, /) -> Any:
         >>> weft.vdot(weft.tensor([[1.0, 2.0]]), weft.tensor([3.0, 4.0]))
         tensor(11., dtype=float32)
     """
-    n, m = tensor_of(x).numel(), tensor_of(y, "y").numel()
-    return dot(reshape(x, attrs=((n,),)), reshape(y, attrs=((m,),)))
+    out = _vdot.handle(None, x, y)
+    return out if out.__class__ is Tensor else refused("vdot", (x, y))
 
 
 @public("linear algebra")
@@ -170,6 +187,13 @@ def vecdot(x: Any, y: Any, /, *, axis: int = -1) -> Any:
     return summed_products(((term, term), (..., *term[2:])), x, y)
 
 
+@composite("outer", 2)
+def _outer(x: Any, y: Any, attrs: Any) -> Any:
+    _exactly("outer", x, 1)
+    _exactly("outer", y, 1)
+    return contract(x, y, attrs=_OUTER)
+
+
 @public("linear algebra")
 def outer(x: Any, y: Any, /) -> Any:
     """The matrix [m, n] of the products of the elements of two vectors [m] and [n].
@@ -179,12 +203,19 @@ def outer(x: Any, y: Any, /) -> Any:
         tensor([[3., 4.],
                 [6., 8.]], dtype=float32)
     """
-    _exactly("outer", x, 1)
-    _exactly("outer", y, 1)
-    return contract.handle(_OUTER, x, y)
+    out = _outer.handle(None, x, y)
+    return out if out.__class__ is Tensor else refused("outer", (x, y))
 
 
 _OUTER = (((0,), (1,)), (0, 1))
+
+
+@composite("inner", 2)
+def _inner(x: Any, y: Any, attrs: Any) -> Any:
+    if 0 in (x.ndim, y.ndim):
+        return E.multiply(x, y)
+    _same("inner", x, y, -1)
+    return contract(x, y, attrs=_paired((x.ndim - 1,), (y.ndim - 1,), x.ndim, y.ndim))
 
 
 @public("linear algebra")
@@ -201,10 +232,8 @@ def inner(x: Any, y: Any, /) -> Any:
         >>> weft.inner(weft.tensor([[1.0, 2.0], [3.0, 4.0]]), weft.tensor([1.0, 1.0]))
         tensor([3., 7.], dtype=float32)
     """
-    if 0 in (tensor_of(x).ndim, tensor_of(y, "y").ndim):
-        return E.multiply(x, y)
-    _same("inner", x, y, -1)
-    return contract(x, y, attrs=_paired((x.ndim - 1,), (y.ndim - 1,), x.ndim, y.ndim))
+    out = _inner.handle(None, x, y)
+    return out if out.__class__ is Tensor else refused("inner", (x, y))
 
 
 @public("linear algebra")
