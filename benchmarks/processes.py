@@ -71,8 +71,8 @@ from weft.examples import digits
 for mode in digits.MODES:
     digits.train(mode, 1)
 stats = weft.stats()
-numba = any(name.split(".")[0] == "numba" for name in sys.modules)
-print(json.dumps({"compiled": stats.kernels_compiled, "loaded": stats.kernels_loaded, "numba": numba}))
+llvm = "llvmlite.binding" in sys.modules
+print(json.dumps({"compiled": stats.kernels_compiled, "loaded": stats.kernels_loaded, "llvm": llvm}))
 """
 
 

@@ -156,7 +156,6 @@ def information() -> list[tuple[str, str]]:
         ("weft", __version__),
         ("python", f"{platform.python_version()} ({platform.system()} {platform.machine()})"),
         ("numpy", _version("numpy")),
-        ("numba", _version("numba")),
         ("llvmlite", _version("llvmlite")),
         ("CPU", f"{cpu} ({', '.join(known) or 'no vector extensions known to Weft'})"),
         ("threads", f"{weft.get_num_threads()} of {os.cpu_count()} processors"),

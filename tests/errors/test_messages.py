@@ -57,7 +57,7 @@ def test_there_are_enough() -> None:
 
 
 def test_a_traceback_names_no_compiler() -> None:
-    """What Numba or LLVM would say never reaches a user: the error is raised before a kernel is made."""
+    """What LLVM would say never reaches a user: the error is raised before a kernel is made."""
     with pytest.raises(TypeError) as caught:
         weft.ones(2, dtype=weft.bool_) + weft.ones(2, dtype=weft.bool_)
     assert caught.value.__cause__ is None

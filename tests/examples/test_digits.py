@@ -64,7 +64,7 @@ def test_a_second_process_compiles_nothing_and_never_imports_llvm(tmp_path: Path
     code = (
         "import sys, weft; from weft.examples import digits\n"
         "for mode in digits.MODES: digits.train(mode, 1)\n"
-        "print(weft.stats().kernels_compiled, 'llvmlite.binding' in sys.modules, 'numba' in sys.modules)"
+        "print(weft.stats().kernels_compiled, 'llvmlite.binding' in sys.modules)"
     )
     seen = []
     for _ in range(2):
@@ -75,7 +75,7 @@ def test_a_second_process_compiles_nothing_and_never_imports_llvm(tmp_path: Path
         assert done.returncode == 0, done.stderr
         seen.append(done.stdout.split())
     assert int(seen[0][0]) > 0
-    assert seen == [[seen[0][0], "True", "False"], ["0", "False", "False"]]
+    assert seen == [[seen[0][0], "True"], ["0", "False"]]
 
 
 def measured(mode: str, step: float, cold: float, warm: float) -> demo.Measured:

@@ -1,6 +1,6 @@
 """Kernels to machine code: source, compilation, and the caches before it.
 
-Importing this package does not import the LLVM library, nor does loading a kernel from the disk cache; numba is not needed.
+Importing this package does not import the LLVM library, nor does loading a kernel from the disk cache.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The types of generated source, and intrinsics: what the source may call, each of which writes its LLVM code itself.
 
-Names and meanings are those of numba's extension interface, of which this is as much as the translator needs: importing numba
-took 0.16 s of every process that compiled a kernel.
+Names and meanings are those of numba's extension interface, of which this is as much as the translator needs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Object code in memory, never unloaded.
 
 Kernels are self-contained: no data that is written, and no calls but to `CALLED`. So linking them takes a page of Python,
-and a process whose kernels are all in the cache imports neither numba nor llvmlite. Object code of another kind (a processor's
+and a process whose kernels are all in the cache does not import llvmlite. Object code of another kind (a processor's
 that `relocations` does not have, or a system's without ELF) is left to LLVM's linker.
 
 Format: System V ABI, generic part, edition 4.1, chapter 4 (ELF relocatable files).
