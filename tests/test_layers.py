@@ -29,7 +29,7 @@ LAYERS = [
     ["optim"],
     ["viz"],
     ["examples"],
-    ["cli", "stubs", "__main__", ""],
+    ["cli", "reference", "stubs", "__main__", ""],
 ]
 
 

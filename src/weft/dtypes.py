@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from weft.errors import describe
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class DType:
@@ -106,12 +108,12 @@ def as_dtype(value: object) -> DType:
     if isinstance(value, str) and value in BY_NAME:
         return BY_NAME[value]
     try:
-        name = np.dtype(value).name  # type: ignore[call-overload]
-    except TypeError:
-        name = str(value)
+        name = "" if isinstance(value, np.ndarray) else np.dtype(value).name  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        name = ""
     if name in BY_NAME:
         return BY_NAME[name]
-    raise TypeError(f"{value!r} is not a Weft data type; the types are {', '.join(BY_NAME)}.")
+    raise TypeError(f"{describe(value)} is not a Weft data type; the types are {', '.join(BY_NAME)}.")
 
 
 def of_scalar(value: bool | int | float) -> DType:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from weft.ops.frontend import called, tensor_of
 from weft.ops.linalg import diagonal, inner, kron, matmul, multi_dot, outer, tensordot, trace, vdot, vecdot
 from weft.ops.norms import linalg_norm as norm
 from weft.ops.norms import matrix_norm
 from weft.ops.norms import norm as vector_norm
 
 
+@called
 def matrix_transpose(x: Any, /) -> Any:
     """The last two axes exchanged: a view, ``x.mT``.
 
@@ -17,7 +19,7 @@ def matrix_transpose(x: Any, /) -> Any:
         >>> weft.linalg.matrix_transpose(weft.zeros(2, 3, 4)).shape
         (2, 4, 3)
     """
-    return x.mT
+    return tensor_of(x).mT
 
 
 __all__ = [

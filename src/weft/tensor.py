@@ -14,11 +14,11 @@ from weft import _native, dtypes, values
 from weft.autograd import engine
 from weft.autograd.node import retain
 from weft.dtypes import as_dtype
-from weft.errors import AutogradError, ShapeError
+from weft.errors import AutogradError, ShapeError, worded
 from weft.ops import elementwise as E
 from weft.ops import inplace, linalg
 from weft.ops.creation import check_device
-from weft.ops.frontend import axis_of, method_table, public, tensor_of, worded
+from weft.ops.frontend import axis_of, method_table, public, tensor_of
 from weft.ops.functions import raised
 from weft.ops.indexing import getitem, setitem
 from weft.ops.registry import OPS
@@ -104,7 +104,7 @@ def type_as(self: Any, other: Any) -> Any:
         >>> weft.tensor([1]).type_as(weft.tensor([1.0]))
         tensor([1.], dtype=float32)
     """
-    return to(self, other.dtype)
+    return to(self, tensor_of(other, "other").dtype)
 
 
 # Memory
@@ -386,7 +386,7 @@ def install() -> None:
     kind.mT = property(worded("mT", _mt), doc="The last two axes exchanged: a view.")
 
 
-_WORDED = {to, detach_, requires_grad_, backward, retain_grad, t, view_as, reshape_as, expand_as}
+_WORDED = {to, type_as, stride, detach_, requires_grad_, backward, retain_grad, t, view_as, reshape_as, expand_as}
 
 
 __all__ = ["Tensor", "install"]

@@ -229,9 +229,9 @@ def test_errors() -> None:
     layer, x, y = nn.MultiheadAttention(3, 1), weft.zeros(2, 3), weft.zeros(4, 3)
     with pytest.raises(ValueError, match="3 heads do not divide 10 features"):
         nn.MultiheadAttention(10, 3)
-    with pytest.raises(ValueError, match="from 0 to 1, not 2"):
+    with pytest.raises(ValueError, match="dropout is a probability, from 0 to 1, not 2"):
         nn.MultiheadAttention(4, 2, dropout=2)
-    with pytest.raises(ValueError, match="'relu', 'gelu' or a function, not 'tanh'"):
+    with pytest.raises(ValueError, match="activation must be one of 'relu', 'gelu', not 'tanh'"):
         nn.TransformerEncoderLayer(4, 2, activation="tanh")
     for given, options, message in (
         ((x, x.unsqueeze(0), x), {}, "three axes each, or two without a batch"),

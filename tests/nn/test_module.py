@@ -189,7 +189,7 @@ def test_deepcopy_is_independent() -> None:
 
 
 def test_parameter_takes_a_tensor() -> None:
-    with pytest.raises(TypeError, match="not list"):
+    with pytest.raises(TypeError, match="not a list"):
         nn.Parameter([1.0])
     assert not nn.Parameter(weft.ones((1,)), requires_grad=False).requires_grad
     assert str(nn.Parameter(weft.zeros((2,)))).startswith("Parameter containing:\ntensor([0., 0.]")

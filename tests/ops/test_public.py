@@ -13,7 +13,8 @@ import pytest
 
 import weft
 from weft import values
-from weft.ops.public import PUBLIC, markdown_table, page
+from weft.ops.public import PUBLIC
+from weft.reference import page
 
 SCOPES = ("no_grad", "enable_grad", "set_grad_enabled", "is_grad_enabled", "Generator", "fork_rng", "lazy", "static")
 MODULES = (values, sys.modules["weft.tensor"])  # the name weft.tensor is the function's
@@ -43,7 +44,7 @@ def test_names() -> None:
             assert name in weft.__all__
         for name in p.methods:
             assert getattr(weft.Tensor, name) is p.function
-    table = markdown_table()
+    table = page()
     assert "| `weft.multiply` | `mul` | yes | ``x * y``. |" in table
     assert "| `x.add_` |" in table
 
@@ -51,7 +52,7 @@ def test_names() -> None:
 def test_page() -> None:
     """The page of functions is the one the table gives."""
     written = Path(__file__).parents[2] / "docs" / "functions.md"
-    assert written.read_text() == page(), "run python -m weft.ops.public > docs/functions.md"
+    assert written.read_text() == page(), "run python -m weft.reference > docs/functions.md"
 
 
 #: What a PyTorch or NumPy user expects to find.

@@ -188,7 +188,7 @@ def test_step_calls_a_closure() -> None:
     [
         (lambda p: SGD([], lr=0.1), ValueError, "no parameters"),
         (lambda p: SGD(p, lr=0.1), TypeError, "not a single tensor"),
-        (lambda p: SGD([1.0], lr=0.1), TypeError, "not float"),
+        (lambda p: SGD([1.0], lr=0.1), TypeError, "not a float"),
         (lambda p: SGD([p, p], lr=0.1), ValueError, "twice"),
         (lambda p: SGD([p * 2], lr=0.1), ValueError, "leaf"),
         (lambda p: SGD([p], lr=-1), ValueError, "lr must be at least 0"),

@@ -6,13 +6,14 @@ Entries carry the order in which they were made, so gradients meet and add up in
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from weft import _native
 from weft.autograd import rules
 from weft.autograd.node import PyNode, modified, retained
-from weft.errors import AutogradError
+from weft.errors import AutogradError, describe, kind_of
+from weft.ops.frontend import called, tensor_of
 from weft.ops.registry import OPS
 
 if TYPE_CHECKING:
@@ -167,8 +168,11 @@ def check_saved(node: Any) -> None:
         )
 
 
+@called
 def backward(t: Tensor, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
     """Accumulate the gradient of a tensor into the ``.grad`` of the leaves it was computed from."""
+    tensor_of(t, "t")
+    create_graph = bool(create_graph)
     if not t.requires_grad:
         raise AutogradError(
             "backward needs a tensor that requires grad; this one was computed from none that does (or under no_grad)."
@@ -185,6 +189,8 @@ def start(t: Tensor, gradient: Any) -> Any:
                 "default, 1."
             )
         return OPS["full"](1, attrs=(tuple(t.shape), t.dtype))
+    if not isinstance(gradient, _native.Tensor):
+        raise TypeError(f"The gradient given to backward must be a tensor, not {kind_of(gradient)}.")
     if tuple(gradient.shape) != tuple(t.shape):
         raise AutogradError(
             f"The gradient given to backward has shape {list(gradient.shape)}, but the tensor has shape {list(t.shape)}."
@@ -192,6 +198,16 @@ def start(t: Tensor, gradient: Any) -> Any:
     return gradient
 
 
+def listed(tensors: Any, name: str) -> list[Tensor]:
+    """One tensor or several, as a list."""
+    listed = list(tensors) if isinstance(tensors, Iterable) and not isinstance(tensors, _native.Tensor) else [tensors]
+    for t in listed:
+        if not isinstance(t, _native.Tensor):
+            raise TypeError(f"{name} must be a tensor or a list of tensors, not {describe(tensors)}.")
+    return listed
+
+
+@called
 def grad(
     outputs: Tensor | Sequence[Tensor],
     inputs: Tensor | Sequence[Tensor],
@@ -220,15 +236,20 @@ def grad(
         >>> weft.grad(g, x)[0].item()
         2.0
     """
-    outputs = [outputs] if isinstance(outputs, _native.Tensor) else list(outputs)
-    inputs = [inputs] if isinstance(inputs, _native.Tensor) else list(inputs)
+    outputs = listed(outputs, "outputs")
+    inputs = listed(inputs, "inputs")
     if grad_outputs is None or isinstance(grad_outputs, _native.Tensor):
         grad_outputs = [grad_outputs] * len(outputs)
+    elif not isinstance(grad_outputs, list | tuple) or len(grad_outputs) != len(outputs):
+        raise TypeError(
+            f"grad_outputs must be a list of {len(outputs)}, one for each output, not {describe(grad_outputs)}."
+        )
     for t in (*outputs, *inputs):
         if not t.requires_grad:
             raise AutogradError(
                 f"grad needs tensors that require grad; one of shape {list(t.shape)} was given that does not."
             )
+    create_graph = bool(create_graph)
     targets = _targets(inputs)
     found: list[Any] = [None] * len(inputs)
     starts = [start(t, g) for t, g in zip(outputs, grad_outputs, strict=True)]

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weft import _native
-from weft.autograd.engine import gradients, start
-from weft.errors import AutogradError
+from weft.autograd.engine import gradients, listed, start
+from weft.errors import AutogradError, kind_of
+from weft.ops.frontend import called, number
 
 if TYPE_CHECKING:
     from weft import Tensor
 
 
+@called
 def gradcheck(
     function: Callable[..., Any],
     inputs: Sequence[Any],
@@ -35,7 +37,8 @@ def gradcheck(
         >>> weft.autograd.gradcheck(lambda x: x.exp() * x, [x])
         True
     """
-    inputs = list(inputs)
+    inputs = _arguments(inputs)
+    eps, atol, rtol = number(eps, "eps"), number(atol, "atol"), number(rtol, "rtol")
     wanted = [t for t in inputs if isinstance(t, _native.Tensor) and t.requires_grad]
     if not wanted:
         raise AutogradError("gradcheck needs at least one input that requires grad.")
@@ -62,9 +65,18 @@ def gradcheck(
     return True
 
 
+def _arguments(inputs: Any) -> list[Any]:
+    if isinstance(inputs, _native.Tensor):
+        return [inputs]
+    if not isinstance(inputs, list | tuple):
+        raise TypeError(f"inputs must be a list of the function's arguments, not {kind_of(inputs)}.")
+    return list(inputs)
+
+
 def _outputs(function: Callable[..., Any], inputs: Sequence[Any]) -> list[Any]:
-    made = function(*inputs)
-    return list(made) if isinstance(made, tuple) else [made]
+    if not callable(function):
+        raise TypeError(f"function must be a function of tensors, not {kind_of(function)}.")
+    return listed(function(*inputs), "The function's results")
 
 
 def _differences(
@@ -89,6 +101,7 @@ def _differences(
         return result
 
 
+@called
 def gradgradcheck(function: Callable[..., Any], inputs: Sequence[Any], **tolerances: float) -> bool:
     """Compare the gradients of ``function``'s gradients with central differences; arguments and errors as for `gradcheck`.
 
@@ -98,7 +111,7 @@ def gradgradcheck(function: Callable[..., Any], inputs: Sequence[Any], **toleran
         >>> weft.autograd.gradgradcheck(lambda x: x * x * x, [x])
         True
     """
-    inputs = list(inputs)
+    inputs = _arguments(inputs)
     wanted = [k for k, t in enumerate(inputs) if isinstance(t, _native.Tensor) and t.requires_grad]
     rng = np.random.default_rng(1)
     weights = [_native.from_numpy(np.array(rng.standard_normal(tuple(o.shape)))) for o in _outputs(function, inputs)]

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from weft import _native
+from weft.errors import constructed, kind_of
+from weft.ops.frontend import called, sizes_of
 from weft.ops.random import randperm
 
 
@@ -19,6 +21,7 @@ class Dataset:
         raise NotImplementedError(f"{type(self).__name__} does not define __len__().")
 
 
+@constructed
 class TensorDataset(Dataset):
     """Samples that are the rows of tensors: sample ``i`` is the tuple of row ``i`` of each.
 
@@ -51,6 +54,7 @@ class TensorDataset(Dataset):
         return self[index]
 
 
+@constructed
 class Subset(Dataset):
     """The samples of a data set at the given positions."""
 
@@ -65,12 +69,16 @@ class Subset(Dataset):
         return len(self.indices)
 
 
+@called
 def random_split(dataset: Any, lengths: Sequence[int], generator: Any = None) -> list[Any]:
     """Split a data set at random into parts of the given lengths, which add up to its own.
 
     A `TensorDataset` splits into TensorDatasets, any other data set into `Subset` objects.
     """
-    if sum(lengths) != len(dataset):
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise TypeError(f"random_split takes a data set, not {kind_of(dataset)}.")
+    lengths = sizes_of((lengths,))
+    if sum(lengths) != len(dataset) or min(lengths, default=0) < 0:
         raise ValueError(
             f"random_split needs lengths that add up to {len(dataset)}; {list(lengths)} add up to {sum(lengths)}."
         )

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from weft import _native
+from weft.errors import constructed, describe, kind_of
 from weft.ops.creation import arange, tensor
+from weft.ops.frontend import called, integer
 from weft.ops.joining import stack
 from weft.ops.random import randperm
 
 
+@constructed
 class DataLoader:
     """Batches of a data set, in order or shuffled anew each time it is iterated over.
 
@@ -36,7 +39,9 @@ class DataLoader:
         collate_fn: Callable[[list[Any]], Any] | None = None,
         generator: Any = None,
     ) -> None:
-        if batch_size < 1:
+        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+            raise TypeError(f"DataLoader takes a data set, not {kind_of(dataset)}.")
+        if integer(batch_size, "batch_size") < 1:
             raise ValueError(f"DataLoader's batch_size must be at least 1, not {batch_size}.")
         self.dataset = dataset
         self.batch_size = batch_size
@@ -63,8 +68,11 @@ class DataLoader:
                 yield collate([self.dataset[i] for i in positions[part]])
 
 
+@called
 def default_collate(samples: Sequence[Any]) -> Any:
     """One batch from a list of samples: tensors are stacked, numbers become a tensor, tuples and dicts keep their structure."""
+    if not isinstance(samples, list | tuple) or not samples:
+        raise TypeError(f"default_collate takes a list of at least one sample, not {describe(samples)}.")
     first = samples[0]
     if isinstance(first, _native.Tensor):
         return stack(list(samples))

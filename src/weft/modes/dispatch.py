@@ -72,6 +72,9 @@ def record(recorder: Recorder, op: Op, attrs: Any, operands: tuple[Any, ...]) ->
             return attach(op, attrs, operands, [recorder.alias(t, (op, attrs), layout)], False)
     weak = weak_result(op, operands)
     if weak is not None:
+        if not any(isinstance(o, _native.Tensor) for o in operands):  # nothing to record, in any mode
+            with _native.RecordingScope(None):
+                return on_numbers(op, operands, weak)
         nodes: list[Operand] = [_strong(operand_of(recorder, o, op), weak) for o in operands]
         return recorder.weak(recorder.build(op, nodes, attrs), weak)
     node = recorder.build(op, [operand_of(recorder, o, op) for o in operands], attrs)

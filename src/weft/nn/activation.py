@@ -6,6 +6,7 @@ from typing import Any
 
 from weft.nn import functional as F
 from weft.nn.module import Module
+from weft.ops.frontend import tensor_of
 
 
 class ReLU(Module):
@@ -16,7 +17,7 @@ class ReLU(Module):
         self.inplace = inplace
 
     def forward(self, x: Any) -> Any:
-        return x.relu_() if self.inplace else F.relu(x)
+        return tensor_of(x).relu_() if self.inplace else F.relu(x)
 
     def extra_repr(self) -> str:
         return "inplace=True" if self.inplace else ""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from weft import dtypes
-from weft.errors import ShapeError
+from weft.errors import ShapeError, kind_of
 from weft.nn import functional as F
 from weft.nn import init
 from weft.nn.dropout import Dropout
@@ -15,6 +15,8 @@ from weft.nn.module import Module
 from weft.nn.normalization import LayerNorm
 from weft.ops.attention import attention_weights
 from weft.ops.elementwise import where
+from weft.ops.frontend import integer, one_of, tensor_of
+from weft.ops.random import probability
 
 #: A mask is bool or floating-point, and hides positions where it is True or -inf.
 Mask = Any
@@ -66,15 +68,13 @@ class MultiheadAttention(Module):
         dtype: Any = dtypes.default_float,
     ) -> None:
         super().__init__()
+        self.embed_dim = integer(embed_dim, "embed_dim")
+        self.num_heads = integer(num_heads, "num_heads")
         if num_heads < 1 or embed_dim < 1 or embed_dim % num_heads:
             raise ValueError(f"{num_heads} heads do not divide {embed_dim} features.")
-        if not 0 <= dropout <= 1:
-            raise ValueError(f"Dropout's probability must be from 0 to 1, not {dropout}.")
-        self.embed_dim = embed_dim
-        self.num_heads = num_heads
-        self.dropout = dropout
-        self.kdim = embed_dim if kdim is None else kdim
-        self.vdim = embed_dim if vdim is None else vdim
+        self.dropout = probability(dropout, "dropout")
+        self.kdim = embed_dim if kdim is None else integer(kdim, "kdim")
+        self.vdim = embed_dim if vdim is None else integer(vdim, "vdim")
         self.batch_first = batch_first
         together = self.kdim == self.vdim == embed_dim
         self.in_proj_weight = empty((3 * embed_dim, embed_dim), dtype) if together else None
@@ -126,6 +126,8 @@ class MultiheadAttention(Module):
             ShapeError: where the shapes do not fit together.
             TypeError: for other types.
         """
+        for name, x in (("query", query), ("key", key), ("value", value)):
+            tensor_of(x, name)
         batched = query.ndim == 3
         if query.ndim not in (2, 3) or not query.ndim == key.ndim == value.ndim:
             raise ShapeError(
@@ -189,7 +191,7 @@ class MultiheadAttention(Module):
     def _mask(self, padding: Mask, mask: Mask, n: int, rows: int, keys: int, batched: bool, dtype: Any) -> Any:
         """The mask of the scores [N, heads, L, S], or None: bool, where True takes part, or floating-point, which is added."""
         for name, given in (("key_padding_mask", padding), ("attn_mask", mask)):
-            if given is not None and given.dtype.kind not in "bf":
+            if given is not None and tensor_of(given, name).dtype.kind not in "bf":
                 raise TypeError(f"The {name} is bool (True hides) or floating-point, not {given.dtype.name}.")
         found = []
         if padding is not None:
@@ -258,9 +260,9 @@ class TransformerEncoderLayer(Module):
         super().__init__()
         if isinstance(activation, str):
             known: dict[str, Callable[[Any], Any]] = {"relu": F.relu, "gelu": F.gelu}
-            if activation not in known:
-                raise ValueError(f"The activation is 'relu', 'gelu' or a function, not {activation!r}.")
-            activation = known[activation]
+            activation = known[one_of(activation, "activation", tuple(known))]
+        elif not callable(activation):
+            raise TypeError(f"activation must be 'relu', 'gelu' or a function, not {kind_of(activation)}.")
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
         self.linear1 = Linear(d_model, dim_feedforward, bias, dtype)
         self.dropout = Dropout(dropout)

@@ -6,7 +6,9 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any, Self, overload
 
+from weft.errors import kind_of
 from weft.nn.module import Module
+from weft.ops.frontend import integer
 
 
 class _Ordered(Module):
@@ -22,7 +24,7 @@ class _Ordered(Module):
         return iter([m for _, m in self._items()])
 
     def _name(self, index: int) -> str:
-        items = self._items()
+        items, index = self._items(), integer(index, "A module's position")
         if not -len(items) <= index < len(items):
             raise IndexError(f"{type(self).__name__} of {len(items)} modules has no module {index}.")
         return items[index][0]
@@ -49,6 +51,8 @@ class _Ordered(Module):
 
     def extend(self, modules: Iterable[Module]) -> Self:
         """Add modules at the end. Gives this container."""
+        if not isinstance(modules, Iterable):
+            raise TypeError(f"A list of modules is needed, not {kind_of(modules)}.")
         for module in modules:
             self.append(module)
         return self

@@ -6,6 +6,7 @@ from typing import Any
 
 from weft.nn import functional as F
 from weft.nn.module import Module
+from weft.ops.random import probability
 
 
 class Dropout(Module):
@@ -20,9 +21,7 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout's probability must be from 0 to 1, not {p}.")
-        self.p = p
+        self.p = probability(p, "p")
         self.inplace = inplace
 
     def forward(self, x: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from weft.ops.attention import scaled_dot_product_attention
-from weft.ops.elementwise import tanh as _tanh
+from weft.ops.frontend import PUBLIC, called, tensor_of
 from weft.ops.losses import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss, nll_loss
 from weft.ops.nnfunc import (
     elu,
@@ -23,18 +23,17 @@ from weft.ops.nnfunc import (
 )
 from weft.ops.random import dropout
 
-
-def tanh(x: Any) -> Any:
-    """The hyperbolic tangent."""
-    return _tanh(x)
+tanh = PUBLIC["tanh"].function
 
 
+@called
 def embedding(x: Any, weight: Any) -> Any:
     """The rows of ``weight`` (count, size) that the integers in ``x`` name: shape (*x.shape, size).
 
     A negative number counts from the end. Raises ``IndexError`` for one out of range.
     """
-    if x.dtype.kind not in "iu":
+    tensor_of(weight, "weight")
+    if tensor_of(x).dtype.kind not in "iu":
         raise TypeError(f"embedding looks integers up, not {x.dtype.name}; cast them with x.to(weft.int64).")
     return weight[x]
 

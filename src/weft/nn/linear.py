@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from weft import dtypes
@@ -10,12 +11,16 @@ from weft.nn import functional as F
 from weft.nn import init
 from weft.nn.module import Module
 from weft.nn.parameter import Parameter
-from weft.ops.registry import OPS
+from weft.ops.creation import filled
+from weft.ops.frontend import axis_of, integer, shape_of, tensor_of
 
 
-def empty(shape: tuple[int, ...], dtype: Any) -> Parameter:
+def empty(shape: Sequence[Any], dtype: Any) -> Parameter:
     """A parameter to be filled by ``reset_parameters``."""
-    return Parameter(OPS["full"](0, attrs=(shape, dtype)))
+    kind = dtypes.as_dtype(dtype)
+    if not kind.is_floating_point:
+        raise TypeError(f"Parameters are floating-point, not {kind.name}.")
+    return Parameter(filled(shape_of((shape,)), 0, kind))
 
 
 class Linear(Module):
@@ -72,11 +77,12 @@ class Flatten(Module):
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()
-        self.start_dim = start_dim
-        self.end_dim = end_dim
+        self.start_dim = integer(start_dim, "start_dim")
+        self.end_dim = integer(end_dim, "end_dim")
 
     def forward(self, x: Any) -> Any:
-        start, end = self.start_dim % x.ndim, self.end_dim % x.ndim
+        n = tensor_of(x).ndim
+        start, end = axis_of(self.start_dim, n), axis_of(self.end_dim, n)
         return x.reshape((*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
 
     def extra_repr(self) -> str:

@@ -6,14 +6,14 @@ from typing import Any
 
 from weft.nn import functional as F
 from weft.nn.module import Module
+from weft.ops.frontend import one_of
+from weft.ops.losses import REDUCTIONS
 
 
 class _Loss(Module):
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
-        if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f"A loss's reduction is 'mean', 'sum' or 'none', not {reduction!r}.")
-        self.reduction = reduction
+        self.reduction = one_of(reduction, "reduction", REDUCTIONS)
 
 
 class MSELoss(_Loss):

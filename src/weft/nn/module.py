@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 from weft import _native, dtypes
-from weft.errors import WeftError
+from weft.errors import EXPLAINED, WeftError, constructed, describe, kind_of, reworded
 from weft.nn.parameter import Parameter
 from weft.ops.creation import check_device
 from weft.record.recorder import note_read
@@ -61,8 +61,29 @@ class Module:
     def training(self, value: bool) -> None:
         self._training = bool(value)
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.startswith("weft.") and "__init__" in cls.__dict__:
+            constructed(cls)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+        try:
+            return self.forward(*args, **kwargs)
+        except EXPLAINED as error:
+            said = self._said(error, args, kwargs)
+            if said is None:
+                raise
+            raise said from None
+
+    def _said(self, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Exception | None:
+        """An error of a call in words: one about its arguments, or one of a layer of Weft's. None to leave it as it is."""
+        if hasattr(error, "_weft_bare"):
+            return None
+        function, trace = type(self).forward, error.__traceback__
+        at_the_call = trace is not None and trace.tb_next is None and str(error).startswith(function.__qualname__)
+        if at_the_call or type(self).__module__.startswith("weft."):
+            return reworded(error, type(self).__name__, function, (self, *args), kwargs)
+        return None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the module's result. To be written by the subclass."""
@@ -83,14 +104,14 @@ class Module:
         """Add a parameter under a name that may be computed; None stands for one that is switched off."""
         self._check_name(name)
         if parameter is not None and not isinstance(parameter, Parameter):
-            raise TypeError(f"register_parameter takes a weft.nn.Parameter or None, not {type(parameter).__name__}.")
+            raise TypeError(f"register_parameter takes a weft.nn.Parameter or None, not {kind_of(parameter)}.")
         setattr(self, name, parameter)
 
     def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
         """Add a tensor that is part of the module's state but is not trained; it is an attribute from then on."""
         self._check_name(name)
         if tensor is not None and not isinstance(tensor, _native.Tensor):
-            raise TypeError(f"register_buffer takes a tensor or None, not {type(tensor).__name__}.")
+            raise TypeError(f"register_buffer takes a tensor or None, not {kind_of(tensor)}.")
         if self._buffers is None:
             self._buffers = {}
         self._buffers[name] = persistent
@@ -100,14 +121,16 @@ class Module:
         """Add a child under a name that may be computed."""
         self._check_name(name)
         if module is not None and not isinstance(module, Module):
-            raise TypeError(f"add_module takes a weft.nn.Module or None, not {type(module).__name__}.")
+            raise TypeError(f"add_module takes a weft.nn.Module or None, not {kind_of(module)}.")
         setattr(self, name, module)
 
     register_module = add_module
 
     def _check_name(self, name: str) -> None:
         if not isinstance(name, str) or not name or "." in name:
-            raise KeyError(f"{name!r} cannot name a part of a module: a name is a non-empty string without dots.")
+            raise KeyError(
+                f"{describe(name)} cannot name a part of a module: a name is a non-empty string without dots."
+            )
         if name not in self.__dict__ and hasattr(type(self), name):
             raise KeyError(f"{type(self).__name__} has an attribute {name!r} already.")
 
@@ -171,6 +194,8 @@ class Module:
 
     def apply(self, function: Callable[[Module], Any]) -> Self:
         """Call a function with every module inside, children first, then with this one. Gives this module."""
+        if not callable(function):
+            raise TypeError(f"apply takes a function of a module, not {kind_of(function)}.")
         for child in self.children():
             child.apply(function)
         function(self)
@@ -260,6 +285,8 @@ class Module:
         Raises `StateDictError` that lists every missing and unexpected name (unless ``strict`` is false) and every shape that
         does not fit, and then changes nothing.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"load_state_dict takes a dictionary of tensors by name, not {kind_of(state_dict)}.")
         own = dict(self._state())
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]

@@ -10,6 +10,7 @@ from weft.nn import functional as F
 from weft.nn import init
 from weft.nn.linear import empty
 from weft.nn.module import Module
+from weft.ops.frontend import number, shape_of
 
 
 class _Normalisation(Module):
@@ -19,9 +20,9 @@ class _Normalisation(Module):
         self, normalized_shape: int | Sequence[int], eps: float | None, elementwise_affine: bool, dtype: Any
     ) -> None:
         super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        shape = shape_of(normalized_shape if isinstance(normalized_shape, list | tuple) else (normalized_shape,))
         self.normalized_shape = shape
-        self.eps: Any = eps
+        self.eps: Any = None if eps is None else number(eps, "eps")
         self.elementwise_affine = elementwise_affine
         self.weight = empty(shape, dtype) if elementwise_affine else None
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from weft import _native
+from weft.errors import AutogradError, kind_of, worded
 from weft.modes.dispatch import settle
 
 
@@ -20,18 +22,19 @@ class Parameter(_native.Tensor):
         (True, True)
     """
 
+    @functools.partial(worded, "Parameter")
     def __new__(cls, data: Any, requires_grad: bool = True) -> Parameter:
         if not isinstance(data, _native.Tensor):
-            raise TypeError(
-                f"A Parameter is made from a tensor, not {type(data).__name__}; use weft.tensor(data) first."
-            )
+            raise TypeError(f"A Parameter is made from a tensor, not {kind_of(data)}; use weft.tensor(data) first.")
+        if requires_grad and data.dtype.kind != "f":
+            raise AutogradError(f"Only floating-point tensors can require grad, not {data.dtype.name}.")
         settle(data)
         self = super().__new__(cls, data)
         if requires_grad:
             self.requires_grad = True
         return self
 
-    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
 
     def __repr__(self) -> str:

@@ -10,10 +10,10 @@ import numpy as np
 
 from weft import _native, dtypes
 from weft.dtypes import DType, as_dtype
-from weft.errors import ShapeError
+from weft.errors import ShapeError, describe, kind_of
 from weft.ir.node import Node, Where
 from weft.ops import elementwise as E
-from weft.ops.frontend import Tensor, dtype_of, integer, kind_of, number, public, shape_of, tensor_of
+from weft.ops.frontend import Tensor, dtype_of, integer, number, public, shape_of, tensor_of
 from weft.ops.indexed import full as full_op
 from weft.ops.nodes import node, positions, reshaped
 from weft.ops.registry import Op, Operand, broadcast, cast, composite, register
@@ -210,7 +210,7 @@ def from_dlpack(x: Any) -> Any:
 def check_device(device: Any) -> None:
     """Refuse a device that there is not."""
     if device is not None and str(device) not in ("cpu", "cpu:0"):
-        raise ValueError(f"This build runs on the CPU; there is no device {device!r}.")
+        raise ValueError(f"This build runs on the CPU; there is no device {describe(device)}.")
 
 
 # By a rule

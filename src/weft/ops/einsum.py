@@ -15,9 +15,10 @@ from functools import lru_cache
 from typing import Any
 
 from weft import dtypes
+from weft.errors import kind_of
 from weft.ops import contraction as C
 from weft.ops import elementwise as E
-from weft.ops.frontend import Tensor, kind_of, public, tensor_of
+from weft.ops.frontend import Tensor, public, tensor_of
 from weft.ops.movement import as_strided, contiguous_strides, permute, reshape
 from weft.ops.reduce import cast_to, dropped, over
 from weft.ops.reduction import reduce_sum

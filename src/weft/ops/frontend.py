@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from weft import _native
 from weft.dtypes import DType, as_dtype
-from weft.errors import EXPLAINED, ShapeError, explain
+from weft.errors import CAUGHT, ShapeError, describe, explain, kind_of, reworded
 
 Tensor = _native.Tensor
 F = TypeVar("F", bound=Callable[..., Any])
@@ -92,9 +92,9 @@ def public(family: str, *also: str, method: bool = True, package: bool = True) -
 def called(function: F) -> F:
     """A function that takes both spellings of its arguments, and whose errors name the call."""
     code = function.__code__
-    n = code.co_argcount + code.co_kwonlyargcount
-    parameters = code.co_varnames[:n]
-    variadic = code.co_varnames[n] if code.co_flags & inspect.CO_VARARGS else None
+    variadic = (
+        code.co_varnames[code.co_argcount + code.co_kwonlyargcount] if code.co_flags & inspect.CO_VARARGS else None
+    )
     respelled = respellings(function)
     name = function.__name__
 
@@ -107,8 +107,8 @@ def called(function: F) -> F:
                 if variadic in kwargs:  # shape=(2, 3) for a function of *shape
                     args = (*args, kwargs.pop(variadic))
             return function(*args, **kwargs)
-        except EXPLAINED as error:
-            raise explain(_sentence(error, name, parameters), name, args, kwargs) from None
+        except CAUGHT as error:
+            raise reworded(error, name, function, args, kwargs) from None
 
     return call  # type: ignore[return-value]
 
@@ -121,29 +121,6 @@ def respellings(function: Callable[..., Any]) -> dict[str, str]:
     if "axes" not in known and "axis" in known:
         respelled["dims"] = respelled["axes"] = "axis"
     return respelled
-
-
-def worded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function whose errors name the call: for methods and operators, which are not in the table."""
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except EXPLAINED as error:
-            raise explain(error, name, args, kwargs) from None
-
-    return call
-
-
-def _sentence(error: Exception, name: str, parameters: Sequence[str]) -> Exception:
-    """Python's own complaint about arguments as a sentence; one about their number or names says which there are."""
-    text = getattr(error, "_weft_bare", None) or str(error)
-    if text.endswith((".", "]")):
-        return error
-    if isinstance(error, TypeError) and text.startswith(f"{name}() "):
-        return TypeError(f"{name} {text[len(name) + 3 :]}; its arguments are {', '.join(parameters) or 'none'}.")
-    return type(error)(f"{name} cannot use these arguments: {text}.")
 
 
 def _respell(kwargs: dict[str, Any], respelled: dict[str, str]) -> dict[str, Any]:
@@ -178,26 +155,25 @@ def refused(name: str, operands: Sequence[Any]) -> NoReturn:
     raise explain(error, name, operands)
 
 
-def too_many(name: str, operands: Sequence[Any]) -> NoReturn:
-    """Raise for more operands than an elementwise function takes."""
-    takes = "one operand" if "y" not in inspect.signature(PUBLIC[name].function).parameters else "two operands"
-    raise explain(TypeError(f"{name} takes {takes}, not {len(operands)}."), name, operands)
+#: The operand of an elementwise function that was called without it.
+ABSENT = object()
+
+
+def miscalled(name: str, operands: Sequence[Any], named: Mapping[str, Any], arity: int) -> NoReturn:
+    """Raise for operands of an elementwise function that are too few, too many, or given by name."""
+    operands = [o for o in operands if o is not ABSENT]
+    takes = "one operand, x" if arity == 1 else "two operands, x and y"
+    if named:
+        text = f"{name} has no argument {next(iter(named))!r}; it takes {takes}, by position."
+    else:
+        text = f"{name} takes {takes}, not {len(operands) or 'none'}."
+    raise explain(TypeError(text), name, operands, named)
 
 
 def at_least_one(a: Any, b: Any) -> None:
     """Refuse two plain numbers as the arguments a and b."""
     if not isinstance(a, Tensor) and not isinstance(b, Tensor):
         raise TypeError("One of a and b must be a tensor; make one with weft.asarray.")
-
-
-def kind_of(x: Any) -> str:
-    """What to call an argument's type in a message."""
-    if x is None:
-        return "None"
-    kind = type(x).__name__
-    module = type(x).__module__.partition(".")[0]
-    full = f"{module}.{kind}" if module not in ("builtins", "__main__") else kind
-    return f"{'an' if full[0] in 'aeiou' else 'a'} {full}"
 
 
 def axis_of(axis: Any, ndim: int) -> int:
@@ -258,7 +234,7 @@ def dtype_of(dtype: Any, default: DType) -> DType:
 def one_of(value: Any, name: str, choices: Sequence[str]) -> str:
     """An argument that is one of a few words."""
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}.")
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {describe(value)}.")
     return value
 
 
@@ -283,22 +259,11 @@ def number(value: Any, name: str) -> Any:
     return plain
 
 
+def operand(value: Any, name: str) -> Any:
+    """An argument that takes part in the computation: a tensor, which is not looked into, or a plain Python number."""
+    return value if isinstance(value, Tensor) else number(value, name)
+
+
 def method_table() -> list[tuple[str, Callable[..., Any]]]:
     """The methods of `Tensor`: (name, function)."""
     return [(m, p.function) for p in PUBLIC.values() for m in p.methods]
-
-
-def markdown_table() -> str:
-    """The public functions as tables for the documentation, one for each family."""
-    families: dict[str, list[Public]] = {}
-    for p in PUBLIC.values():
-        families.setdefault(p.family, []).append(p)
-    lines = []
-    for family, functions in families.items():
-        lines += [f"## {family.capitalize()}", "", "| function | also | method | |", "|---|---|---|---|"]
-        for p in functions:
-            also = ", ".join(f"`{n}`" for n in p.also)
-            name = f"`weft.{p.name}`" if p.in_package else f"`x.{p.name}`"
-            lines.append(f"| {name} | {also} | {'yes' if p.methods else ''} | {p.summary} |")
-        lines.append("")
-    return "\n".join(lines)

@@ -7,17 +7,20 @@ from collections.abc import Callable
 from typing import Any
 
 from weft import dtypes
+from weft.errors import describe, explain
 from weft.ops import elementwise as E
 from weft.ops.frontend import (
+    ABSENT,
     Tensor,
     at_least_one,
+    miscalled,
     number,
+    operand,
     public,
     publish,
     python_number,
     refused,
     tensor_of,
-    too_many,
 )
 from weft.ops.registry import OPS, Op
 
@@ -99,8 +102,8 @@ ROWS: list[tuple[str, str, tuple[str, ...], str, str, str]] = [
 ]
 
 
-#: Of elementwise functions, by their operands: without the further ones that they take only to refuse them.
-_SIGNATURES = {
+#: Of elementwise functions, by their operands: without what they take only to refuse it.
+SIGNATURES = {
     len(names): inspect.Signature(
         [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY, annotation="Any") for name in names],
         return_annotation="Any",
@@ -113,21 +116,27 @@ def _call(op: Op, name: str) -> Callable[..., Any]:
     handle = op.handle
     if op.arity == 1:
 
-        def call(x: Any, /, *more: Any) -> Any:
-            if more:
-                too_many(name, (x, *more))
-            out = handle(None, x)
+        def call(x: Any = ABSENT, /, *more: Any, **named: Any) -> Any:
+            if more or named or x is ABSENT:
+                miscalled(name, (x, *more), named, op.arity)
+            try:
+                out = handle(None, x)
+            except OverflowError as error:
+                raise explain(error, name, (x,)) from None
             return out if out.__class__ is Tensor else refused(name, (x,))
 
     else:
 
-        def call(x: Any, y: Any, /, *more: Any) -> Any:  # type: ignore[misc]
-            if more:
-                too_many(name, (x, y, *more))
-            out = handle(None, x, y)
+        def call(x: Any = ABSENT, y: Any = ABSENT, /, *more: Any, **named: Any) -> Any:
+            if more or named or y is ABSENT:
+                miscalled(name, (x, y, *more), named, op.arity)
+            try:
+                out = handle(None, x, y)
+            except OverflowError as error:
+                raise explain(error, name, (x, y)) from None
             return out if out.__class__ is Tensor else refused(name, (x, y))
 
-    call.__signature__ = _SIGNATURES[op.arity]  # type: ignore[attr-defined]
+    call.__signature__ = SIGNATURES[op.arity]  # type: ignore[attr-defined]
     return call
 
 
@@ -249,7 +258,7 @@ def divide(x: Any, y: Any, /, *, rounding_mode: str | None = None) -> Any:
         truncated = E.trunc(quotient)
         kinds = {o.dtype.kind if isinstance(o, Tensor) else dtypes.of_scalar(o).kind for o in (x, y)}
         return truncated if "f" in kinds else E.cast_(truncated, attrs=dtypes.default_int)
-    raise ValueError(f"rounding_mode must be None, 'floor' or 'trunc', not {rounding_mode!r}.")
+    raise ValueError(f"rounding_mode must be None, 'floor' or 'trunc', not {describe(rounding_mode)}.")
 
 
 @public("elementwise", "power")
@@ -455,7 +464,8 @@ def lerp(x: Any, end: Any, weight: Any, /) -> Any:
         >>> weft.lerp(weft.tensor([0.0, 1.0]), weft.tensor([1.0, 3.0]), 0.5)
         tensor([0.5, 2. ], dtype=float32)
     """
-    return x + weight * (tensor_of(end, "end") - tensor_of(x))
+    tensor_of(x)
+    return binary(E.add, "lerp", x, scaled(tensor_of(end, "end") - x, weight, "weight"))
 
 
 @public("elementwise")
@@ -486,11 +496,18 @@ def addcdiv(x: Any, a: Any, b: Any, /, *, value: float = 1) -> Any:
 def isclose(x: Any, y: Any, /, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
     """Whether ``abs(x - y) <= atol + rtol * abs(y)``, element by element; infinities are close when they are equal.
 
+    Args:
+        x: a tensor.
+        y: a tensor or a Python number.
+        rtol, atol: the relative and the absolute tolerance, numbers.
+        equal_nan: whether NaN is close to NaN.
+
     Example:
         >>> weft.isclose(weft.tensor([1.0, 2.0]), weft.tensor([1.0, 2.1]))
         tensor([ True, False], dtype=bool)
     """
-    x, y = tensor_of(x), tensor_of(y, "y")
+    x, y = tensor_of(x), _compared(y, x)
+    rtol, atol = operand(rtol, "rtol"), operand(atol, "atol")
     with _no_grad():
         close = E.bitwise_and(
             E.isfinite(y), E.less_equal(E.abs_(E.subtract(x, y)), E.add(E.multiply(E.abs_(y), rtol), atol))
@@ -524,10 +541,18 @@ def array_equal(x: Any, y: Any, /) -> bool:
     return tuple(x.shape) == tuple(y.shape) and bool(E.equal(x, y).all())
 
 
+def _compared(y: Any, x: Any) -> Any:
+    """What a tensor is compared with: a tensor, or a number as one of the type it takes beside x."""
+    plain = None if isinstance(y, Tensor) else python_number(y)
+    if plain is None:
+        return tensor_of(y, "y")
+    return OPS["full"](plain, attrs=((), dtypes.promote_scalar(x.dtype, type(plain))))
+
+
 def _no_grad() -> Any:
     from weft.autograd.grad_mode import no_grad
 
     return no_grad()
 
 
-__all__ = ["ROWS", "clipped", "raised"]
+__all__ = ["ROWS", "SIGNATURES", "clipped", "raised"]

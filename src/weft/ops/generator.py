@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from weft import _native, dtypes, locks
+from weft.errors import constructed, kind_of
 from weft.ir.node import Node, Where
 from weft.ops import elementwise as E
-from weft.ops.frontend import Tensor, integer, kind_of, public
+from weft.ops.frontend import Tensor, integer, public
 from weft.ops.inplace import copy_op
 from weft.ops.nodes import node, positions
 from weft.ops.registry import Operand, cast, inplace
@@ -33,6 +34,7 @@ def _build_advance(operands: Sequence[Operand], attrs: Any, where: Where) -> Nod
 _advance = inplace("advance_", 2, _build_advance)
 
 
+@constructed
 class Generator:
     """A source of random numbers.
 

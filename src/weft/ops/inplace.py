@@ -7,8 +7,8 @@ from typing import Any
 
 from weft.ir.node import Node, Where
 from weft.ops import elementwise as E
-from weft.ops.frontend import Tensor, at_least_one, public, publish, refused, tensor_of
-from weft.ops.functions import ROWS, binary, scaled
+from weft.ops.frontend import ABSENT, Tensor, at_least_one, miscalled, public, publish, refused, tensor_of
+from weft.ops.functions import ROWS, SIGNATURES, binary, scaled
 from weft.ops.nodes import node
 from weft.ops.reduce import cast_to
 from weft.ops.registry import OPS, Op, Operand, Saved, cast, inplace
@@ -77,16 +77,21 @@ def _method(name: str, op: Op, says: str) -> Callable[..., Any]:
     handle = op.handle
     if op.arity == 1:
 
-        def call(x: Any, /) -> Any:
+        def call(x: Any = ABSENT, /, *more: Any, **named: Any) -> Any:
+            if more or named or x is ABSENT:
+                miscalled(name, (x, *more), named, op.arity)
             out = handle(None, x)
             return out if isinstance(out, Tensor) else refused(name, (x,))
 
     else:
 
-        def call(x: Any, y: Any, /) -> Any:  # type: ignore[misc]
+        def call(x: Any = ABSENT, y: Any = ABSENT, /, *more: Any, **named: Any) -> Any:
+            if more or named or y is ABSENT:
+                miscalled(name, (x, y, *more), named, op.arity)
             out = handle(None, x, y)
             return out if isinstance(out, Tensor) else refused(name, (x, y))
 
+    call.__signature__ = SIGNATURES[op.arity]  # type: ignore[attr-defined]
     call.__name__ = call.__qualname__ = name
     call.__module__ = "weft"
     call.__doc__ = f"""In place: {says[0].lower() if says[1:2] != "`" else says[0]}{says[1:]} Gives the tensor itself.
@@ -201,7 +206,7 @@ def lerp_(x: Any, end: Any, weight: Any, /) -> Any:
         >>> weft.tensor([0.0]).lerp_(weft.tensor([1.0]), 0.5)
         tensor([0.5], dtype=float32)
     """
-    return _updated("add_", x, weight * (end - x))
+    return _updated("add_", x, scaled(tensor_of(end, "end") - tensor_of(x), weight, "weight"))
 
 
 @public("in place", package=False)

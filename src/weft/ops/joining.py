@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from weft.errors import ShapeError
+from weft.errors import ShapeError, describe
 from weft.ir.node import Node, Where, const, make
 from weft.ops import elementwise as E
 from weft.ops.frontend import Tensor, axis_of, integer, number, public, sizes_of, tensor_of
@@ -238,7 +238,7 @@ def pad(x: Any, widths: Any, value: float = 0) -> Any:
     """
     tensor_of(x)
     if not isinstance(widths, list | tuple) or not all(isinstance(w, int) or _is_pair(w) for w in widths):
-        raise TypeError(f"pad takes a list of widths, or of pairs (before, after), not {widths!r}.")
+        raise TypeError(f"pad takes a list of widths, or of pairs (before, after), not {describe(widths)}.")
     pairs = list(widths)
     if pairs and all(isinstance(w, int) for w in pairs):
         if len(pairs) % 2 or len(pairs) > 2 * x.ndim:
@@ -248,7 +248,7 @@ def pad(x: Any, widths: Any, value: float = 0) -> Any:
         flat = [(pairs[k], pairs[k + 1]) for k in range(0, len(pairs), 2)]
         pairs = [(0, 0)] * (x.ndim - len(flat)) + flat[::-1]
     elif any(isinstance(w, int) for w in pairs):
-        raise TypeError(f"pad takes a list of widths, or of pairs (before, after), not both: {widths!r}.")
+        raise TypeError(f"pad takes a list of widths, or of pairs (before, after), not both: {describe(widths)}.")
     pairs = [(integer(a, "A width"), integer(b, "A width")) for a, b in pairs]
     if len(pairs) != x.ndim or any(a < 0 or b < 0 for a, b in pairs):
         raise ShapeError(f"pad takes a pair of widths, 0 or more, for each of {x.ndim} axes, not {pairs}.")

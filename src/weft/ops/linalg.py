@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from weft.errors import ShapeError
+from weft.errors import ShapeError, kind_of
 from weft.ops import contraction as C
 from weft.ops import elementwise as E
 from weft.ops.einsum import contract, summed_products
-from weft.ops.frontend import Tensor, axis_of, integer, kind_of, public, refused, tensor_of
+from weft.ops.frontend import Tensor, axis_of, integer, public, refused, tensor_of
 from weft.ops.movement import as_strided, contiguous_strides, reshape
 from weft.ops.reduce import sum as total
 from weft.ops.registry import broadcast_shape, composite

@@ -21,7 +21,7 @@ from weft.ops.nnfunc import exponentials, floats, log_weights, logistic, weights
 from weft.ops.reduce import cast_to, count_of, dropped, floating, kept, over, widened
 from weft.ops.registry import Saved, composite
 
-_REDUCTIONS = ("mean", "sum", "none")
+REDUCTIONS = ("mean", "sum", "none")
 
 
 def _reduced(loss: Any, reduction: str) -> Any:
@@ -117,7 +117,7 @@ def cross_entropy(x: Any, target: Any, *, reduction: str = "mean", label_smoothi
     """
     x = floats(x)
     tensor_of(target, "target")
-    one_of(reduction, "reduction", _REDUCTIONS)
+    one_of(reduction, "reduction", REDUCTIONS)
     if x.ndim == 0:
         raise ShapeError("cross_entropy takes logits of at least one axis, the classes.")
     label_smoothing = number(label_smoothing, "label_smoothing")
@@ -152,7 +152,7 @@ def nll_loss(x: Any, target: Any, *, reduction: str = "mean") -> Any:
         >>> weft.nll_loss(weft.tensor([[-0.5, -1.0]]), weft.tensor([1]))
         tensor(1., dtype=float32)
     """
-    one_of(reduction, "reduction", _REDUCTIONS)
+    one_of(reduction, "reduction", REDUCTIONS)
     axis = 0 if tensor_of(x).ndim == 1 else 1
     wanted = tuple(n for d, n in enumerate(x.shape) if d != axis)
     if tensor_of(target, "target").dtype.kind not in "iu" or tuple(target.shape) != wanted:
@@ -195,7 +195,7 @@ def _together(x: Any, y: Any) -> Any:
 
 
 def _pair(name: str, x: Any, target: Any, reduction: str) -> tuple[Any, Any]:
-    one_of(reduction, "reduction", _REDUCTIONS)
+    one_of(reduction, "reduction", REDUCTIONS)
     if tuple(tensor_of(x).shape) != tuple(tensor_of(target, "target").shape):
         raise ShapeError(
             f"{name} takes two tensors of one shape, not {list(x.shape)} and {list(target.shape)}; reshape one of them first."

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from weft.dtypes import DType
-from weft.errors import ShapeError
+from weft.errors import ShapeError, describe, kind_of
 from weft.ops import elementwise as E
 from weft.ops import reduction as R
-from weft.ops.frontend import axes_of, axis_of, called, dtype_of, kind_of, public, python_number, tensor_of
+from weft.ops.frontend import axes_of, axis_of, called, dtype_of, public, python_number, tensor_of
 from weft.ops.indexed import full
 from weft.ops.reduce import Axes, cast_to, dropped, floating, kept, not_empty, over, widened
 from weft.ops.registry import Saved, composite
@@ -118,16 +118,17 @@ def _matrix(x: Any, order: Any, axis: Any, keepdims: bool, dtype: Any) -> Any:
     rows, columns = (axis_of(d, x.ndim) for d in axis)
     if rows == columns:
         raise ShapeError(f"A matrix norm needs two axes, and both are {rows}.")
-    if order == "fro":
+    plain = order if isinstance(order, str) else python_number(order)
+    if plain == "fro":
         return _vector(x, 2, tuple(sorted((rows, columns))), keepdims, dtype)
-    if order in ("nuc", 2, -2):
+    if plain in ("nuc", 2, -2):
         raise NotImplementedError(
             f"A matrix norm of order {order!r} needs singular values, which Weft does not compute; orders 'fro', 1, -1, inf "
             "and -inf do not, and numpy.linalg.norm takes x.numpy()."
         )
-    if isinstance(order, bool) or order not in _SUMMED:
-        raise ValueError(f"ord of a matrix norm must be 'fro', 1, -1, inf or -inf, not {order!r}.")
-    which, largest = _SUMMED[order]
+    if type(plain) not in (int, float) or plain not in _SUMMED:
+        raise ValueError(f"ord of a matrix norm must be 'fro', 1, -1, inf or -inf, not {describe(order)}.")
+    which, largest = _SUMMED[plain]
     along, across = (rows, columns) if which == 0 else (columns, rows)
     not_empty("norm", x, (across,))
     return _summed_norm(x, attrs=(along, across, bool(keepdims), largest, _type(x, dtype)))

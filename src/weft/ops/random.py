@@ -16,7 +16,7 @@ from weft.errors import ShapeError
 from weft.ops import elementwise as E
 from weft.ops import reduction as R
 from weft.ops.creation import filled
-from weft.ops.frontend import Tensor, dtype_of, integer, number, public, shape_of, tensor_of
+from weft.ops.frontend import Tensor, dtype_of, integer, number, operand, public, shape_of, tensor_of
 from weft.ops.generator import source
 from weft.ops.indexed import gather, iota, nonzero
 from weft.ops.inplace import copy_op
@@ -156,6 +156,14 @@ def dropout_op(x: Any, state: Any, attrs: Any) -> Any:
 
 
 # Public functions
+
+
+def probability(p: Any, name: str) -> float:
+    """An argument that is a probability."""
+    p = number(p, name)
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name} is a probability, from 0 to 1, not {p}.")
+    return p
 
 
 def _drawn(op: Any, shape: tuple[int, ...], dtype: Any, generator: Any, requires_grad: bool, per: int = 1) -> Any:
@@ -298,6 +306,7 @@ def normal(mean: Any = 0.0, std: Any = 1.0, shape: Any = None, *, dtype: Any = N
         >>> weft.normal(5.0, 2.0, (3,)).shape
         (3,)
     """
+    mean, std = operand(mean, "mean"), operand(std, "std")
     if shape is None:
         tensors = [t for t in (mean, std) if isinstance(t, Tensor)]
         if not tensors:
@@ -315,6 +324,7 @@ def normal_(x: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = Non
         >>> weft.zeros(3).normal_().shape
         (3,)
     """
+    mean, std = operand(mean, "mean"), operand(std, "std")
     z = _drawn(_randn, tuple(tensor_of(x).shape), x.dtype, generator, False, per=2)
     return copy_op(x, z if (mean, std) == (0.0, 1.0) else z * std + mean)
 
@@ -327,6 +337,7 @@ def uniform_(x: Any, low: float = 0.0, high: float = 1.0, *, generator: Any = No
         >>> weft.zeros(3).uniform_(-1, 1).shape
         (3,)
     """
+    low, high = operand(low, "low"), operand(high, "high")
     u = _drawn(_rand, tuple(tensor_of(x).shape), x.dtype, generator, False)
     return copy_op(x, u if (low, high) == (0.0, 1.0) else u * (high - low) + low)
 
@@ -362,9 +373,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, *, generator: Any = N
         tensor([1., 1., 1.], dtype=float32)
     """
     tensor_of(x)
-    p = number(p, "p")
-    if not 0 <= p <= 1:
-        raise ValueError(f"p is a probability, from 0 to 1, not {p}.")
+    p = probability(p, "p")
     if not training or p == 0:
         return x
     if x.dtype.kind != "f":

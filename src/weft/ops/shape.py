@@ -314,7 +314,7 @@ def narrow(x: Any, axis: int, start: int, length: int) -> Any:
     """
     d = axis_of(axis, tensor_of(x).ndim)
     n = x.shape[d]
-    start = integer(start, "start")
+    start, length = integer(start, "start"), integer(length, "length")
     start += n if start < 0 else 0
     if not (start >= 0 and length >= 0 and start + length <= n):
         raise ShapeError(f"narrow cannot take {length} positions from {start} on of axis {d}, which has size {n}.")

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from weft.errors import ShapeError
-from weft.ops.frontend import kind_of
+from weft.errors import ShapeError, kind_of
 
 #: The indices of one operand's axes, in order.
 Indices = tuple[int, ...]

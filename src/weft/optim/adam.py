@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from weft import dtypes
+from weft.errors import constructed, describe
+from weft.ops.frontend import number as plain_number
 from weft.ops.movement import slice_
 from weft.ops.registry import OPS
 from weft.optim.optimizer import Optimizer, number
@@ -13,6 +15,7 @@ from weft.optim.updates import adam_, approach_, approach_square_, descend_
 from weft.record.recorder import host_number
 
 
+@constructed
 class Adam(Optimizer):
     """Adam: steps scaled by running means of the gradients and of their squares, as PyTorch's.
 
@@ -46,9 +49,14 @@ class Adam(Optimizer):
 
     def check(self, group: dict[str, Any]) -> None:
         super().check(group)
-        if len(group["betas"]) != 2 or not all(0 <= b < 1 for b in group["betas"]):
+        betas = group["betas"]
+        if (
+            not isinstance(betas, list | tuple)
+            or len(betas) != 2
+            or not all(0 <= plain_number(b, "A beta") < 1 for b in betas)
+        ):
             raise ValueError(
-                f"{type(self).__name__}'s betas must be two numbers from 0 up to 1, not {group['betas']!r}."
+                f"{type(self).__name__}'s betas must be two numbers from 0 up to 1, not {describe(betas)}."
             )
 
     def make_state(self, group: dict[str, Any]) -> None:
@@ -91,6 +99,7 @@ class Adam(Optimizer):
         return OPS["add"](g, OPS["multiply"](p, weight_decay))
 
 
+@constructed
 class AdamW(Adam):
     """Adam whose weight decay shrinks the parameters themselves, by ``lr * weight_decay`` of their value, before each step.
 

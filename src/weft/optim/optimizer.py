@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from weft import _native
-from weft.errors import WeftError
+from weft.errors import WeftError, describe, kind_of
 from weft.nn.module import clear_grad
+from weft.ops.frontend import number as plain_number
 from weft.record.recorder import host_number
 
 
@@ -33,7 +34,7 @@ class Optimizer:
         self.state: dict[Any, dict[str, Any]] = {}
         if isinstance(params, _native.Tensor):
             raise TypeError(f"{type(self).__name__} takes a list of tensors, not a single tensor; write [p].")
-        given = list(params)
+        given = listed(params, type(self).__name__)
         if not given:
             raise ValueError(f"{type(self).__name__} was given no parameters.")
         for group in given if isinstance(given[0], dict) else [{"params": given}]:
@@ -48,12 +49,14 @@ class Optimizer:
 
     def add_param_group(self, group: dict[str, Any]) -> None:
         """Add parameters with settings of their own, such as those of layers that are trained later."""
+        if not isinstance(group, dict) or "params" not in group:
+            raise TypeError(f"A group of {type(self).__name__}'s parameters is a dict with an entry 'params'.")
         params = group["params"]
-        params = [params] if isinstance(params, _native.Tensor) else list(params)
+        params = [params] if isinstance(params, _native.Tensor) else listed(params, type(self).__name__)
         known = {id(p) for g in self.param_groups for p in g["params"]}
         for p in params:
             if not isinstance(p, _native.Tensor):
-                raise TypeError(f"{type(self).__name__} optimises tensors, not {type(p).__name__}.")
+                raise TypeError(f"{type(self).__name__} optimises tensors, not {kind_of(p)}.")
             if not p.is_leaf:
                 raise ValueError(
                     f"{type(self).__name__} optimises leaf tensors; this one of shape {list(p.shape)} was computed."
@@ -72,13 +75,15 @@ class Optimizer:
     def check(self, group: dict[str, Any]) -> None:
         """Raise ``ValueError`` for settings that make no sense."""
         for name in ("lr", "momentum", "weight_decay", "eps"):
-            if name in group and not group[name] >= 0:
+            if name in group and not plain_number(group[name], f"{type(self).__name__}'s {name}") >= 0:
                 raise ValueError(f"{type(self).__name__}'s {name} must be at least 0, not {group[name]!r}.")
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient. A ``closure`` that computes the loss is called first; gives the loss."""
         loss = None
         if closure is not None:
+            if not callable(closure):
+                raise TypeError(f"step takes a function that computes the loss, not {kind_of(closure)}.")
             with _native.GradScope(True):
                 loss = closure()
         with _native.GradScope(False):
@@ -114,6 +119,8 @@ class Optimizer:
 
         Raises `OptimizerStateError` where groups, parameters or shapes differ, and then changes nothing.
         """
+        if not isinstance(state_dict, dict) or not {"state", "param_groups"} <= set(state_dict):
+            raise TypeError(f"load_state_dict takes what state_dict() gave, not {describe(state_dict)}.")
         groups = state_dict["param_groups"]
         sizes, own_sizes = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
         if sizes != own_sizes:
@@ -141,6 +148,14 @@ class Optimizer:
             lines.append(f"Parameter Group {k}")
             lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
         return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
+
+
+def listed(params: Any, name: str) -> list[Any]:
+    """Parameters, or groups of them, as a list."""
+    try:
+        return list(params)
+    except TypeError:
+        raise TypeError(f"{name} takes a list of tensors, or of groups of them, not {kind_of(params)}.") from None
 
 
 def number(group: dict[str, Any], name: str) -> Any:

@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from weft import _native
+from weft.errors import constructed
 from weft.ops.registry import OPS
 from weft.optim.optimizer import Optimizer, number
 from weft.optim.updates import decay_add_, descend_
 from weft.record.recorder import host_number
 
 
+@constructed
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum where asked for, as PyTorch's.
 
