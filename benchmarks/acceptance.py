@@ -94,7 +94,9 @@ def starting(quick: bool) -> Iterator[Line]:
         "compiling a fused kernel, mean", f"≤ {COMPILE_LIMIT * 1e3:.0f} ms", figure, cold.per_kernel <= COMPILE_LIMIT
     )
     second = processes.second_process()
-    figure = f"{second['compiled']} compiled, {second['loaded']} loaded; LLVM {'' if second['llvm'] else 'not '}imported"
+    figure = (
+        f"{second['compiled']} compiled, {second['loaded']} loaded; LLVM {'' if second['llvm'] else 'not '}imported"
+    )
     met = second["compiled"] == 0 and second["loaded"] > 0 and not second["llvm"]
     yield Line("a second process running the demo's training", "0 compiled, no LLVM", figure, met)
 
