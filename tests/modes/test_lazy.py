@@ -184,3 +184,21 @@ def test_an_index_out_of_range_names_the_line_that_recorded_it() -> None:
         other.numpy()
     lines = [int(str(e.value).split("recorded at")[1].split(":")[1].split()[0]) for e in (first, second)]
     assert lines[1] == lines[0] + 4
+
+
+def test_a_value_that_waits_in_an_operands_memory_spares_the_operand() -> None:
+    """A row kernel keeps a value of one pass for the next in a result's memory, here that of an operand of the same pass."""
+    x, s = weft.from_numpy(array(5, 2, 40)), weft.tensor(2.0)
+
+    def g(x: Any) -> Any:
+        p = weft.softmax(x, -1)
+        q = weft.abs(x)
+        q[1:].clip_(-1, 1)
+        larger = weft.where(weft.greater(q, p), q, p)
+        q[1:].sub_(s)
+        return p, larger, q, weft.layer_norm(p + 1, (40,))
+
+    expected = [t.numpy().tobytes() for t in g(x)]
+    with weft.lazy():
+        made = g(x)
+    assert [t.numpy().tobytes() for t in made] == expected

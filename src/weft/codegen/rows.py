@@ -216,6 +216,7 @@ class Row:
     def compute(self, values: Sequence[int], p: int, j: str) -> None:
         """Compute ``values`` in or after pass p at element ``j``, and keep what later passes want."""
         body, w, passes, counters = self.body, self.w, self.passes, {self.body.r: j}
+        keep: list[str] = []  # done last: this pass may still want what the operand there holds
         for i in values:
             if i in body.stores:
                 continue
@@ -230,7 +231,9 @@ class Row:
             else:
                 body.value(w, i, self.place.position(i, counters))
                 if kept_in == p:
-                    w.line(f"{waits} = {narrowed(dtype, f'v{i}')}")
+                    keep.append(f"{waits} = {narrowed(dtype, f'v{i}')}")
+        for line in keep:
+            w.line(line)
 
     def element(self, p: int, j: str) -> None:
         """Compute the values of pass p at element ``j``, keep what later passes want, and do the pass's stores."""
