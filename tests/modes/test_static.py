@@ -149,6 +149,27 @@ def test_views_returned_alias() -> None:
     assert (x.numpy()[1] == 7).all()
 
 
+@pytest.mark.parametrize("layout", ["rows", "columns", "reversed", "a part, reversed", "expanded"])
+def test_views_returned_are_those_of_eager(layout: str) -> None:
+    base = rand(3, 4, 5)
+    x = {
+        "rows": base,
+        "columns": base.permute(2, 0, 1),
+        "reversed": weft.flip(base),
+        "a part, reversed": weft.flip(base[1:, :, ::2], axis=1),
+        "expanded": base[:, :1].expand(3, 4, 5),
+    }[layout]
+
+    def g(x: Any) -> Any:
+        return x.transpose(0, 2), x[1:, ::2], weft.flip(x, axis=1)[..., 1], x
+
+    f = weft.static(g)
+    for _ in range(2):
+        for made, expected in zip(f(x), g(x), strict=True):
+            same(made, expected)
+            assert (made.strides, made.offset) == (expected.strides, expected.offset)
+
+
 def test_writing_shared_memory_is_refused() -> None:
     @weft.static
     def f(x: Any, y: Any) -> Any:

@@ -186,8 +186,8 @@ class StaticFunction(Generic[P, R]):
                 source = recorder.sources[id(cell.root)]
                 if not v.symbol.chain:
                     return source
-                view = tuple(v.shape), tuple(v.strides), v.offset - (cell.root.offset if v._pending is None else 0)
-                return ViewOf(source, view)
+                root = cell.root if v._pending is None else placeholders[source.index]
+                return ViewOf(source, (tuple(v.shape), tuple(v.strides), v.offset - root.offset))
             if cell not in cells:
                 cells.append(cell)
             whole = layout == (cell.node.shape, contiguous_strides(cell.node.shape), 0)
