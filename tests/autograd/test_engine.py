@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import weft
+from tests.robustness.helpers import MODES
 
 
 def leaf(*values: float, dtype: Any = weft.float64) -> Any:
@@ -97,6 +98,46 @@ def test_in_place_through_a_view() -> None:
     x.grad = None
     other.sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), [2 + 4, 2, 0])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("view", ["whole", "transposed", "rows", "column", "flat", "reversed"])
+@pytest.mark.parametrize("name", ["tanh_", "exp_", "relu_", "sqrt_", "sigmoid"])
+def test_in_place_gradients_that_read_the_result(name: str, view: str, mode: str) -> None:
+    values = np.random.default_rng(2).uniform(0.1, 2, (3, 3))
+
+    def numbers(t: Any) -> Any:
+        return {
+            "whole": t,
+            "transposed": t.T,
+            "rows": t[1:],
+            "column": t[:, 1],
+            "flat": t.reshape(-1),
+            "reversed": weft.flip(t),
+        }[view]
+
+    def function(x: Any, weights: Any) -> Any:
+        y = x * 1.5 - 0.6 if name == "relu_" else x * 1.5
+        part = numbers(y)
+        if name == "sigmoid":
+            part.copy_(weft.sigmoid(part))
+        else:
+            getattr(part, name)()
+        return weft.grad((y * weights).sum(), [x])[0]
+
+    leaf, weights = weft.tensor(values, requires_grad=True), weft.from_numpy(np.arange(9.0).reshape(3, 3))
+    got = MODES[mode](function)(leaf, weights).numpy()
+    inside = numbers(weft.tensor(np.arange(9).reshape(3, 3))).numpy().ravel()  # positions that are changed
+    scaled = 1.5 * values - (0.6 if name == "relu_" else 0)
+    slopes = {
+        "tanh_": 1 - np.tanh(scaled) ** 2,
+        "exp_": np.exp(scaled),
+        "relu_": (scaled > 0) * 1.0,
+        "sqrt_": 0.5 / np.sqrt(np.abs(scaled)),
+        "sigmoid": 1 / (1 + np.exp(-scaled)) * (1 - 1 / (1 + np.exp(-scaled))),
+    }[name]
+    expected = np.where(np.isin(np.arange(9), inside).reshape(3, 3), slopes, 1) * 1.5 * np.arange(9.0).reshape(3, 3)
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
 def test_setitem_keeps_the_value_gradient() -> None:

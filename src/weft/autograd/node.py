@@ -30,12 +30,13 @@ def kind_of(t: Any) -> Kind | None:
 class Kinds:
     """What a plan or a tape entry keeps besides the saved values.
 
-    The operands' shapes and types; the outputs whose gradient is retained; a plan's gradient programs, by which operands need
-    gradients and the layouts of what the program reads.
+    The operands' shapes and types; the symbols of outputs that were saved while recording; the outputs whose gradient is
+    retained; a plan's gradient programs, by which operands need gradients and the layouts of what the program reads.
     """
 
     op: Op
     operands: tuple[Kind | None, ...]
+    symbols: tuple[Any, ...] = ()
     retained: dict[int, Any] = field(default_factory=dict)
     gradients: dict[Any, Any] = field(default_factory=dict)
 

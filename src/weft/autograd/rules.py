@@ -162,7 +162,7 @@ def record_call(d: Draft, outs: Sequence[Tensor], out_mask: int = 0) -> Any:
         (*d.versions, *out_versions),
         len(outs),
         tuple(outs),
-        Kinds(d.op, d.kinds),
+        Kinds(d.op, d.kinds, tuple([None if t is None else t.symbol for t in saved_outs])),
     )
 
 
@@ -315,7 +315,10 @@ def _record_vjp(node: Any, gouts: list[Any], create_graph: bool) -> list[Any]:
         for nr, t in enumerate(outs):
             if t is not None and t.dtype.kind == "f":
                 hang(t, node, nr)
-    filled_outs = [_symbolic(_fill(o, (m[1], m[0]))) for o, m in zip(outs, node.output_metas, strict=True)]
+    if node.extra is not None:
+        for t, symbol in zip(outs, node.extra.symbols, strict=False):
+            _find_again(t, symbol)
+    filled_outs = [_fill(o, (m[1], m[0])) for o, m in zip(outs, node.output_metas, strict=True)]
     made = vjp(OPS[node.op.name], node.attrs, filled, filled_outs, gouts, node.needs)
     # as `_compile_vjp` does
     return [zeros(kind) if g is None and need else g for g, need, kind in zip(made, node.needs, kinds, strict=True)]
@@ -341,11 +344,10 @@ def _vjp_program(node: Any, gouts: list[Any]) -> Any:
     return program
 
 
-def _symbolic(t: Any) -> Any:
-    """A saved output found again while recording: natively kept ones are plain aliases of their storage."""
-    if isinstance(t, _native.Tensor) and t._pending is not None and t.symbol is None:
-        t.symbol = View(t._pending, ())
-    return t
+def _find_again(t: Any, symbol: View | None) -> None:
+    """Have a recording know a saved output, which is a plain alias of its storage, by the symbol that the output had."""
+    if t is not None and symbol is not None and t._pending is symbol.cell:
+        t.symbol = symbol
 
 
 #: Gradients' programs, for tape entries that have no plan to keep them, and for plans that begin.
