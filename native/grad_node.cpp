@@ -32,7 +32,7 @@ void drop_saved(GradNodeObject* node, std::vector<PyObject*>& objects) {
 }
 
 void release_saved_outputs(GradNodeObject* node) {
-  for (uint32_t i = 0; i < node->n_outputs; ++i)
+  for (uint32_t i = 0; i < node->n_outputs + node->n_kept; ++i)
     if (Storage* s = std::exchange(node->outputs()[i].saved, nullptr)) release(s);
 }
 
@@ -198,8 +198,9 @@ PyMethodDef methods[] = {
 
 uint64_t take_seq() { return next_seq.fetch_add(1, std::memory_order_relaxed); }
 
-GradNodeObject* new_grad_node(PyObject* op, PyObject* attrs, PyObject* plan, uint32_t operands, uint32_t outputs) {
-  const size_t bytes = operands * sizeof(OperandSlot) + outputs * sizeof(OutputSlot);
+GradNodeObject* new_grad_node(PyObject* op, PyObject* attrs, PyObject* plan, uint32_t operands, uint32_t outputs,
+                              uint32_t kept) {
+  const size_t bytes = operands * sizeof(OperandSlot) + (outputs + kept) * sizeof(OutputSlot);
   GradNodeObject* node =
       PyObject_GC_NewVar(GradNodeObject, grad_node_type, static_cast<Py_ssize_t>(bytes / sizeof(void*)));
   if (!node) return nullptr;
@@ -210,6 +211,7 @@ GradNodeObject* new_grad_node(PyObject* op, PyObject* attrs, PyObject* plan, uin
   node->seq = take_seq();
   node->n_operands = operands;
   node->n_outputs = outputs;
+  node->n_kept = kept;
   node->released = false;
   std::memset(node->operands(), 0, bytes);
   return node;

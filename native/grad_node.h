@@ -32,10 +32,12 @@ struct GradNodeObject {
   PyObject* weakrefs;
   uint64_t seq;
   uint32_t n_operands, n_outputs;
+  uint32_t n_kept;  // values that nobody but the gradient sees; their slots follow those of the outputs
   bool released;
 
   OperandSlot* operands() { return reinterpret_cast<OperandSlot*>(this + 1); }
   OutputSlot* outputs() { return reinterpret_cast<OutputSlot*>(operands() + n_operands); }
+  OutputSlot* kept() { return outputs() + n_outputs; }
 };
 
 extern PyTypeObject* grad_node_type;
@@ -44,7 +46,8 @@ inline GradNodeObject* as_grad_node(PyObject* o) { return reinterpret_cast<GradN
 
 // A node with empty slots, not yet tracked by the collector; null with an error set on failure. The caller fills the
 // slots and calls PyObject_GC_Track.
-GradNodeObject* new_grad_node(PyObject* op, PyObject* attrs, PyObject* plan, uint32_t operands, uint32_t outputs);
+GradNodeObject* new_grad_node(PyObject* op, PyObject* attrs, PyObject* plan, uint32_t operands, uint32_t outputs,
+                              uint32_t kept = 0);
 
 inline void save_operand(OperandSlot& slot, PyObject* value) {
   slot.saved = Py_NewRef(value);

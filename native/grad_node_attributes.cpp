@@ -29,12 +29,24 @@ PyObject* get_operands(PyObject* self, void*) {
   });
 }
 
-PyObject* get_saved_outputs(PyObject* self, void*) {
-  GradNodeObject* node = as_grad_node(self);
-  return tuple_from(node->n_outputs, [&](uint32_t i) {
-    const OutputSlot& slot = node->outputs()[i];
-    return slot.saved ? new_tensor(retain(slot.saved), slot.meta, slot.offset) : none();
+// Detached aliases of what slots hold; None where nothing was saved.
+PyObject* tensors_of(const OutputSlot* slots, uint32_t count) {
+  return tuple_from(count, [&](uint32_t i) {
+    return slots[i].saved ? new_tensor(retain(slots[i].saved), slots[i].meta, slots[i].offset) : none();
   });
+}
+
+PyObject* get_saved_outputs(PyObject* self, void*) {
+  return tensors_of(as_grad_node(self)->outputs(), as_grad_node(self)->n_outputs);
+}
+
+PyObject* get_kept(PyObject* self, void*) {
+  return tensors_of(as_grad_node(self)->kept(), as_grad_node(self)->n_kept);
+}
+
+PyObject* get_kept_metas(PyObject* self, void*) {
+  GradNodeObject* node = as_grad_node(self);
+  return tuple_from(node->n_kept, [&](uint32_t i) { return layout_tuple(node->kept()[i].meta); });
 }
 
 PyObject* get_edges(PyObject* self, void*) {
@@ -107,6 +119,8 @@ PyGetSetDef grad_node_attributes[] = {
     {"name", get_name, nullptr, "The operation's name.", nullptr},
     {"operands", get_operands, nullptr, "The saved operands: a tensor, a number, or None where not saved.", nullptr},
     {"saved_outputs", get_saved_outputs, nullptr, "Detached aliases of the saved outputs, or None.", nullptr},
+    {"kept", get_kept, nullptr, "What the plan computed for the gradient alone, or None where not saved.", nullptr},
+    {"kept_metas", get_kept_metas, nullptr, "(dtype, shape, strides) of each of these.", nullptr},
     {"edges", get_edges, nullptr, "For each operand None, the leaf tensor, or (node, output number).", nullptr},
     {"versions", get_versions, nullptr, "Storage versions of the saved operands, then outputs.", nullptr},
     {"output_metas", get_output_metas, nullptr, "(dtype, shape, strides) of each output.", nullptr},

@@ -230,7 +230,8 @@ int traverse_plan(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   if (!nb::inst_ready(self)) return 0;
   const Plan* plan = nb::inst_ptr<Plan>(self);
-  for (const Ref* field : {&plan->program_object, &plan->payload, &plan->op, &plan->attrs}) Py_VISIT(field->get());
+  for (const Ref* field : {&plan->program_object, &plan->keeping_object, &plan->payload, &plan->op, &plan->attrs})
+    Py_VISIT(field->get());
   return 0;
 }
 
@@ -281,14 +282,9 @@ void bind_classes(nb::module_& m) {
            nb::arg("program").none(), nb::arg("outputs").none() = nb::none(), nb::arg("differentiable") = false,
            nb::arg("payload").none() = nb::none())
       .def("run", run_plan_from_python, nb::arg("operands"))
-      .def("set_saves",
-           [](Plan& plan, const std::vector<std::pair<uint64_t, uint64_t>>& masks) {
-             if (masks.size() > max_operands)
-               raise(PyExc_ValueError, "Plan.set_saves takes a pair of masks for each of at most 8 operands.");
-             for (size_t i = 0; i < masks.size(); ++i) plan.saves[i] = {masks[i].first, masks[i].second};
-             plan.grad_ready = true;
-           },
-           nb::arg("masks"), "For each operand the masks of the operands and outputs that its gradient reads.")
+      .def("set_saves", &Plan::set_saves, nb::arg("masks"), nb::arg("keeping").none() = nb::none(),
+           "For each operand the masks of the operands and results that its gradient reads; results include those "
+           "beyond the plan's own of `keeping`, a program that runs instead where a call is recorded.")
       .def_prop_rw("payload", [](const Plan& p) { return or_none(p.payload); },
                    [](Plan& p, nb::handle value) { p.payload = Ref::borrow(value.ptr()); }, nb::arg("value").none())
       .def_prop_ro("kind",

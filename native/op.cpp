@@ -65,14 +65,15 @@ bool overlaps(PyObject* const* operands, size_t count) {
   return false;
 }
 
-// Records the call on the tape, if any output can carry a gradient.
+// Records the call on the tape, if any output can carry a gradient. `outputs` go on with what is kept for it.
 void record_node(PyObject* plan_object, const Plan& plan, OpHandleObject* op, PyObject* attrs,
-                 PyObject* const* operands, size_t count, PyObject* const* outputs, size_t n_outputs) {
+                 PyObject* const* operands, size_t count, PyObject* const* outputs, size_t n_outputs, size_t n_kept) {
   bool floating = false;
   for (size_t i = 0; i < n_outputs; ++i) floating |= is_floating(as_tensor(outputs[i])->meta->dtype);
   if (!floating) return;
   GradNodeObject* node = new_grad_node(reinterpret_cast<PyObject*>(op), attrs == Py_None ? nullptr : attrs, plan_object,
-                                       static_cast<uint32_t>(count), static_cast<uint32_t>(n_outputs));
+                                       static_cast<uint32_t>(count), static_cast<uint32_t>(n_outputs),
+                                       static_cast<uint32_t>(n_kept));
   if (!node) throw_python_error();
   const Ref made = Ref::steal(reinterpret_cast<PyObject*>(node));
   Plan::Saves saves;
@@ -88,13 +89,13 @@ void record_node(PyObject* plan_object, const Plan& plan, OpHandleObject* op, Py
     if (!tensor || (saves.inputs >> i & 1)) save_operand(slot, o);
     if (tensor && as_tensor(o)->requires_grad) set_edge(slot, as_tensor(o));
   }
-  for (size_t i = 0; i < n_outputs; ++i) {
+  for (size_t i = 0; i < n_outputs + n_kept; ++i) {
     TensorObject* t = as_tensor(outputs[i]);
     OutputSlot& slot = node->outputs()[i];
     slot.meta = t->meta;
     if (saves.outputs >> i & 1) save_output(slot, t);
     // An output that is an operand itself keeps its own history.
-    if (is_floating(t->meta->dtype) && !t->grad_fn && !t->requires_grad) attach(t, node, static_cast<uint32_t>(i));
+    if (i < n_outputs && is_floating(t->meta->dtype) && !t->grad_fn && !t->requires_grad) attach(t, node, static_cast<uint32_t>(i));
   }
   PyObject_GC_Track(made.get());
 }
@@ -165,18 +166,20 @@ PyObject* run_inplace(const Plan& plan, OpHandleObject* op, PyObject* const* ope
 
 PyObject* run_computing(PyObject* plan_object, const Plan& plan, OpHandleObject* op, PyObject* attrs,
                         PyObject* const* operands, size_t count, bool record) {
+  const ProgramObject& runs = record && plan.keeps ? *plan.keeps : *plan.runs;
   TensorObject* tensors[max_operands];
-  const size_t n_outputs = plan.runs->core.outputs.size();
-  ShortArray<Storage*, 8> fresh(plan.runs->core.fresh_bytes.size());
-  ShortArray<PyObject*, 8> outputs(n_outputs);
-  execute_plan(*plan.runs, operands, count, tensors, fresh.get(), outputs.get());
+  const size_t n_outputs = plan.runs->core.outputs.size(), n_made = runs.core.outputs.size();
+  ShortArray<Storage*, 8> fresh(runs.core.fresh_bytes.size());
+  ShortArray<PyObject*, 8> outputs(n_made);
+  execute_plan(runs, operands, count, tensors, fresh.get(), outputs.get());
   if (record) {
     try {
-      record_node(plan_object, plan, op, attrs, operands, count, outputs.get(), n_outputs);
+      record_node(plan_object, plan, op, attrs, operands, count, outputs.get(), n_outputs, n_made - n_outputs);
     } catch (...) {
-      for (size_t i = 0; i < n_outputs; ++i) Py_DECREF(outputs[i]);
+      for (size_t i = 0; i < n_made; ++i) Py_DECREF(outputs[i]);
       throw;
     }
+    for (size_t i = n_outputs; i < n_made; ++i) Py_DECREF(outputs[i]);
   }
   return result_of(outputs.get(), n_outputs);
 }
@@ -193,7 +196,7 @@ PyObject* run_any(PyObject* plan_object, Plan& plan, OpHandleObject* op, PyObjec
   PyObject* made = run_view(plan, operands[0]);
   if (record) {
     try {
-      record_node(plan_object, plan, op, attrs, operands, count, &made, 1);
+      record_node(plan_object, plan, op, attrs, operands, count, &made, 1, 0);
     } catch (...) {
       Py_DECREF(made);
       throw;

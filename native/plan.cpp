@@ -2,7 +2,6 @@
 #include "plan.h"
 
 #include <cstring>
-#include <vector>
 
 #include "op.h"
 #include "thread_state.h"
@@ -40,6 +39,23 @@ Plan::Plan(const char* kind_name, nb::handle program_handle, nb::handle outputs,
     raise(PyExc_TypeError, "Plan: a plan of the kind '%s' has a Program, not %R.", kind_name, program_handle.ptr());
   program_object = Ref::borrow(program_handle.ptr());
   runs = nb::inst_ptr<ProgramObject>(program_handle);
+}
+
+void Plan::set_saves(const std::vector<std::pair<uint64_t, uint64_t>>& masks, nb::handle keeping) {
+  if (masks.size() > max_operands)
+    raise(PyExc_ValueError, "Plan.set_saves takes a pair of masks for each of at most 8 operands.");
+  if (!keeping.is_none()) {
+    if (kind != program || !nb::isinstance<ProgramObject>(keeping))
+      raise(PyExc_TypeError, "Plan.set_saves: a plan of the kind 'program' may keep values, by a Program, not %R.",
+            keeping.ptr());
+    const auto* object = nb::inst_ptr<ProgramObject>(keeping);
+    if (object->core.outputs.size() < runs->core.outputs.size())
+      raise(PyExc_ValueError, "Plan.set_saves: the program that keeps values has fewer results than the plan's own.");
+    keeping_object = Ref::borrow(keeping.ptr());
+    keeps = object;
+  }
+  for (size_t i = 0; i < masks.size(); ++i) saves[i] = {masks[i].first, masks[i].second};
+  grad_ready = true;
 }
 
 PlanEntry* find_plan(const PlanKey& key) {

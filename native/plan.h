@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "program_object.h"
 
@@ -28,14 +30,19 @@ struct Plan {
   };
   Saves saves[max_operands];
   const ProgramObject* runs = nullptr;  // null for a view
+  // What runs instead if the call is recorded: its results, and then what only the gradient sees. Null: the same.
+  const ProgramObject* keeps = nullptr;
   const Meta* view_meta = nullptr;
   int64_t view_delta = 0;
-  Ref program_object, payload;
+  Ref program_object, keeping_object, payload;
   Ref op, attrs;               // of the handle it was added to
 
   Plan(const Plan&) = delete;
   Plan& operator=(const Plan&) = delete;
   Plan(const char* kind, nb::handle program, nb::handle outputs, bool differentiable, nb::handle payload);
+
+  // What the gradient of each operand reads, and the program of recorded calls, or None.
+  void set_saves(const std::vector<std::pair<uint64_t, uint64_t>>& masks, nb::handle keeping);
 };
 
 struct PlanKey {

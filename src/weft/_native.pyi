@@ -154,7 +154,7 @@ class Plan:
         payload: Any = None,
     ) -> None: ...
     def run(self, operands: Sequence[Any]) -> Any: ...
-    def set_saves(self, masks: Sequence[tuple[int, int]]) -> None: ...
+    def set_saves(self, masks: Sequence[tuple[int, int]], keeping: Program | None = None) -> None: ...
 
 class GradNode:
     name: str
@@ -164,6 +164,8 @@ class GradNode:
     operands: tuple[Any, ...]
     edges: tuple[Tensor | tuple[Any, int] | None, ...]
     saved_outputs: tuple[Tensor | None, ...]
+    kept: tuple[Tensor | None, ...]
+    kept_metas: tuple[Layout, ...]
     versions: tuple[int | None, ...]
     needs: tuple[bool, ...]
     n_outputs: int

@@ -247,6 +247,43 @@ def test_several_outputs_are_a_tuple(kit, tensor):
     assert node.operands == (None,)
 
 
+def test_a_recorded_call_keeps_values_for_its_gradient(kit, tensor):
+    t = tensor([1.0, 2.0])
+
+    def program(results):
+        return N.Program(
+            {
+                "name": "keeping",
+                "inputs": 1,
+                "buffers": [("input", 0), *(("output", k) for k in range(results))],
+                "instrs": [kit.kernel("neg_f32", 2, [0, 1]), kit.kernel("add_f32", 2, [0, 0, 2])][:results],
+                "outputs": [("fresh", 1 + k, D.float32.code, (2,), (1,), 0) for k in range(results)],
+            }
+        )
+
+    h, plan = N.OpHandle("keeping"), N.Plan("program", program(1), None, True)
+    plan.set_saves([(0b1, 0b10)], program(2))
+    h.add_plan(None, (t,), plan)
+    assert h(None, t).tolist() == [-1.0, -2.0]
+    t.requires_grad = True
+    out = h(None, t)
+    node = out.grad_fn
+    assert out.tolist() == [-1.0, -2.0]
+    assert (node.n_outputs, node.saved_outputs, node.versions) == (1, (None,), (0, None))
+    assert [k.tolist() for k in node.kept] == [[2.0, 4.0]]
+    assert node.kept_metas == ((D.float32, (2,), (1,)),)
+    node.release()
+    assert node.kept == (None,)
+    other = tensor([1.0, 2.0])
+    other.requires_grad = True
+    plan.set_saves([(0b1, 0b1)], program(2))
+    assert h(None, other).grad_fn.kept == (None,)
+    with pytest.raises(ValueError, match="fewer results"):
+        N.Plan("program", program(2), None, True).set_saves([], program(1))
+    with pytest.raises(TypeError, match="by a Program, not 3"):
+        plan.set_saves([], 3)
+
+
 def test_the_tape(slow, tensor):
     a, b = tensor([1.0, 2.0]), tensor([3.0, 4.0])
     a.requires_grad = True

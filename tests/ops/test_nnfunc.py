@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import weft
-from tests.ops.helpers import array_of, assert_close, in_every_mode, numbers, tensor
+from tests.ops.helpers import array_of, assert_close, bits, in_every_mode, numbers, tensor
 
 X = np.array([-80.0, -5.0, -1.0, -1e-3, -0.0, 0.0, 1e-3, 0.5, 2.0, 30.0, 90.0])
 
@@ -150,6 +150,50 @@ def test_cross_entropy_of_more_axes() -> None:
     np.testing.assert_allclose(got.item(), -np.log(softmax(array[0, :, 0], 0))[1])
     narrow = weft.cross_entropy(weft.from_numpy(array), weft.from_numpy(labels.astype(np.uint8)))
     np.testing.assert_allclose(narrow.item(), want)
+
+
+LABELS = weft.tensor([4, 0, 2, 1])
+#: Functions of rows whose gradient reads numbers of each row that the call kept, and how many.
+KEEPING: list[tuple[str, Any, int]] = [
+    ("log_softmax", lambda x, w: weft.log_softmax(x, -1), 2),
+    ("logsumexp", lambda x, w: weft.logsumexp(x, -1), 2),
+    ("cross_entropy", lambda x, w: weft.cross_entropy(x, LABELS, reduction="none", label_smoothing=0.1), 2),
+    ("soft cross_entropy", lambda x, w: weft.cross_entropy(x, x.detach() * 0 + w, reduction="none"), 2),
+    ("layer_norm", lambda x, w: weft.layer_norm(x, 5, w, w), 2),
+    ("rms_norm", lambda x, w: weft.rms_norm(x, 5, w), 1),
+]
+
+
+@pytest.mark.parametrize("dtype", [weft.float32, weft.float64, weft.bfloat16], ids=str)
+@pytest.mark.parametrize(("function", "kept"), [row[1:] for row in KEEPING], ids=[row[0] for row in KEEPING])
+def test_gradients_read_what_the_call_kept(function: Any, kept: int, dtype: weft.DType) -> None:
+    """The same bits as of a gradient that works it out again, rows of infinities and NaN included."""
+    array = numbers(weft.float32, (4, 5), 7)
+    array[1, 2], array[2], array[3, 0] = math.nan, -math.inf, math.inf
+    x, w = weft.from_numpy(array).to(dtype), weft.from_numpy(numbers(weft.float32, (5,), 8)).to(dtype)
+    x.requires_grad = w.requires_grad = True
+    y = function(x, w)
+    of_rows = [tuple(t.shape) for t in y.grad_fn.kept]
+    assert of_rows == [(4, 1)] * kept
+    assert all(t.dtype is dtype.compute for t in y.grad_fn.kept)
+    g = weft.from_numpy(numbers(weft.float32, tuple(y.shape), 9)).to(dtype)
+
+    def gradients(x: Any, w: Any, g: Any, create_graph: bool = False) -> Any:
+        return weft.autograd.grad(function(x, w), [x, w], g, create_graph=create_graph, allow_unused=True)[0]
+
+    want = bits(in_every_mode(gradients, x, w, g)[0])
+    assert bits(gradients(x, w, g, True)) == want
+    assert bits(weft.autograd.grad(y, [x], g)[0]) == want
+    with weft.no_grad():
+        assert function(x, w).grad_fn is None
+
+
+def test_what_a_call_kept_goes_with_its_graph() -> None:
+    x = weft.tensor([[1.0, 2.0]], requires_grad=True)
+    y = weft.logsumexp(x, -1)
+    node = y.grad_fn
+    y.backward()
+    assert node.kept == (None, None)
 
 
 def test_labels_are_checked() -> None:

@@ -66,16 +66,28 @@ def saved_masks(op: Op, attrs: Any, operands: Sequence[Any]) -> tuple[int, int]:
 
 
 def saves_by_operand(op: Op, attrs: Any, operands: Sequence[Any]) -> list[tuple[int, int]]:
-    """For each operand, what its gradient alone reads: what a plan is told, which serves any choice of leaves."""
-    return [
-        _find_masks(op, attrs, operands, tuple(k == i for k in range(len(operands))))
-        if isinstance(o, _native.Tensor) and o.dtype.kind == "f"
-        else (0, 0)
-        for i, o in enumerate(operands)
-    ]
+    """For each operand, what its gradient alone reads: what a plan is told, which serves any choice of leaves.
+
+    The second mask is of the op's results and then of what it keeps.
+    """
+    masks: list[tuple[int, int]] = []
+    for i, o in enumerate(operands):
+        if not isinstance(o, _native.Tensor) or o.dtype.kind != "f":
+            masks.append((0, 0))
+            continue
+        needs = tuple(k == i for k in range(len(operands)))
+        ins, outs = _find_masks(op, attrs, operands, needs)
+        if op.keeps is not None:
+            # a gradient that is to be differentiated works out again what was kept, from what that is made of
+            more, kept = _find_masks(op, attrs, operands, needs, keeping=True)
+            ins, outs = ins | more, outs | kept
+        masks.append((ins, outs))
+    return masks
 
 
-def _find_masks(op: Op, attrs: Any, operands: Sequence[Any], needs: tuple[bool, ...]) -> tuple[int, int]:
+def _find_masks(
+    op: Op, attrs: Any, operands: Sequence[Any], needs: tuple[bool, ...], keeping: bool = False
+) -> tuple[int, int]:
     with PlanRecorder().active() as recorder:
         given: list[Any] = []
         for slot, o in enumerate(operands):
@@ -85,18 +97,20 @@ def _find_masks(op: Op, attrs: Any, operands: Sequence[Any], needs: tuple[bool, 
                 given.append(recorder.weak(scalar_leaf(slot, _scalar_dtype(o)), type(o)))
         with _native.GradScope(False):
             made = _forward(op, attrs, given)
-            shapes = [(tuple(t.shape), t.dtype) for t in made]
+            kept = kept_by(op, attrs, given) if keeping else ()
             first_out = len(operands)
-            outs = [
-                recorder.fresh(make("input", (), (first_out + k, contiguous_strides(shape)), shape, dtype))
-                for k, (shape, dtype) in enumerate(shapes)
-            ]
-            first_gout = first_out + len(outs)
-            gouts = [
-                recorder.fresh(make("input", (), (first_gout + k, contiguous_strides(shape)), shape, dtype))
-                for k, (shape, dtype) in enumerate(shapes)
-            ]
-            grads = vjp(op, attrs, given, outs, gouts, needs)
+            first_gout = first_out + len(made) + len(kept)
+
+            def inputs(like: Sequence[Any], first: int) -> list[Any]:
+                kinds = [(tuple(t.shape), t.dtype) for t in like]
+                return [
+                    recorder.fresh(make("input", (), (first + k, contiguous_strides(shape)), shape, dtype))
+                    for k, (shape, dtype) in enumerate(kinds)
+                ]
+
+            outs, gouts = inputs(made, first_out), inputs(made, first_gout)
+            found = inputs(kept, first_out + len(made)) if keeping else None
+            grads = vjp(op, attrs, given, outs, gouts, needs, found)
         roots = [recorder.value(g) for g in grads if g is not None]
     operand_mask = out_mask = 0
     for node in toposort(roots):
@@ -203,6 +217,11 @@ def rebase_view(t: Tensor, base: Tensor, node: Any) -> None:
 # The gradient itself
 
 
+def kept_by(op: Op, attrs: Any, operands: Sequence[Any]) -> tuple[Any, ...]:
+    """What an op keeps for its gradient, by running ops."""
+    return () if op.keeps is None else op.keeps(*operands, attrs=attrs)
+
+
 def vjp(
     op: Op,
     attrs: Any,
@@ -210,11 +229,17 @@ def vjp(
     outs: Sequence[Any],
     gouts: Sequence[Any],
     needs: tuple[bool, ...],
+    kept: Sequence[Any] | None = None,
 ) -> list[Any]:
-    """Gradients of the operands, as tensors of their shapes and types (None where not needed), by running ops."""
+    """Gradients of the operands, as tensors of their shapes and types (None where not needed), by running ops.
+
+    What the op keeps is worked out from the operands where it is not given.
+    """
     if op.grad is not None:
         out = outs[0] if outs else None
-        made = op.grad(gouts[0] if len(gouts) == 1 else tuple(gouts), Saved(tuple(operands), out, attrs, needs))
+        kept = kept_by(op, attrs, operands) if kept is None else tuple(kept)
+        saved = Saved(tuple(operands), out, attrs, needs, kept)
+        made = op.grad(gouts[0] if len(gouts) == 1 else tuple(gouts), saved)
         return [fit(g, o) if need and g is not None else None for g, o, need in zip(made, operands, needs, strict=True)]
     return composite_vjp(op, attrs, operands, gouts, needs)
 
@@ -289,7 +314,7 @@ def node_vjp(node: Any, gouts: list[Any], create_graph: bool) -> list[Any]:
     if create_graph or _native.recording() is not None:
         return _record_vjp(node, gouts, create_graph)
     operands = node.operands
-    tensors = [o for o in (*operands, *node.saved_outputs, *gouts) if isinstance(o, _Tensor)]
+    tensors = [o for o in (*operands, *node.saved_outputs, *node.kept, *gouts) if isinstance(o, _Tensor)]
     plan = node.plan
     if plan is None:
         program = _vjp_program(node, gouts)
@@ -325,8 +350,8 @@ def _record_vjp(node: Any, gouts: list[Any], create_graph: bool) -> list[Any]:
 
 
 def _vjp_program(node: Any, gouts: list[Any]) -> Any:
-    """The program of an entry's gradient: its inputs are the saved operands and outputs, then the outputs' gradients."""
-    op, operands, outs, needs = OPS[node.op.name], node.operands, node.saved_outputs, node.needs
+    """The program of an entry's gradient: its inputs are the saved operands, outputs and kept values, then the gradients."""
+    op, operands, outs, kept, needs = OPS[node.op.name], node.operands, node.saved_outputs, node.kept, node.needs
     kinds = operand_kinds(node)
     key = (
         op.name,
@@ -335,12 +360,17 @@ def _vjp_program(node: Any, gouts: list[Any]) -> Any:
         kinds,
         tuple([_layout(o) for o in operands]),
         tuple([_layout(o) for o in outs]),
+        tuple([_layout(o) for o in kept]),
         tuple([_layout(g) for g in gouts]),
     )
     program = _programs.get(key)
     if program is None:
-        out_kinds = tuple((m[1], m[0]) for m in node.output_metas)
-        program = _programs[key] = _compile_vjp(op, node.attrs, operands, kinds, outs, out_kinds, gouts, needs)
+        made = [
+            (value, (meta[1], meta[0]))
+            for values, metas in ((outs, node.output_metas), (kept, node.kept_metas))
+            for value, meta in zip(values, metas, strict=True)
+        ]
+        program = _programs[key] = _compile_vjp(op, node.attrs, operands, kinds, made, len(kept), gouts, needs)
     return program
 
 
@@ -372,11 +402,12 @@ def _compile_vjp(
     attrs: Any,
     operands: Sequence[Any],
     kinds: Sequence[Any],
-    outs: Sequence[Any],
-    out_kinds: Sequence[Any],
+    made: Sequence[tuple[Any, Any]],
+    n_kept: int,
     gouts: Sequence[Any],
     needs: tuple[bool, ...],
 ) -> Any:
+    """``made``: the outputs and then the kept values, each with its kind, and None where not saved."""
     inputs: list[Input] = []
     scalars: list[DType] = []
 
@@ -391,9 +422,10 @@ def _compile_vjp(
 
     with PlanRecorder().active() as recorder, _native.GradScope(False):
         given = [stand_in(recorder, o, k) for o, k in zip(operands, kinds, strict=True)]
-        given_outs = [stand_in(recorder, o, k) for o, k in zip(outs, out_kinds, strict=True)]
+        found = [stand_in(recorder, o, k) for o, k in made]
         given_gouts = [stand_in(recorder, g, None) for g in gouts]
-        grads = vjp(op, attrs, given, given_outs, given_gouts, needs)
+        n_outs = len(found) - n_kept
+        grads = vjp(op, attrs, given, found[:n_outs], given_gouts, needs, found[n_outs:] if n_kept else None)
         values = [
             recorder.value(g if g is not None else zeros(kind))
             for g, need, kind in zip(grads, needs, kinds, strict=True)

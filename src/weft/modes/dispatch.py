@@ -159,8 +159,15 @@ def eager(op: Op, attrs: Any, operands: tuple[Any, ...]) -> Any:
     with _lock:
         plan = op.handle.find_plan(attrs, operands) or build_plan(op, attrs, operands)
         if plan.differentiable and not plan.grad_ready and needs_grad(operands):
-            plan.set_saves(rules.saves_by_operand(op, attrs, operands))
+            plan.set_saves(rules.saves_by_operand(op, attrs, operands), keeping_program(op, attrs, operands))
     return plan.run(operands)
+
+
+def keeping_program(op: Op, attrs: Any, operands: Sequence[Any]) -> Any:
+    """The program of a call that is recorded on the tape, where it is to keep more than its result."""
+    if op.keeps is None:
+        return None
+    return compile_graph(plan_graph(op, attrs, operands, keeping=True), op.name).program
 
 
 def on_numbers(op: Op, operands: Sequence[Any], kind: type) -> Any:
@@ -219,8 +226,11 @@ def build_plan(op: Op, attrs: Any, operands: Sequence[Any]) -> Any:
     return plan
 
 
-def plan_graph(op: Op, attrs: Any, operands: Sequence[Any]) -> Graph:
-    """The graph of one call, with a slot for each tensor and each number among its operands."""
+def plan_graph(op: Op, attrs: Any, operands: Sequence[Any], keeping: bool = False) -> Graph:
+    """The graph of one call, with a slot for each tensor and each number among its operands.
+
+    Its results are the op's, and then, where ``keeping``, what the op keeps for its gradient.
+    """
     inputs: list[Input] = []
     scalars: list[dtypes.DType] = []
     with PlanRecorder().active() as recorder:
@@ -238,7 +248,8 @@ def plan_graph(op: Op, attrs: Any, operands: Sequence[Any]) -> Graph:
                 raise TypeError(f"{op.name} takes tensors, not Python numbers.")
             with _native.GradScope(False):
                 made = op.function(*given, attrs=attrs)
-            nodes = [recorder.value(t) for t in (made if isinstance(made, tuple) else (made,))]
+                kept = rules.kept_by(op, attrs, given) if keeping else ()
+            nodes = [recorder.value(t) for t in (*(made if isinstance(made, tuple) else (made,)), *kept)]
         else:
             assert op.build is not None
             nodes = [

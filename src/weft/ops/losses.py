@@ -17,7 +17,7 @@ from weft.ops import reduction as R
 from weft.ops.frontend import number, one_of, public, tensor_of
 from weft.ops.indexed import full, iota
 from weft.ops.movement import expand, reshape
-from weft.ops.nnfunc import exponentials, floats, log_weights, logistic, weights
+from weft.ops.nnfunc import again, exponentials, floats, kept_exponentials, log_weights, logistic
 from weft.ops.reduce import cast_to, count_of, dropped, floating, kept, over, widened
 from weft.ops.registry import Saved, composite
 
@@ -56,14 +56,19 @@ def _grad_cross_entropy(g: Any, c: Saved) -> Sequence[Any]:
     x = widened(c.x)
     shape = tuple(n for d, n in enumerate(x.shape) if d != axis)
     g = kept(_unreduced(g, shape, reduction), x.shape, (axis,))
-    p = weights(x, (axis,))
+    e, total = again(x, c.kept)
+    p = E.multiply(e, E.reciprocal(total))
     even = smoothing / x.shape[axis]
     # The number for the other classes as a tensor, so that both are rounded to x's type and not to the default one.
     wanted = E.where(_class_mask(x, c.y, axis), 1.0 - smoothing + even, full(even, attrs=((), x.dtype)))
     return E.multiply(g, E.subtract(p, E.cast_(wanted, attrs=x.dtype))), None
 
 
-@composite("cross_entropy", 2, grad=_grad_cross_entropy)
+def _kept(x: Any, target: Any, attrs: Any) -> tuple[Any, Any]:
+    return kept_exponentials(x, attrs[:1])
+
+
+@composite("cross_entropy", 2, grad=_grad_cross_entropy, keeps=_kept)
 def cross_entropy_op(x: Any, target: Any, attrs: Any) -> Any:
     """attrs (axis of the classes, reduction, label smoothing); class labels"""
     axis, reduction, smoothing = attrs
@@ -82,11 +87,14 @@ def _grad_soft_cross_entropy(g: Any, c: Saved) -> Sequence[Any]:
     x, t = widened(c.x), widened(c.y)
     shape = tuple(n for d, n in enumerate(x.shape) if d != axis)
     g = kept(_unreduced(g, shape, reduction), x.shape, (axis,))
-    gx = E.subtract(E.multiply(weights(x, (axis,)), over(R.reduce_sum, t, (axis,))), t)
-    return E.multiply(g, gx), E.negative(E.multiply(g, log_weights(x, (axis,))))
+    top, total = c.kept
+    e, _ = again(x, c.kept)
+    p = E.multiply(e, E.reciprocal(total))
+    gx = E.subtract(E.multiply(p, over(R.reduce_sum, t, (axis,))), t)
+    return E.multiply(g, gx), E.negative(E.multiply(g, E.subtract(E.subtract(x, top), E.log(total))))
 
 
-@composite("soft_cross_entropy", 2, grad=_grad_soft_cross_entropy)
+@composite("soft_cross_entropy", 2, grad=_grad_soft_cross_entropy, keeps=_kept)
 def soft_cross_entropy_op(x: Any, target: Any, attrs: Any) -> Any:
     """attrs (axis of the classes, reduction); class probabilities"""
     axis, reduction = attrs

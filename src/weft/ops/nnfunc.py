@@ -241,6 +241,18 @@ def exponentials(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any, Any, Any]:
     return top, shifted, e, over(R.reduce_sum, e, axes)
 
 
+def kept_exponentials(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
+    """What gradients need of `exponentials`, a number each for a row: the maximum and the sum."""
+    top, _, _, total = exponentials(widened(x), axes)
+    return top, total
+
+
+def again(x: Any, kept: tuple[Any, Any]) -> tuple[Any, Any]:
+    """The exponentials and their sum, of what was kept."""
+    top, total = kept
+    return E.exp_nonpositive(E.subtract(widened(x), top)), total
+
+
 def weights(x: Any, axes: tuple[int, ...]) -> Any:
     """Softmax from primitives. One division a row: that each element is divided by the sum shows in the last bit only."""
     _, _, e, total = exponentials(x, axes)
@@ -267,12 +279,12 @@ def softmax_op(x: Any, attrs: Any) -> Any:
 
 
 def _grad_log_softmax(g: Any, c: Saved) -> Sequence[Any]:
-    _, _, e, total = exponentials(widened(c.x), c.attrs)
+    e, total = again(c.x, c.kept)
     g = widened(g)
     return (E.subtract(g, E.multiply(e, E.multiply(E.reciprocal(total), over(R.reduce_sum, g, c.attrs)))),)
 
 
-@composite("log_softmax", 1, grad=_grad_log_softmax)
+@composite("log_softmax", 1, grad=_grad_log_softmax, keeps=lambda x, attrs: kept_exponentials(x, attrs))
 def log_softmax_op(x: Any, attrs: Any) -> Any:
     """attrs (axis,)"""
     return cast_to(log_weights(widened(x), attrs), x.dtype)
@@ -280,12 +292,12 @@ def log_softmax_op(x: Any, attrs: Any) -> Any:
 
 def _grad_logsumexp(g: Any, c: Saved) -> Sequence[Any]:
     axes = c.attrs[0]
-    _, _, e, total = exponentials(widened(c.x), axes)
+    e, total = again(c.x, c.kept)
     share = E.where(E.equal(total, 0), 0.0, E.reciprocal(total))  # all -inf
     return (E.multiply(e, E.multiply(widened(kept(g, c.x.shape, axes)), share)),)
 
 
-@composite("logsumexp", 1, grad=_grad_logsumexp)
+@composite("logsumexp", 1, grad=_grad_logsumexp, keeps=lambda x, attrs: kept_exponentials(x, attrs[0]))
 def logsumexp_op(x: Any, attrs: Any) -> Any:
     """attrs (axes, keepdims)"""
     axes, keepdims = attrs
@@ -352,11 +364,15 @@ def _mean_of(x: Any) -> Any:
     return E.divide(R.reduce_sum(x, attrs=(n, n + 1)), float(x.shape[-1]))
 
 
-def _centred(x: Any, eps: float, center: bool) -> tuple[Any, Any]:
-    """Rows with mean 0 (if centred), and the factors that scale them to variance 1."""
-    if center:
-        x = E.subtract(x, _mean_of(x))
-    return x, E.reciprocal(E.sqrt(E.add(_mean_of(E.square(x)), eps)))
+def _statistics(x: Any, eps: float, center: bool) -> tuple[Any, ...]:
+    """The means of rows (if they are to be centred), and the factors that then scale them to variance 1."""
+    means = (_mean_of(x),) if center else ()
+    rows = _centred(x, means)
+    return *means, E.reciprocal(E.sqrt(E.add(_mean_of(E.square(rows)), eps)))
+
+
+def _centred(x: Any, means: Sequence[Any]) -> Any:
+    return E.subtract(x, *means) if means else x
 
 
 def _rows(x: Any, axes: int) -> Any:
@@ -365,12 +381,13 @@ def _rows(x: Any, axes: int) -> Any:
 
 
 def _grad_norm(g: Any, c: Saved) -> Sequence[Any]:
-    axes, eps, center, has_weight, _ = c.attrs
+    axes, _, center, has_weight, _ = c.attrs
     shape = tuple(c.x.shape)
-    rows, scale = _centred(widened(_rows(c.x, axes)), eps, center)
+    *means, scale = c.kept
+    rows = _centred(widened(_rows(c.x, axes)), means)
     gy = widened(_rows(g, axes))
     gx = E.multiply(gy, widened(_rows(c.y, axes))) if has_weight else gy
-    # in terms of rows that are not scaled yet, so that this mean is over the same pass as their variance
+    # in terms of rows that are not scaled yet, so that, with the result, this mean is over the same pass as their variance
     slope = E.multiply(_mean_of(E.multiply(gx, rows)), E.square(scale))
     back = E.subtract(gx, E.multiply(rows, slope))
     if center:
@@ -381,12 +398,19 @@ def _grad_norm(g: Any, c: Saved) -> Sequence[Any]:
     return (*found, g)[: len(c.operands)]
 
 
-@composite("layer_norm", -1, grad=_grad_norm)
+def _kept_statistics(x: Any, *_: Any, attrs: Any) -> tuple[Any, ...]:
+    axes, eps, center, *_ = attrs
+    return _statistics(widened(_rows(x, axes)), eps, center)
+
+
+@composite("layer_norm", -1, grad=_grad_norm, keeps=_kept_statistics)
 def norm_op(x: Any, *parameters: Any, attrs: Any) -> Any:
     """attrs (number of last axes, eps, whether to centre, whether there is a weight, whether there is a bias)"""
     axes, eps, center, has_weight, has_bias = attrs
     rest = [widened(_rows(p, axes)) for p in parameters]
-    rows = E.multiply(*_centred(widened(_rows(x, axes)), eps, center))
+    rows = widened(_rows(x, axes))
+    *means, scale = _statistics(rows, eps, center)
+    rows = E.multiply(_centred(rows, means), scale)
     if has_weight:
         rows = E.multiply(rows, rest[0])
     if has_bias:

@@ -49,12 +49,13 @@ View = Callable[[tuple[int, ...], tuple[int, ...], Any], "tuple[tuple[int, ...],
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What a gradient rule sees of the forward call: the operands, the output, the attributes, and whose gradient is needed."""
+    """What a gradient rule sees of the forward call: operands, output, attributes, whose gradient is needed, what was kept."""
 
     operands: tuple[Any, ...]
     out: Any
     attrs: Any
     needs: tuple[bool, ...]
+    kept: tuple[Any, ...] = ()
 
     @property
     def x(self) -> Any:
@@ -98,6 +99,9 @@ class Op:
     gives: str = "same"
     doc: str = ""
     view: View | None = None
+    #: Of a composite with a gradient rule: a function of the same operands that gives the values which the rule finds in
+    #: `Saved.kept`. An eager call that goes on the tape computes them with its result; other modes where the rule is applied.
+    keeps: Callable[..., tuple[Any, ...]] | None = None
     handle: Any = field(default=None)
 
     def __post_init__(self) -> None:
@@ -244,17 +248,24 @@ def broadcast(node: Node, shape: tuple[int, ...], where: Where = None) -> Node:
 
 
 def composite(
-    name: str, arity: int, *, grad: Grad | None = None, reference: Callable[..., Any] | None = None
+    name: str,
+    arity: int,
+    *,
+    grad: Grad | None = None,
+    keeps: Callable[..., tuple[Any, ...]] | None = None,
+    reference: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Op]:
     """Register a function ``f(*tensors, attrs)`` of other ops as one op; ``attrs`` is hashable, numbers included.
 
     Eagerly it is traced once for each kind of call and runs as one fused program. Its gradient is that of its function,
-    unless ``grad`` gives a better one.
+    unless ``grad`` gives a better one. What that rule needs of the forward computation besides the result, such as the sum
+    of a row, ``keeps(*tensors, attrs)`` gives; made of the same ops as in the function, it is computed once.
     """
 
     def wrap(function: Callable[..., Any]) -> Op:
+        doc = function.__doc__ or ""
         return register(
-            Op(name, "composite", arity, None, "", grad, reference, function=function, doc=function.__doc__ or "")
+            Op(name, "composite", arity, None, "", grad, reference, function=function, keeps=keeps, doc=doc)
         )
 
     return wrap
