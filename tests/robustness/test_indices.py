@@ -288,6 +288,17 @@ def test_empty() -> None:
     np.testing.assert_array_equal(x.numpy(), table().numpy())
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", [n for n in (*READS, *WRITES) if n not in ("one_hot", "cross_entropy")])
+def test_axis_without_elements(name: str, mode: str) -> None:
+    """Where there is no position at all, not even that is touched which stands for a wrong one."""
+    function = {**READS, **WRITES}[name]
+    with pytest.raises(IndexError, match=r"out of range for axis ., which has size 0"):
+        made = MODES[mode](function)(weft.zeros(0, 3), index(2, 0))
+        if isinstance(made, weft.Tensor):
+            made.numpy()
+
+
 def test_python_integers_and_lists() -> None:
     x = table()
     for key in (SIZE, -SIZE - 1, 2**70, (0, 3), [0, SIZE], (slice(None), [3]), np.int64(SIZE), np.array([9])):

@@ -40,6 +40,13 @@ def _checked(i: Operand, n: int, axis: int, where: Where) -> Node:
 Positions = tuple[tuple[int, ...], list[Node]]
 
 
+def _inhabited(out: tuple[int, ...], shape: tuple[int, ...], axes: Sequence[int], names: Sequence[int]) -> None:
+    """Refuse to pick something along an axis without elements: kernels read position 0 for a wrong one, and it is not there."""
+    for d, name in zip(axes, names, strict=True):
+        if shape[d] == 0 and 0 not in out:
+            raise IndexError(f"An index is out of range for axis {name}, which has size 0.")
+
+
 def _picked(shape: tuple[int, ...], index: Sequence[Operand], attrs: Any, where: Where) -> Positions:
     """The shape of what is picked, and its position along every axis of ``shape``."""
     axes, place, names = attrs
@@ -47,6 +54,7 @@ def _picked(shape: tuple[int, ...], index: Sequence[Operand], attrs: Any, where:
     common = broadcast_shape("Indexing", [i.shape for i in checked])
     rest = [d for d in range(len(shape)) if d not in axes]
     out = tuple(shape[d] for d in rest[:place]) + common + tuple(shape[d] for d in rest[place:])
+    _inhabited(out, shape, axes, names)
     nodes: list[Node] = []
     for d, n in enumerate(shape):
         if d in axes:
@@ -66,6 +74,7 @@ def _along(shape: tuple[int, ...], indices: Sequence[Operand], attrs: Any, where
     (index,) = indices
     assert isinstance(index, Node)
     out = index.shape
+    _inhabited(out, shape, (axis,), (axis,))
     nodes = [
         _checked(index, n, d, where)
         if d == axis
