@@ -90,7 +90,6 @@ ALL: tuple[DType, ...] = (
 BY_NAME = {d.name: d for d in ALL}
 SIGNED = (int8, int16, int32, int64)
 UNSIGNED = (uint8, uint16, uint32, uint64)
-FLOATS = (float16, bfloat16, float32, float64)
 default_float = float32
 default_int = int64
 

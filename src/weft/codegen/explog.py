@@ -26,7 +26,6 @@ from weft.codegen.scalar import (
 )
 
 LN2 = {32: (0.6931471824645996, -1.9046542121259336e-09), 64: (0.6931471805599453, 2.3190468138462996e-17)}
-LN2_TAIL = 5.707708438416212e-34
 LOG2E = 1.4426950408889634
 #: ln 2 with 32 zero bits at its end, so that its product with an exponent is exact.
 LN2_SHORT = {32: (0.693359375, -2.12194440e-4), 64: (0.6931467056274414, 4.7493250390316726e-07)}

@@ -25,7 +25,6 @@ class Made:
 
     index: int
     layout: tuple[tuple[int, ...], tuple[int, ...], int] | None
-    grad_output: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
