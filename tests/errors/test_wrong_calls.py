@@ -217,9 +217,10 @@ def test_wrong_calls(target: Target, mode: str) -> None:
         function, args, named = right()
         before = seen([*args, *named.values()])
         error = raised(mode, function, *change(list(args), dict(named)))
-        if error is None:
-            continue
         text = str(error)
+        # Python says the latter before an elementwise function begins: to take names only to refuse them would slow all calls.
+        if error is None or re.fullmatch(r"\w+\(\) got an unexpected keyword argument 'wrong'", text):
+            continue
         sentence = re.split(r"\n  (?:in|at|recorded at) ", text)[0]
         assert isinstance(error, EXPLAINED), (what, type(error), text)
         assert sentence.endswith((".", "]")), (what, text)

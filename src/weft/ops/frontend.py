@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -143,31 +143,26 @@ def tensor_of(x: Any, name: str = "x") -> Any:
     raise TypeError(f"{name} must be a tensor, not {kind_of(x)}; make one with weft.asarray.")
 
 
+#: The operand of an elementwise function that was called without it; no op takes it.
+ABSENT = object()
+
+
 def refused(name: str, operands: Sequence[Any]) -> NoReturn:
-    """Raise for operands that no op takes."""
-    bad = next((o for o in operands if not isinstance(o, Tensor | bool | int | float)), None)
-    if bad is None:
+    """Raise for operands that no op takes, or that are too few or too many."""
+    given = [o for o in operands if o is not ABSENT]
+    function = PUBLIC[name].function if name in PUBLIC else None
+    takes = len(inspect.signature(function).parameters) if function else len(given)
+    bad = next((o for o in given if not isinstance(o, Tensor | bool | int | float)), None)
+    if len(given) != len(operands) or len(given) > takes:
+        wanted = "one operand, x" if takes == 1 else "two operands, x and y"
+        error = TypeError(f"{name} takes {wanted}, not {len(given) or 'none'}.")
+    elif bad is None:
         error = TypeError(f"{name} needs at least one tensor among its operands; for plain numbers use Python's own.")
     else:
         error = TypeError(
             f"{name} takes tensors and Python numbers, not {kind_of(bad)}; make a tensor of it first, with weft.asarray."
         )
-    raise explain(error, name, operands)
-
-
-#: The operand of an elementwise function that was called without it.
-ABSENT = object()
-
-
-def miscalled(name: str, operands: Sequence[Any], named: Mapping[str, Any], arity: int) -> NoReturn:
-    """Raise for operands of an elementwise function that are too few, too many, or given by name."""
-    operands = [o for o in operands if o is not ABSENT]
-    takes = "one operand, x" if arity == 1 else "two operands, x and y"
-    if named:
-        text = f"{name} has no argument {next(iter(named))!r}; it takes {takes}, by position."
-    else:
-        text = f"{name} takes {takes}, not {len(operands) or 'none'}."
-    raise explain(TypeError(text), name, operands, named)
+    raise explain(error, name, given)
 
 
 def at_least_one(a: Any, b: Any) -> None:

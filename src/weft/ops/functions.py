@@ -13,7 +13,6 @@ from weft.ops.frontend import (
     ABSENT,
     Tensor,
     at_least_one,
-    miscalled,
     number,
     operand,
     public,
@@ -116,9 +115,9 @@ def _call(op: Op, name: str) -> Callable[..., Any]:
     handle = op.handle
     if op.arity == 1:
 
-        def call(x: Any = ABSENT, /, *more: Any, **named: Any) -> Any:
-            if more or named or x is ABSENT:
-                miscalled(name, (x, *more), named, op.arity)
+        def call(x: Any = ABSENT, /, *more: Any) -> Any:
+            if more:
+                refused(name, (x, *more))
             try:
                 out = handle(None, x)
             except OverflowError as error:
@@ -127,9 +126,9 @@ def _call(op: Op, name: str) -> Callable[..., Any]:
 
     else:
 
-        def call(x: Any = ABSENT, y: Any = ABSENT, /, *more: Any, **named: Any) -> Any:
-            if more or named or y is ABSENT:
-                miscalled(name, (x, y, *more), named, op.arity)
+        def call(x: Any = ABSENT, y: Any = ABSENT, /, *more: Any) -> Any:
+            if more:
+                refused(name, (x, y, *more))
             try:
                 out = handle(None, x, y)
             except OverflowError as error:

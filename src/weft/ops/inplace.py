@@ -7,7 +7,7 @@ from typing import Any
 
 from weft.ir.node import Node, Where
 from weft.ops import elementwise as E
-from weft.ops.frontend import ABSENT, Tensor, at_least_one, miscalled, public, publish, refused, tensor_of
+from weft.ops.frontend import ABSENT, Tensor, at_least_one, public, publish, refused, tensor_of
 from weft.ops.functions import ROWS, SIGNATURES, binary, scaled
 from weft.ops.nodes import node
 from weft.ops.reduce import cast_to
@@ -77,17 +77,17 @@ def _method(name: str, op: Op, says: str) -> Callable[..., Any]:
     handle = op.handle
     if op.arity == 1:
 
-        def call(x: Any = ABSENT, /, *more: Any, **named: Any) -> Any:
-            if more or named or x is ABSENT:
-                miscalled(name, (x, *more), named, op.arity)
+        def call(x: Any = ABSENT, /, *more: Any) -> Any:
+            if more:
+                refused(name, (x, *more))
             out = handle(None, x)
             return out if isinstance(out, Tensor) else refused(name, (x,))
 
     else:
 
-        def call(x: Any = ABSENT, y: Any = ABSENT, /, *more: Any, **named: Any) -> Any:
-            if more or named or y is ABSENT:
-                miscalled(name, (x, y, *more), named, op.arity)
+        def call(x: Any = ABSENT, y: Any = ABSENT, /, *more: Any) -> Any:
+            if more:
+                refused(name, (x, y, *more))
             out = handle(None, x, y)
             return out if isinstance(out, Tensor) else refused(name, (x, y))
 
