@@ -24,6 +24,7 @@ from weft.ir.kernel import (
     OUTER_TILE,
     RUN,
     SCAN_TILE,
+    STRIP,
     Across,
     Apply,
     Index,
@@ -127,12 +128,17 @@ class Nest:
             s //= array.itemsize
             if (n == 1 and self.sizes[d] != 1) or s == 0 or d == still:
                 access += "b"
-            elif s == 1 and d == len(self.dims) - 1:
+            elif s == 1 and (d == len(self.dims) - 1 or d == self._beside(array)):
                 access += "c"
             else:
                 access += "s"
                 strides.append(s)
         return access, strides
+
+    def _beside(self, array: np.ndarray) -> int:
+        """The loop before the last, if an array that is contiguous along it may say so."""
+        lies_across = array.strides[-1] not in (0, array.itemsize)
+        return len(self.dims) - 2 if self.form == "strips" or (self.form == "outer" and lies_across) else -1
 
     def _widen(self, array: np.ndarray, dtype: DType) -> np.ndarray:
         if dtype is dtypes.bfloat16:
@@ -240,9 +246,11 @@ class Nest:
             if not self.span or self.span >= blocks:
                 return [0, 0, outer * bool(blocks)] if self.span else [outer]
             return [outer * blocks, outer, outer * -(-blocks // self.span)]
-        if self.form == "reduce":
+        if self.form in ("reduce", "strips"):
             blocks = -(-r // BLOCK)
-            return [outer * blocks, outer if blocks != 1 else 0]
+            kept = self.sizes[-2] if self.form == "strips" else 1
+            units = outer // kept * (-(-kept // STRIP) if self.form == "strips" else 1)
+            return [units * blocks, outer if blocks != 1 else 0]
         kept = self.sizes[-1]
         if self.form == "columns":
             return [-(-outer // OUTER_BLOCK), kept]
@@ -260,7 +268,7 @@ class Nest:
         r = self.sizes[self.r]
         parts = []
         for dtype in scratch(self.kernel):
-            n = outer * -(-r // (BLOCK if self.form in ("reduce", "scan") else OUTER_BLOCK))
+            n = outer * -(-r // (BLOCK if self.form in ("reduce", "strips", "scan") else OUTER_BLOCK))
             n *= self.sizes[-1] if self.form == "outer" else 1
             if self.form == "columns":
                 n = -(-outer // OUTER_BLOCK) * r

@@ -184,11 +184,73 @@ FORMS = [
     ("outer", "ri"),
     ("outer", "ori"),
 ]
+#: Forms whose operands lie across.
+ACROSS_FORMS = [("strips", "or"), ("strips", "oor"), ("outer", "ri"), ("outer", "ori")]
 
 
 def sizes_of(dims: str, r: int) -> tuple[int, ...]:
     """Loop sizes with ``r`` reduced elements."""
     return tuple({"o": 3, "r": r, "i": 37}[d] for d in dims)
+
+
+def across(sizes: tuple[int, ...], dtype: dtypes.DType = float32) -> np.ndarray:
+    """Numbers that lie along the last loop but one."""
+    return np.swapaxes(data((*sizes[:-2], sizes[-1], sizes[-2]), dtype), -1, -2)
+
+
+@pytest.mark.parametrize(("form", "dims"), ACROSS_FORMS)
+@pytest.mark.parametrize("r", [1, 7, 33, 250, 700, 2300, 4200])
+def test_reductions_of_what_lies_across(form: str, dims: str, r: int) -> None:
+    sizes = tuple(r if d == "r" else 3 if d == "o" and at < len(dims) - 2 else 45 for at, d in enumerate(dims))
+    at = dims.find("r")
+    kept = tuple(1 if d == at else n for d, n in enumerate(sizes))
+    reductions = (("sum", float32), ("prod", float32), ("max", float32), ("m2", float32), ("argmin", int64))
+    for op, dtype in reductions:
+        k = Nest(form, dims, sizes)
+        k.store(np.empty(kept, dtype.numpy), k.reduce(op, k.load(across(sizes)), dtype))
+        k.run(1)
+        k.run(3)
+    k = Nest(form, dims, sizes)
+    x = k.load(across(sizes))
+    product = k.apply("multiply", x, k.load(across(sizes)), dtype=float32)
+    for value in (x, product):
+        for op, dtype in reductions:
+            k.store(np.empty(kept, dtype.numpy), k.reduce(op, value, dtype))
+    k.run(2)
+
+
+@pytest.mark.parametrize(("form", "dims"), ACROSS_FORMS)
+@pytest.mark.parametrize("dtype", dtypes.ALL, ids=repr)
+def test_reductions_of_every_type_across(form: str, dims: str, dtype: dtypes.DType) -> None:
+    sizes = tuple(300 if d == "r" else 3 if d == "o" and at < len(dims) - 2 else 45 for at, d in enumerate(dims))
+    at = dims.find("r")
+    kept = tuple(1 if d == at else n for d, n in enumerate(sizes))
+    given = across(sizes, float32 if dtype is dtypes.bfloat16 else dtype)
+    if dtype is dtypes.bfloat16:
+        given = np.swapaxes(np.ascontiguousarray(np.swapaxes(to_bfloat16(given), -1, -2)), -1, -2)
+    for op in ("max", "argmin", "any", *(["m2"] if dtype.kind == "f" else [])):
+        k = Nest(form, dims, sizes)
+        x = k.load(given, dtype)
+        result = int64 if op == "argmin" else bool_ if op == "any" else dtype
+        out = np.uint16 if result is dtypes.bfloat16 else result.numpy
+        k.store(np.empty(kept, out), k.reduce(op, x, result))
+        k.run(2)
+
+
+@pytest.mark.parametrize("r", [2, 3, 4, 8, 11, 31, 32])
+def test_short_rows_side_by_side(r: int) -> None:
+    """Rows one after another in memory, of which one operand is the same for all, and one changes from row to row."""
+    sizes = (3, 300, r)
+    k = Nest("strips", "oor", sizes)
+    x, weight, row = k.load(data(sizes)), k.load(data((1, 1, r))), k.load(data((3, 300, 1)))
+    y = k.apply("multiply", k.apply("multiply", x, weight, dtype=float32), row, dtype=float32)
+    for value in (x, y):
+        for op, dtype in (("sum", float32), ("max", float32), ("prod", float32), ("m2", float32), ("argmax", int64)):
+            result = k.reduce(op, value, dtype)
+            result = k.apply("add", result, row, dtype=float32) if dtype is float32 else result
+            k.store(np.empty((3, 300, 1), dtype.numpy), result)
+    k.run(1)
+    k.run(3)
 
 
 @pytest.mark.parametrize(("form", "dims"), FORMS)

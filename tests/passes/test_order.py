@@ -56,12 +56,27 @@ def test_permuted_results(perm: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("axes", [(0, 1), (1, 2)], ids=["outer", "inner"])
-def test_reductions_across_an_operand_copy_it_first(axes: tuple[int, int]) -> None:
+def test_reductions_across_an_operand_read_it_as_it_lies(axes: tuple[int, int]) -> None:
     b = Builder()
     x = b.input(60, 70)
     turned = op("permute", x, attrs=((1, 0),))
-    kernels = schedule(optimise(b.graph(total(op("exp", turned), *axes)))[0]).kernels
-    assert [k.form for k in kernels] == ["map", "outer" if axes == (0, 1) else "reduce"]
+    (kernel,) = schedule(optimise(b.graph(total(op("exp", turned), *axes)))[0]).kernels
+    assert kernel.form == ("outer" if axes == (0, 1) else "strips")
+    assert next(i.access for i in kernel.body if isinstance(i, Load)) == "cs"
+    b = Builder()
+    x = b.input(70, 60, 60, strides=(1, 70, 4200))
+    (kernel,) = schedule(optimise(b.graph(total(x, *axes)))[0]).kernels
+    assert [i.access for i in kernel.body if isinstance(i, Load)] == ["scs" if axes == (0, 1) else "ssc"]
+
+
+def test_several_operands_that_lie_across_are_copied_first() -> None:
+    b = Builder()
+    x, y, z = (b.input(60, 70, strides=(1, 60)) for _ in range(3))
+    kernels = schedule(optimise(b.graph(total(op("multiply", op("multiply", x, y), z), 0, 1)))[0]).kernels
+    assert [k.form for k in kernels] == ["map", "outer"]
+
+
+def test_a_row_kernel_copies_what_lies_across() -> None:
     b = Builder()
     x = b.input(70, 60, strides=(1, 70))
     kernels = schedule(optimise(b.graph(softmax(x)))[0]).kernels

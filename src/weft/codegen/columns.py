@@ -16,12 +16,21 @@ is a partial result for each column, in arrays ``a`` and, where a reduction has 
     end_m2(a, c, s, n, count)                   from then on a: means, c: m2, of ``count`` rows
     join_m2(a, c, other_a, other_c, n, count, other_count)
 
+Where the elements of a column follow one another and columns lie ``stride`` apart, ``turned_op`` and ``turned_fill_m2`` are to
+be called with the same arguments: squares of elements are transposed in registers.
+
+Of rows whose sums go by lanes (`weft.codegen.strips`)::
+
+    folded_m2(a, c, s, x, stride, rows, n)      the elements of a run that one of its FOLDED lanes takes, as rows
+    shift_m2(s, a, n, count)                    the shifts that sums of ``count`` elements give
+
 Imports llvmlite: imported only when a kernel must be compiled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -40,8 +49,9 @@ from weft.codegen.lanes import (
     widened,
     wins,
 )
+from weft.codegen.transpose import LANE_BYTES, interleaved
 from weft.codegen.types import declared, intrinsic
-from weft.ir.kernel import GROUP
+from weft.ir.kernel import FOLDED, GROUP, LANES, RUN
 
 I32 = ir.IntType(32)
 BYTES = ir.IntType(8).as_pointer()
@@ -51,6 +61,13 @@ BYTES = ir.IntType(8).as_pointer()
 #: for the same few places in it, need not come twice; and what is left of the columns by halves.
 LINE = 64
 WIDTHS = (LINE, LINE // 2)
+
+
+def fetched(b: Any, pointer: Any) -> None:
+    """Have the cache line at a pointer fetched."""
+    kind = ir.FunctionType(ir.VoidType(), [BYTES, I32, I32, I32])
+    prefetch = declared(b.module, kind, "llvm.prefetch.p0")
+    b.call(prefetch, [b.bitcast(pointer, BYTES), I32(0), I32(2), I32(1)])  # to read, into the second-level cache, data
 
 
 class Columns:
@@ -93,11 +110,8 @@ class Columns:
         """
         line, left = place
         b, size = self.b, self.width * GROUP
-        kind = ir.FunctionType(ir.VoidType(), [BYTES, I32, I32, I32])
-        prefetch = declared(b.module, kind, "llvm.prefetch.p0")
         for k in range(0, size, self.width):
-            at = b.bitcast(b.gep(line, [I64(k)]), BYTES)
-            b.call(prefetch, [at, I32(0), I32(2), I32(1)])  # to read, into the second-level cache, data
+            fetched(b, b.gep(line, [I64(k)]))
         left = b.sub(left, I64(1))
         over = b.icmp_signed("==", left, I64(0))
         to_next = b.add(b.sub(stride, b.mul(visits, I64(size))), I64(size))
@@ -108,6 +122,10 @@ class Columns:
         value = self.b.load(self._at(pointer))
         value.align = size_of(pointer.type.pointee)
         return value
+
+    def across(self, place: Any) -> Any:
+        """The elements at the columns of the row that begins at ``place``."""
+        return self.load(place)
 
     def held(self, pointer: Any) -> Any:
         """The partial results at the columns of the array that begins at ``pointer``, where others are to be stored."""
@@ -146,50 +164,187 @@ class Columns:
         return widened(self.b, x, to if self.width == 1 else ir.VectorType(to, self.width))
 
 
-def _groups(b: Any, x: Any, stride: Any, rows: Any, write: Callable[[Any, Sequence[Any], Any], None]) -> None:
-    """``write(first, pointers, more)`` for each group: the number of its first row, and where its rows begin.
+class _Rows:
+    """Rows that are taken into partial results: a group for all columns, then the next."""
 
-    ``more`` is None for a whole group. For a smaller one at the end there is one pointer, and more is how many rows follow it.
+    def __init__(self, b: Any, x: Any, stride: Any, rows: Any, n: Any) -> None:
+        self.b, self.x, self.stride, self.rows = b, x, stride, rows
+        self.columns = Columns(b, x.type.pointee, n)
+
+    def take(self, state: Sequence[Any], known: Callable[[], Any], step: Callable[..., list[Any]]) -> None:
+        """Take all rows into the arrays ``state``: ``step(group, old, known())`` gives what ``old()`` becomes."""
+
+        def group(group: _Group) -> None:
+            def column() -> None:
+                found = known()
+                new = step(group, lambda: [self.columns.held(pointer) for pointer in state], found)
+                for value, pointer in zip(new, state, strict=True):
+                    self.columns.store(value, pointer)
+
+            self.columns.each(column, self.following(group) if group.more is None else None, self.stride)
+
+        self._groups(group)
+
+    def following(self, group: _Group) -> Any:
+        """Where the rows begin that are taken after a whole group."""
+        return self.b.gep(group.place, [self.b.mul(self.stride, I64(GROUP))])
+
+    def _groups(self, write: Callable[[_Group], None]) -> None:
+        b, stride = self.b, self.stride
+        whole = b.udiv(self.rows, I64(GROUP))
+
+        def group(i: Any, _: list[Any]) -> list[Any]:
+            first = b.mul(i, I64(GROUP))
+            pointers = [b.gep(self.x, [b.mul(b.add(first, I64(j)), stride)]) for j in range(GROUP)]
+            write(_Group(self.columns, first, pointers[0], [partial(self.columns.load, p) for p in pointers], stride))
+            return []
+
+        looped(b, whole, [], group)
+        rest = b.urem(self.rows, I64(GROUP))
+        with b.if_then(b.icmp_signed("!=", rest, I64(0))):
+            first = b.mul(whole, I64(GROUP))
+            place = b.gep(self.x, [b.mul(first, stride)])
+            more = b.sub(rest, I64(1))
+            write(_Group(self.columns, first, place, [partial(self.columns.load, place)], stride, more))
+
+
+class _Lanes(_Rows):
+    """The same for rows that are LANES elements apart, after which those come that follow each of them."""
+
+    def following(self, group: _Group) -> Any:
+        return self.b.gep(group.place, [self.b.udiv(self.stride, I64(LANES))])
+
+
+class _Turned:
+    """The same where a column's elements follow one another: some columns for all rows, then the next."""
+
+    def __init__(self, b: Any, x: Any, stride: Any, rows: Any, n: Any) -> None:
+        self.b, self.x, self.rows = b, x, rows
+        self.columns = _Squares(b, x.type.pointee, n, stride)
+
+    def take(self, state: Sequence[Any], known: Callable[[], Any], step: Callable[..., list[Any]]) -> None:
+        """As of `_Rows`."""
+        b, columns = self.b, self.columns
+        whole, rest = b.udiv(self.rows, I64(GROUP)), b.urem(self.rows, I64(GROUP))
+
+        def column() -> None:
+            found = known()
+
+            def group(i: Any, carried: list[Any]) -> list[Any]:
+                first = b.mul(i, I64(GROUP))
+                place = b.gep(self.x, [first])
+                columns.fetch(place, i)
+                loads = [partial(lambda row: row, row) for row in columns.square_of(place)]
+                return step(_Group(columns, first, place, loads, I64(1)), lambda: carried, found)
+
+            carried = looped(b, whole, [columns.held(pointer) for pointer in state], group)
+            for value, pointer in zip(carried, state, strict=True):
+                columns.store(value, pointer)
+            with b.if_then(b.icmp_signed("!=", rest, I64(0))):
+                first = b.mul(whole, I64(GROUP))
+                place = b.gep(self.x, [first])
+                last = _Group(columns, first, place, [partial(columns.across, place)], I64(1), b.sub(rest, I64(1)))
+                for value, pointer in zip(step(last, lambda: carried, found), state, strict=True):
+                    columns.store(value, pointer)
+
+        columns.each(column)
+
+
+class _Squares(Columns):
+    """Columns that lie ``apart`` from one another in memory, while their partial results follow one another."""
+
+    def __init__(self, b: Any, value: Any, n: Any, apart: Any) -> None:
+        super().__init__(b, value, n)
+        self.apart, self.size = apart, size_of(value)
+        self.side = LANE_BYTES // self.size  # of a square; two of them fill a vector
+        self.widths = [max(2 * self.side, GROUP)]
+
+    def fetch(self, place: Any, i: Any) -> None:
+        """Fetch what the next columns have at group i, which is at ``place`` in the first, into the second-level cache."""
+        b = self.b
+        if self.width == 1:
+            return
+        groups = LINE // (GROUP * self.size)  # in a cache line: each fetches some of the columns
+        many = self.width // groups
+        first = b.add(b.add(self.at, I64(self.width)), b.mul(b.urem(i, I64(groups)), I64(many)))
+        for k in range(many):
+            fetched(b, b.gep(place, [b.mul(b.add(first, I64(k)), self.apart)]))
+
+    def across(self, place: Any) -> Any:
+        """The elements of a row, one by one; in the first column it is at ``place``."""
+        b = self.b
+        values = [b.load(b.gep(place, [b.mul(b.add(self.at, I64(k)), self.apart)])) for k in range(self.width)]
+        if self.width == 1:
+            return values[0]
+        row: Any = ir.Constant(ir.VectorType(place.type.pointee, self.width), ir.Undefined)
+        for k, value in enumerate(values):
+            row = b.insert_element(row, value, I32(k))
+        return row
+
+    def square_of(self, place: Any) -> list[Any]:
+        """The rows of a group, the first of which is at ``place`` in the first column."""
+        if self.width == 1:
+            return [self.across(self.b.gep(place, [I64(j)])) for j in range(GROUP)]
+        rows: list[Any] = []
+        for j in range(0, GROUP, self.side):
+            pieces = [self._pair(place, j, k) for k in range(0, self.width, 2 * self.side)]
+            rows += [self._joined(row) for row in zip(*pieces, strict=True)]
+        return rows
+
+    def _pair(self, place: Any, j: int, k: int) -> list[Any]:
+        """The rows of two squares side by side, from row j and column k on."""
+        b, n = self.b, self.side
+        lane = ir.VectorType(place.type.pointee, n)
+
+        def column(k: int) -> Any:
+            at = b.gep(place, [b.add(b.mul(b.add(self.at, I64(k)), self.apart), I64(j))])
+            return b.load(b.bitcast(at, lane.as_pointer()), align=self.size)
+
+        together = ir.Constant(ir.VectorType(I32, 2 * n), list(range(2 * n)))
+        return interleaved([b.shuffle_vector(column(i), column(i + n), together) for i in range(k, k + n)], b)
+
+    def _joined(self, pieces: Sequence[Any]) -> Any:
+        row, *others = pieces
+        for piece in others:
+            both = ir.Constant(
+                ir.VectorType(I32, row.type.count + piece.type.count), list(range(row.type.count + piece.type.count))
+            )
+            row = self.b.shuffle_vector(row, piece, both)
+        return row
+
+
+class _Group:
+    """Up to GROUP rows at the columns: the number of the first, and what loads each.
+
+    Of a smaller group at the end the first alone is in ``loads``, and ``more`` is how many follow it.
     """
-    whole = b.udiv(rows, I64(GROUP))
 
-    def group(i: Any, _: list[Any]) -> list[Any]:
-        first = b.mul(i, I64(GROUP))
-        write(first, [b.gep(x, [b.mul(b.add(first, I64(j)), stride)]) for j in range(GROUP)], None)
-        return []
+    def __init__(
+        self,
+        columns: Columns,
+        first: Any,
+        place: Any,
+        loads: Sequence[Callable[[], Any]],
+        stride: Any,
+        more: Any = None,
+    ) -> None:
+        self.columns, self.first, self.place, self.loads = columns, first, place, loads
+        self.stride, self.more = stride, more
 
-    looped(b, whole, [], group)
-    rest = b.urem(rows, I64(GROUP))
-    with b.if_then(b.icmp_signed("!=", rest, I64(0))):
-        first = b.mul(whole, I64(GROUP))
-        write(first, [b.gep(x, [b.mul(first, stride)])], b.sub(rest, I64(1)))
+    def in_turn(self, start: Callable[[Any], list[Any]], step: Callable[[Any, Any, list[Any]], list[Any]]) -> list[Any]:
+        """Carry values over the rows: ``start(row)``, then ``step(number, row, carried)``."""
+        b, columns = self.columns.b, self.columns
+        carried = start(self.loads[0]())
+        for j, load in enumerate(self.loads[1:], 1):
+            carried = step(I64(j), load(), carried)
+        if self.more is not None:
 
+            def one(i: Any, carried: list[Any]) -> list[Any]:
+                j = b.add(i, I64(1))
+                return step(j, columns.across(b.gep(self.place, [b.mul(j, self.stride)])), carried)
 
-def _following(b: Any, pointers: Sequence[Any], stride: Any, more: Any) -> Any:
-    """Where the next group begins; None after a smaller one, which is the last."""
-    return b.gep(pointers[0], [b.mul(stride, I64(GROUP))]) if more is None else None
-
-
-def _in_turn(
-    b: Any,
-    pointers: Sequence[Any],
-    more: Any,
-    stride: Any,
-    start: list[Any],
-    step: Callable[[Any, Any, list[Any]], Any],
-) -> list[Any]:
-    """Carry values over the rows of a group but its first: ``step(number, pointer, carried)``."""
-    carried = start
-    for j, pointer in enumerate(pointers[1:], 1):
-        carried = step(I64(j), pointer, carried)
-    if more is not None:
-
-        def one(i: Any, carried: list[Any]) -> list[Any]:
-            j = b.add(i, I64(1))
-            return list(step(j, b.gep(pointers[0], [b.mul(j, stride)]), carried))
-
-        carried = looped(b, more, carried, one)
-    return carried
+            carried = looped(b, self.more, carried, one)
+        return carried
 
 
 class _Reduction:
@@ -206,29 +361,17 @@ class _Reduction:
         columns.each(lambda: columns.store(columns.every(identity(self.op, dtype, value)), a))
         return context.get_dummy_value()
 
-    def rows(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
-        a, x, stride, rows, n = args
-        dtype = signature.args[1].dtype
-        partial = context.get_data_type(signature.args[0].dtype)
-        signed = getattr(dtype, "signed", False)
-        columns = Columns(b, context.get_data_type(dtype), n)
+    def rows(self, walk: Any, context: Any, b: Any, signature: Any, args: Any) -> Any:
+        a, *given = args
+        total = context.get_data_type(signature.args[0].dtype)
+        signed = getattr(signature.args[1].dtype, "signed", False)
+        rows = walk(b, *given)
 
-        def group(_: Any, pointers: Sequence[Any], more: Any) -> None:
-            def column() -> None:
-                (total,) = _in_turn(
-                    b,
-                    pointers,
-                    more,
-                    stride,
-                    [columns.load(pointers[0])],
-                    lambda _, at, c: [combined(b, self.op, signed, c[0], columns.load(at))],
-                )
-                total = columns.wide(total, partial)
-                columns.store(combined(b, self.op, signed, columns.held(a), total), a)
+        def step(group: _Group, old: Callable[[], list[Any]], _: Any) -> list[Any]:
+            (new,) = group.in_turn(lambda row: [row], lambda _, row, c: [combined(b, self.op, signed, c[0], row)])
+            return [combined(b, self.op, signed, old()[0], rows.columns.wide(new, total))]
 
-            columns.each(column, _following(b, pointers, stride, more), stride)
-
-        _groups(b, x, stride, rows, group)
+        rows.take([a], lambda: None, step)
         return context.get_dummy_value()
 
     def join(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
@@ -259,31 +402,26 @@ class _Position:
         columns.each(column)
         return context.get_dummy_value()
 
-    def rows(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
-        a, c, x, stride, rows, n, start = args
-        dtype = signature.args[2].dtype
+    def rows(self, walk: Any, context: Any, b: Any, signature: Any, args: Any) -> Any:
+        a, c, *given, start = args
         number = c.type.pointee
-        signed = getattr(dtype, "signed", False)
-        columns = Columns(b, context.get_data_type(dtype), n)
+        signed = getattr(signature.args[2].dtype, "signed", False)
+        rows = walk(b, *given)
+        columns = rows.columns
 
-        def group(first: Any, pointers: Sequence[Any], more: Any) -> None:
-            first = b.add(start, first)
+        def step(group: _Group, old: Callable[[], list[Any]], _: Any) -> list[Any]:
+            first = b.add(start, group.first)
 
-            def column() -> None:
-                def step(j: Any, at: Any, carried: list[Any]) -> list[Any]:
-                    e = columns.load(at)
-                    better = wins(b, self.op, signed, e, carried[0])
-                    at = b.add(first, j)
-                    at = columns.every(b.trunc(at, number) if number.width < 64 else at)
-                    return [b.select(better, e, carried[0]), b.select(better, at, carried[1])]
+            def better(j: Any, row: Any, carried: list[Any]) -> list[Any]:
+                wanted = wins(b, self.op, signed, row, carried[0])
+                at = b.add(first, j)
+                at = columns.every(b.trunc(at, number) if number.width < 64 else at)
+                return [b.select(wanted, row, carried[0]), b.select(wanted, at, carried[1])]
 
-                carried = step(I64(0), pointers[0], [columns.held(a), columns.held(c)])
-                for value, pointer in zip(_in_turn(b, pointers, more, stride, carried, step), (a, c), strict=True):
-                    columns.store(value, pointer)
+            carried = old()
+            return group.in_turn(lambda row: better(I64(0), row, carried), better)
 
-            columns.each(column, _following(b, pointers, stride, more), stride)
-
-        _groups(b, x, stride, rows, group)
+        rows.take([a, c], lambda: None, step)
         return context.get_dummy_value()
 
     def join(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
@@ -302,19 +440,16 @@ class _Position:
         return context.get_dummy_value()
 
 
-def _fill_m2(context: Any, b: Any, signature: Any, args: Any) -> Any:
+def _fill_m2(walk: Any, context: Any, b: Any, signature: Any, args: Any) -> Any:
     a, c, s, x, stride, rows, n = args
     value = x.type.pointee
-    columns = Columns(b, value, n)
+    columns = walk(b, x, stride, rows, n).columns
     count = b.uitofp(rows, value)
+    down = I64(1) if walk is _Turned else stride
 
     def column() -> None:
-        (total,) = looped(
-            b,
-            b.sub(rows, I64(1)),
-            [columns.load(x)],
-            lambda i, t: [b.fadd(t[0], columns.load(b.gep(x, [b.mul(b.add(i, I64(1)), stride)])))],
-        )
+        group = _Group(columns, I64(0), x, [partial(columns.across, x)], down, b.sub(rows, I64(1)))
+        (total,) = group.in_turn(lambda row: [row], lambda _, row, t: [b.fadd(t[0], row)])
         columns.store(b.fdiv(total, columns.every(count)), s)
         for pointer in (a, c):
             columns.store(columns.every(F64(0.0)), pointer)
@@ -323,32 +458,84 @@ def _fill_m2(context: Any, b: Any, signature: Any, args: Any) -> Any:
     return context.get_dummy_value()
 
 
-def _rows_m2(context: Any, b: Any, signature: Any, args: Any) -> Any:
-    a, c, s, x, stride, rows, n = args
-    columns = Columns(b, x.type.pointee, n)
+def _deviations(b: Any, row: Any, shift: Any) -> list[Any]:
+    """What m2 sums up: the deviations from the shift, and their squares."""
+    d = b.fsub(row, shift)
+    return [d, b.fmul(d, d)]
 
-    def group(_: Any, pointers: Sequence[Any], more: Any) -> None:
+
+def _sums(b: Any, old: list[Any], new: list[Any]) -> list[Any]:
+    return [b.fadd(x, y) for x, y in zip(old, new, strict=True)]
+
+
+def _rows_m2(walk: Any, context: Any, b: Any, signature: Any, args: Any) -> Any:
+    a, c, s, *given = args
+    rows = walk(b, *given)
+    columns = rows.columns
+
+    def step(group: _Group, old: Callable[[], list[Any]], shift: Any) -> list[Any]:
+        new = group.in_turn(
+            lambda row: _deviations(b, row, shift), lambda _, row, c: _sums(b, c, _deviations(b, row, shift))
+        )
+        return _sums(b, old(), [columns.wide(x, F64) for x in new])
+
+    rows.take([a, c], lambda: Columns.load(columns, s), step)
+    return context.get_dummy_value()
+
+
+#: The rows of a run that a folded lane takes, and the chains of them that are added on their own.
+FOLDED_ROWS, CHAINS = RUN // FOLDED, LANES // FOLDED
+
+
+def _folded_m2(context: Any, b: Any, signature: Any, args: Any) -> Any:
+    a, c, s, x, stride, rows, n = args
+    value = x.type.pointee
+    columns = Columns(b, value, n)
+
+    def row(i: Any) -> Any:
+        return columns.load(b.gep(x, [b.mul(i, stride)]))
+
+    def chain_of_a_run(k: int, shift: Any) -> list[Any]:
+        found = _deviations(b, row(I64(k)), shift)
+        for i in range(k + CHAINS, FOLDED_ROWS, CHAINS):
+            found = _sums(b, found, _deviations(b, row(I64(i)), shift))
+        return found
+
+    def chain(k: int, shift: Any) -> list[Any]:
+        count = b.udiv(b.sub(b.add(rows, I64(CHAINS - 1)), I64(k)), I64(CHAINS))
+        none = columns.every(value(0.0))
+        return looped(
+            b,
+            count,
+            [none, none],
+            lambda i, old: _sums(b, old, _deviations(b, row(b.add(b.mul(i, I64(CHAINS)), I64(k))), shift)),
+        )
+
+    def taken(one: Callable[[int, Any], list[Any]]) -> None:
         def column() -> None:
             shift = columns.load(s)
+            chains = [one(k, shift) for k in range(CHAINS)]
+            while len(chains) > 1:
+                half = len(chains) // 2
+                chains = [_sums(b, low, high) for low, high in zip(chains[:half], chains[half:], strict=True)]
+            for new, pointer in zip(chains[0], (a, c), strict=True):
+                columns.store(b.fadd(columns.load(pointer), columns.wide(new, F64)), pointer)
 
-            def terms(at: Any) -> tuple[Any, Any]:
-                d = b.fsub(columns.load(at), shift)
-                return d, b.fmul(d, d)
+        columns.each(column)
 
-            sums = _in_turn(
-                b,
-                pointers,
-                more,
-                stride,
-                list(terms(pointers[0])),
-                lambda _, at, old: [b.fadd(t, e) for t, e in zip(old, terms(at), strict=True)],
-            )
-            for total, pointer in zip(sums, (a, c), strict=True):
-                columns.store(b.fadd(columns.load(pointer), columns.wide(total, F64)), pointer)
+    with b.if_else(b.icmp_signed("==", rows, I64(FOLDED_ROWS))) as (whole, less):
+        with whole:
+            taken(chain_of_a_run)
+        with less:
+            taken(chain)
+    return context.get_dummy_value()
 
-        columns.each(column, _following(b, pointers, stride, more), stride)
 
-    _groups(b, x, stride, rows, group)
+def _shift_m2(context: Any, b: Any, signature: Any, args: Any) -> Any:
+    s, a, n, count = args
+    columns = Columns(b, s.type.pointee, n)
+    size = b.uitofp(count, F64)
+    columns.each(lambda: columns.store(columns.narrow(b.fdiv(columns.load(a), columns.every(size)), s.type.pointee), s))
     return context.get_dummy_value()
 
 
@@ -398,17 +585,25 @@ def _define(name: str, numbers: str, codegen: Any) -> None:
     NAMESPACE[name] = intrinsic(typer)
 
 
+_WALKS = {"rows": _Rows, "lanes": _Lanes, "turned": _Turned}
+
 for _op in ("sum", "prod", "max", "min", "any", "all"):
     _r = _Reduction(_op)
     _define(f"fill_{_op}", "pn", _r.fill)
-    _define(f"rows_{_op}", "ppnnn", _r.rows)
+    for _name, _walk in _WALKS.items():
+        _define(f"{_name}_{_op}", "ppnnn", partial(_r.rows, _walk))
     _define(f"join_{_op}", "ppn", _r.join)
 for _op in ("argmax", "argmin"):
     _p = _Position(_op)
     _define(f"fill_{_op}", "ppn", _p.fill)
-    _define(f"rows_{_op}", "pppnnnn", _p.rows)
+    for _name, _walk in _WALKS.items():
+        _define(f"{_name}_{_op}", "pppnnnn", partial(_p.rows, _walk))
     _define(f"join_{_op}", "ppppn", _p.join)
-_define("fill_m2", "ppppnnn", _fill_m2)
-_define("rows_m2", "ppppnnn", _rows_m2)
+_define("fill_m2", "ppppnnn", partial(_fill_m2, _Rows))
+_define("turned_fill_m2", "ppppnnn", partial(_fill_m2, _Turned))
+for _name, _walk in _WALKS.items():
+    _define(f"{_name}_m2", "ppppnnn", partial(_rows_m2, _walk))
+_define("folded_m2", "ppppnnn", _folded_m2)
+_define("shift_m2", "ppnn", _shift_m2)
 _define("end_m2", "pppnn", _end_m2)
 _define("join_m2", "ppppnnn", _join_m2)

@@ -157,7 +157,9 @@ class Body:
             ):
                 raise ValueError(f"instruction {i} of {kernel} cannot be reduced over the rows")
             if isinstance(instr, Load | Index | Store):
-                if len(instr.access) != len(kernel.dims) or "c" in instr.access[:-1]:
+                before = {"strips": self.r - 1, "outer": self.r}.get(kernel.form)
+                contiguous = {d for d, a in enumerate(instr.access) if a == "c"}
+                if len(instr.access) != len(kernel.dims) or contiguous - {len(kernel.dims) - 1, before}:
                     raise ValueError(f"instruction {i} of {kernel} has an access that does not fit the loops")
                 moves = self.r >= 0 and instr.access[self.r] != "b"
                 if isinstance(instr, Store) and varies and not moves:

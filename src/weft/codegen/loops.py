@@ -1,5 +1,6 @@
 """Loop nests: the source of each form of kernel, one function for each phase. Here "map"; "row" and "reduce" are
-in `weft.codegen.rows`, "columns" in `weft.codegen.across`, "outer" in `weft.codegen.outer`, "scan" in `weft.codegen.scan`.
+in `weft.codegen.rows`, "strips" in `weft.codegen.strips`, "columns" in `weft.codegen.across`, "outer" in `weft.codegen.outer`,
+"scan" in `weft.codegen.scan`.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from weft.ir.kernel import Kernel, Scalar
 
 def functions(kernel: Kernel, bodies: Mapping[str, str], name: str) -> list[Function]:
     """The source of a kernel: one function for each phase."""
-    from weft.codegen import across, outer, rows, scan
+    from weft.codegen import across, outer, rows, scan, strips
 
     body = Body(kernel, bodies)
-    inner = {"row": "r", "reduce": "r", "outer": "ri", "columns": "r"}.get(kernel.form, "")
+    inner = {"row": "r", "reduce": "r", "strips": "r", "outer": "ri", "columns": "r"}.get(kernel.form, "")
     if kernel.form == "scan" and kernel.dims.endswith("ri"):
         inner = "ri"
     elif kernel.form == "scan":
@@ -32,6 +33,8 @@ def functions(kernel: Kernel, bodies: Mapping[str, str], name: str) -> list[Func
             return [rows.row(body, name)]
         case "reduce":
             return [rows.blocks(body, f"{name}_1"), rows.combine(body, f"{name}_2")]
+        case "strips":
+            return [strips.blocks(body, f"{name}_1"), rows.combine(body, f"{name}_2")]
         case "outer":
             return [outer.blocks(body, f"{name}_1"), outer.combine(body, f"{name}_2")]
         case "columns":

@@ -3,6 +3,9 @@
 The partial results themselves are the accumulators: group after group of a block's rows is taken into a tile of them by
 `weft.codegen.columns`. Values that are not in memory are computed a group of rows and a chunk of columns at a time, into a
 small array on the stack, by a plain loop, which LLVM vectorises.
+
+Operands that lie across, so that the elements of a column follow one another, are transposed: in registers, if one is all that
+is reduced; else tile by tile, into another array on the stack.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from weft.ir.kernel import GROUP, OUTER_BLOCK, OUTER_TILE, Load
 
 #: Columns whose values are computed into stack arrays before they are reduced.
 CHUNK = 256
+#: Rows and columns of a tile of what lies across.
+TILE = 64
 
 
 def memory(body: Body, i: int) -> Load | None:
@@ -38,6 +43,11 @@ def memory(body: Body, i: int) -> Load | None:
     return load if storage(body.types[reduce.arg]) is reduced_type(body, i) else None
 
 
+def turned(body: Body) -> list[int]:
+    """The loads that lie across."""
+    return [i for i, load in enumerate(body.kernel.body) if isinstance(load, Load) and load.access[body.r :] == "cs"]
+
+
 class _Block:
     """The writing of the first phase."""
 
@@ -46,23 +56,39 @@ class _Block:
         self.stores = [i for i in body.stores if body.varies[i]]
         self.needed = body.closure([reduce.arg for reduce in body.reduces.values()] + self.stores)
         self.memory = {i: load for i in body.reduces if (load := memory(body, i)) is not None}
+        self.turned = turned(body)
+        #: The rows and columns that are taken at a time where values are computed.
+        self.deep, self.wide = (TILE, TILE) if self.turned else (GROUP, CHUNK)
         self.arrays: dict[int, str] = {}  # by reduction, the stack array that its argument is computed into
 
     def declare(self) -> None:
         """Declare the stack arrays: of values, of positions within the block, of shifts."""
         made: dict[tuple[str, str], str] = {}
+        if self.squared() is None:
+            for i in self.turned:
+                self.w.line(f"tile{i} = stack({storage(self.body.types[i]).name}, {TILE * TILE})")
         for i, reduce in self.body.reduces.items():
             element = reduced_type(self.body, i)
-            if i not in self.memory:
+            if i not in self.memory and self.squared() is None:
                 key = element.name, reduced_element(self.body, i)
                 if key not in made:
                     made[key] = f"t{i}"
-                    self.w.line(f"t{i} = stack({element.name}, {GROUP * CHUNK})")
+                    self.w.line(f"t{i} = stack({element.name}, {self.deep * self.wide})")
                 self.arrays[i] = made[key]
             if is_arg(reduce):
                 self.w.line(f"u{i} = stack(uint{8 * element.itemsize}, {OUTER_TILE})")
             elif reduce.op == "m2":
                 self.w.line(f"u{i} = stack({element.name}, {OUTER_TILE})")
+
+    def squared(self) -> int | None:
+        """The one Reduce that there is, if all it takes is an operand that lies across and whose squares fill vectors."""
+        body = self.body
+        if len(body.reduces) > 1 or self.stores:
+            return None
+        ((i, reduce),) = body.reduces.items()
+        arg = body.types[reduce.arg]
+        same = storage(arg) is reduced_type(body, i) and (reduce.op not in ("any", "all") or arg is bool_)
+        return i if reduce.arg in self.turned and same and 2 <= arg.itemsize <= 8 else None
 
     def accumulators(self, i: int, column: str) -> list[str]:
         """Where the partial results of Reduce i from ``column`` on gather."""
@@ -79,15 +105,15 @@ class _Block:
             if reduce.op != "m2":
                 self.w.line(f"fill_{reduce.op}({', '.join(self.accumulators(i, 'lo'))}, hi - lo)")
 
-    def rows(self, i: int, source: str, j: str, rows: str, column: str, size: str) -> None:
+    def rows(self, i: int, source: str, j: str, rows: str, column: str, size: str, walk: str = "rows") -> None:
         """Take ``rows`` rows from ``j`` on, of ``size`` columns from ``column`` on, into Reduce i."""
         w, reduce = self.w, self.body.reduces[i]
         into = ", ".join(self.accumulators(i, column))
         if reduce.op == "m2":
             with w.block(f"if {j} == block:"):
-                w.line(f"fill_m2({into}, {source}, imin({GROUP}, {rows}), {size})")
+                w.line(f"{'turned_' * (walk == 'turned')}fill_m2({into}, {source}, imin({GROUP}, {rows}), {size})")
         first = f", {j} - block" * is_arg(reduce)
-        w.line(f"rows_{reduce.op}({into}, {source}, {rows}, {size}{first})")
+        w.line(f"{walk}_{reduce.op}({into}, {source}, {rows}, {size}{first})")
 
     def at(self, i: int, names: dict[int, str], j: str, column: str) -> str:
         """Where the operand of Reduce i is in memory, with its stride from row to row."""
@@ -103,22 +129,44 @@ class _Block:
         if len(body.reduces) == 1 and self.memory and not self.stores:
             (i,) = self.memory
             return self.rows(i, self.at(i, names, "block", "lo"), "block", "stop - block", "lo", "hi - lo")
-        with w.block(f"for j in range(block, stop, {GROUP}):"):
-            w.assign("rows", "int64", f"imin({GROUP}, stop - j)")
-            with w.block(f"for chunk in range(lo, hi, {CHUNK}):"):
-                w.assign("size", "int64", f"imin({CHUNK}, hi - chunk)")
-                with w.block("for q in range(rows):"):
-                    w.assign("row_", "int64", "j + q")
-                    place = body.place(w, self.needed, {**names, r: "row_"})
-                    with w.block("for k in range(size):"):
-                        w.assign("column", "int64", "chunk + k")
-                        place.element(w, self.needed, {r + 1: "column"})
-                        for array in dict.fromkeys(self.arrays.values()):
-                            w.line(f"{array}[q * {CHUNK} + k] = {reduced_element(body, int(array[1:]))}")
+        if (one := self.squared()) is not None:
+            arg = body.reduces[one].arg
+            position = " + ".join(body.terms(arg, {**names, r: "block", r + 1: "lo"}))
+            source = f"advance(b{self.load(arg).buffer}, {position}), s{arg}_{r + 1}"
+            return self.rows(one, source, "block", "stop - block", "lo", "hi - lo", "turned")
+        with w.block(f"for j in range(block, stop, {self.deep}):"):
+            w.assign("rows", "int64", f"imin({self.deep}, stop - j)")
+            with w.block(f"for chunk in range(lo, hi, {self.wide}):"):
+                w.assign("size", "int64", f"imin({self.wide}, hi - chunk)")
+                for i in self.turned:
+                    position = " + ".join(body.terms(i, {**names, r: "j", r + 1: "chunk"}))
+                    source = f"advance(b{self.load(i).buffer}, {position})"
+                    w.line(f"gather_tile(tile{i}, {TILE}, {source}, 1, s{i}_{r + 1}, rows, size, {TILE})")
+                if self.arrays or self.stores:
+                    self.compute(names)
                 for i in body.reduces:
-                    source = self.at(i, names, "j", "chunk") if i in self.memory else f"{self.arrays[i]}, {CHUNK}"
+                    source = self.at(i, names, "j", "chunk") if i in self.memory else f"{self.arrays[i]}, {self.wide}"
                     self.rows(i, source, "j", "rows", "chunk", "size")
         return None
+
+    def load(self, i: int) -> Load:
+        """Instruction i, a load."""
+        load = self.body.kernel.body[i]
+        assert isinstance(load, Load)
+        return load
+
+    def compute(self, names: dict[int, str]) -> None:
+        """Compute the values of ``rows`` rows from ``j`` on, of ``size`` columns from ``chunk`` on, and store them."""
+        body, w, r = self.body, self.w, self.body.r
+        with w.block("for q in range(rows):"):
+            w.assign("row_", "int64", "j + q")
+            place = body.place(w, self.needed, {**names, r: "row_"})
+            with w.block("for k in range(size):"):
+                w.assign("column", "int64", "chunk + k")
+                near = {i: f"tile{i}[q * {TILE} + k]" for i in self.turned}
+                place.element(w, self.needed, {r + 1: "column"}, near)
+                for array in dict.fromkeys(self.arrays.values()):
+                    w.line(f"{array}[q * {self.wide} + k] = {reduced_element(body, int(array[1:]))}")
 
     def end(self) -> None:
         """Leave partial results of the block in the scratch buffers."""

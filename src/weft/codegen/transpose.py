@@ -24,7 +24,7 @@ LANE_BYTES = 16
 LINE_BYTES = 64
 
 
-def _interleaved(rows: Sequence[Any], builder: Any) -> list[Any]:
+def interleaved(rows: Sequence[Any], builder: Any) -> list[Any]:
     """The rows of lanes with as many elements as there are rows, transposed lane by lane."""
     n = len(rows)
     width = rows[0].type.count
@@ -103,7 +103,7 @@ class _Gather:
 
         together = ir.Constant(ir.VectorType(I32, 2 * n), list(range(2 * n)))
         columns = [b.shuffle_vector(column(k), column(k + n), together) for k in range(n)]
-        for k, row in enumerate(_interleaved(columns, b)):
+        for k, row in enumerate(interleaved(columns, b)):
             pointer = b.gep(to, [b.mul(self.pitch, I64(k))])
             b.store(row, b.bitcast(pointer, self.both.as_pointer()), align=self.size)
 

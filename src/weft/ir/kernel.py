@@ -8,16 +8,18 @@ Loops. ``dims`` has one letter for each loop, outermost first::
     "o" * n          map      every loop is independent                 range unit: one element
     "o" * n + "r"    row      the last loop reduces or is read again    range unit: one row
     "o" * n + "r"    reduce   as row, each value read once, in blocks   phase 1: one block; phase 2: one row
+    "o" * n + "r"    strips   as reduce, many rows side by side         phase 1: a strip of a block; phase 2: one row
     "o"              nonzero  buffer 1 gets the positions where the bool buffer 0 is true; one chunk, in order
     "o" * n + "ri"   outer    the reduced loop has a kept one inside    phase 1: one tile of a block; phase 2: one element
     "or"             columns  as row, and reduced over the rows too     phase 1: one block of rows; phase 2: one column
     "o" * n + "r"    scan     running results along "r"                 phase 1: one block; 2: one row; 3: a span of blocks
     "o" * n + "ri"   scan     the same, with a kept loop inside         one tile of columns
 
-Access. A string with one letter for each loop says how an operand moves: "c" by one element (innermost loop only), "s" by
-a run-time stride (in elements), "b" not at all.
+Access. A string with one letter for each loop says how an operand moves: "c" by one element, "s" by a run-time stride (in
+elements), "b" not at all. "c" is for the innermost loop, and for the one before it in strips and outer, where operands may lie
+across. What changes along "r" in strips lies across, or there are at most LANES elements along "r".
 
-Body. A list of instructions in which a value is named by the position of the instruction that made it. In row, reduce,
+Body. A list of instructions in which a value is named by the position of the instruction that made it. In row, reduce, strips,
 outer and columns kernels a value is at *row level* when it does not change along "r": a load with "b" there, a scalar, the
 result of a reduction, or an operation over such values. A store of a row-level value has "b" at "r" and happens once a row.
 What comes of an Across is at *column level*: it does not change along "o" but along "r", is known when all rows are done, and
@@ -148,6 +150,8 @@ OUTER_BLOCK = 256
 GROUP = 8
 #: Kept elements that an "outer" phase-1 unit handles. Results do not depend on it.
 OUTER_TILE = 4096
+#: The most rows that a "strips" phase-1 unit handles. Results do not depend on it.
+STRIP = 256
 #: Elements whose running results are made together in a "scan" along the innermost loop: a power of two. The product of
 #: eight float32 numbers does not overflow in float64.
 SCAN_GROUP = {"sum": 16, "prod": 8}
@@ -224,12 +228,12 @@ def param_names(kernel: Kernel) -> list[str]:
 
 
 def scratch(kernel: Kernel) -> list[DType]:
-    """The types of the partial-result buffers that follow the kernel's own buffers, in order ("reduce" and "outer").
+    """The types of the partial-result buffers that follow the kernel's own buffers, in order ("reduce", "strips", "outer").
 
     One for each Reduce: its own type, but float32 for a 16-bit one (a reduction rounds once, at its end), and float64 for a
     floating-point sum. Two for argmax and argmin, the best value's and its index (int64), and for m2, the mean and m2. Each
-    holds ``rows * blocks`` elements for "reduce" and ``rows * blocks * kept`` for "outer". A fallible kernel's status
-    buffer (one int64, 0 while all is well, else 1 + the position of the failing instruction) comes last of all.
+    holds ``rows * blocks`` elements for "reduce" and "strips", and ``rows * blocks * kept`` for "outer". A fallible kernel's
+    status buffer (one int64, 0 while all is well, else 1 + the position of the failing instruction) comes last of all.
     A columns kernel has one for each Across, of ``blocks * columns`` elements.
     A scan along rows has one of ``rows * blocks`` elements, in use where blocks are shared out: totals, then what comes before.
     """
@@ -243,7 +247,7 @@ def scratch(kernel: Kernel) -> list[DType]:
         return [
             scanned(instr.dtype) for instr in kernel.body if isinstance(instr, Scan) and by_blocks(kernel.dims, instr)
         ]
-    if kernel.form not in ("reduce", "outer"):
+    if kernel.form not in ("reduce", "strips", "outer"):
         return []
     for instr in kernel.body:
         if isinstance(instr, Reduce):

@@ -211,6 +211,8 @@ class _Finder:
     def _join(self, launch: Launch, group: Group) -> None:
         """What a group needs, its launch needs too, and whatever needs either needs that."""
         self.taken.add(group)
+        if group in self.nests and self.nests[group].form == "strips":
+            self.nests[group].form = "reduce"  # of which a row is a unit
         product, inside = launch.product, launch.bits | group.bit
         users = group.users
         for member in launch.members:
@@ -245,7 +247,7 @@ class _Finder:
         if group.kind == "matmul":
             return self._touched_by_product(launch, group)
         nest = self.nests[group]
-        if group.update is not None or nest.form not in ("map", "row", "reduce"):
+        if group.update is not None or nest.form not in ("map", "row", "reduce", "strips"):
             return None
         if any(s.name == "storeat" for s in nest.stores):
             return None

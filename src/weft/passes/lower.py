@@ -20,6 +20,11 @@ from weft.passes.fuse import Fusion
 from weft.passes.groups import Constraints, Group, Key, Port, Retry, Sinks
 from weft.passes.indexmap import IndexMap, Linear, Space, is_row_major, row_major_strides
 
+#: Rows that a reduction of strips has side by side at least.
+NARROW_STRIP = 16
+#: Operands that a kernel that reduces transposes at most: each takes up to 32 KiB of its frame.
+MOST_TURNED = 2
+
 #: What memory holds: ("n", node), ("in", slot), ("out", k).
 Place = tuple[str, Node | int]
 
@@ -288,17 +293,87 @@ class _Lowering:
             if step.linear is not None:
                 step.strides = tuple(step.linear.coefficients.get(loop, 0) for loop, _ in loops)
                 step.offset = step.linear.offset
+        if nest.form == "reduce":
+            self._side_by_side()
+        elif nest.form == "outer":
+            self._swap()
         if nest.form != "map":
             self._straighten(constraints)
+
+    def _side_by_side(self) -> None:
+        """Make a reduction one of strips, if the rows that lie next to one another are better reduced together.
+
+        They are where all operands lie across, and where rows are short and can be transposed.
+        """
+        nest = self.nest
+        *kept, length = nest.sizes
+        loads = [s for s in nest.steps if s.name == "load" and s.strides[-1]]
+        if not kept or length < 2 or nest.fallible or any(s.name in ("loadat", "storeat") for s in nest.steps):
+            return
+        if any(s.linear is None or s.strides[-1] for s in nest.stores):
+            return
+        loops = [
+            d
+            for d in range(len(kept))
+            if all(s.strides[d] in (0, 1) for s in loads) and any(s.strides[d] for s in loads)
+        ]
+        if any(lies_across(s.strides) for s in loads) and loops and kept[loops[0]] >= NARROW_STRIP:
+            self._move(loops[0], len(kept) - 1)
+        elif length < K.LANES and kept[-1] >= NARROW_STRIP and self._short(loads):
+            pass
+        else:
+            return
+        nest.form = "strips"
+
+    @staticmethod
+    def _short(loads: list[Step]) -> bool:
+        """Whether these operands can be transposed by squares, or need not be."""
+        turned = [s for s in loads if s.strides[-2] not in (0, 1)]
+        return len(turned) <= MOST_TURNED and all(s.strides[-1] == 1 for s in turned)
+
+    def _swap(self) -> None:
+        """Of an outer reduction: have the kept loop last along which the operands lie, if there is one."""
+        loops = [
+            d
+            for d in range(len(self.nest.sizes) - 2)
+            if all(
+                s.strides[d] == 1 or not (s.strides[d] or s.strides[-1]) for s in self.nest.steps if s.name == "load"
+            )
+        ]
+        if loops and any(s.name == "load" and lies_across(s.strides) for s in self.nest.steps):
+            self._move(len(self.nest.sizes) - 1, loops[0])
+            self._move(loops[0] + 1, len(self.nest.sizes) - 1)
+
+    def _move(self, loop: int, to: int) -> None:
+        """Have a loop elsewhere in the nest."""
+
+        def moved(numbers: tuple[int, ...]) -> tuple[int, ...]:
+            rest = [*numbers[:loop], *numbers[loop + 1 :]]
+            return (*rest[:to], numbers[loop], *rest[to:])
+
+        self.nest.sizes = moved(self.nest.sizes)
+        for step in (*self.nest.steps, *self.nest.stores):
+            if step.linear is not None:
+                step.strides = moved(step.strides)
+
+    def _readable(self, step: Step) -> bool:
+        """Whether a kernel reads an operand that lies across where it is."""
+        if self.nest.form == "strips":
+            return True
+        return self.nest.form == "outer" and step.strides[-2] == 1
 
     def _straighten(self, constraints: Constraints) -> None:
         """Have operands copied that lie across the inner loop of a kernel that reduces.
 
         The order of a reduction is fixed, so it would jump from cache line to cache line; a copy goes by tiles, much faster.
+        Some kernels do the same with a few operands that are contiguous along the loop before the last.
         """
         known = len(constraints.stored)
+        across = [s for s in self.nest.steps if s.name == "load" and lies_across(s.strides)]
+        if len(across) <= MOST_TURNED and all(map(self._readable, across)):
+            return
         for at, step in enumerate(self.nest.steps):
-            if step.name != "load" or not lies_across(step.strides):
+            if all(step is not s for s in across):
                 continue
             seen_as = [
                 node for (node, _), value in self.values.items() if value == at
@@ -444,10 +519,13 @@ def finish(nest: Nest, buffer_of: Callable[[Place], int]) -> Call:
     def access(step: Step) -> str:
         text = ""
         last = len(step.strides) - 1
+        contiguous = {last}
+        if nest.form == "strips" or (nest.form == "outer" and step.name == "load" and lies_across(step.strides)):
+            contiguous.add(last - 1)
         for d, stride in enumerate(step.strides):
             if stride == 0:
                 text += "b"
-            elif stride == 1 and d == last:
+            elif stride == 1 and d in contiguous:
                 text += "c"
             else:
                 text += "s"

@@ -456,7 +456,8 @@ def phases(kernel: K.Kernel, sizes: tuple[int, ...], cost: int) -> list[tuple[in
         return [of(rows, total)]
     blocks = -(-sizes[-1] // K.BLOCK)
     # a row of one block is finished by the first phase
-    return [of(rows * blocks, total), of(rows if blocks != 1 else 0, rows * blocks)]
+    units = prod(sizes[:-2]) * -(-sizes[-2] // K.STRIP) if kernel.form == "strips" else rows
+    return [of(units * blocks, total), of(rows if blocks != 1 else 0, rows * blocks)]
 
 
 def scratch_bytes(call: Call) -> list[int]:

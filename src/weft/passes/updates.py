@@ -98,7 +98,7 @@ class Updates:
             if step.place == place:
                 if step.name != "load" or (step.offset, step.strides) != (store.offset, store.strides):
                     return False
-                if nest.form in ("reduce", "outer") and any(_along(nest, step)):
+                if nest.form in ("reduce", "strips", "outer") and any(_along(nest, step)):
                     return False
         given = self.graph.inputs[slot]
         others = [g for g in self.readers.get(("n", node), ()) if g is not group]
