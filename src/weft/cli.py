@@ -63,10 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _epochs(text: str) -> int:
-    value = int(text)
-    if value < 2:
-        raise argparse.ArgumentTypeError(f"must be at least 2, not {value}")
-    return value
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 2, not {text}")
+    return int(text)
 
 
 def _demo(given: argparse.Namespace) -> int:

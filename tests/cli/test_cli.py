@@ -15,7 +15,7 @@ import pytest
 
 def weft(*arguments: str, cache: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "weft.cli", *arguments],
+        [sys.executable, "-m", "weft", *arguments],
         env={**os.environ, "WEFT_CACHE_DIR": str(cache), **environment},
         capture_output=True,
         text=True,
@@ -32,6 +32,14 @@ def test_info(tmp_path: Path) -> None:
     assert rows["cache"] == str(tmp_path)
     assert rows["cache size"].startswith("0 bytes of")
     assert rows["tiles"].count("(the model's choice)") == 2
+
+
+def test_wrong_epochs(tmp_path: Path) -> None:
+    for epochs in ("abc", "1"):
+        done = weft("demo", "--epochs", epochs, cache=tmp_path)
+        assert done.returncode == 2
+        assert f"argument --epochs: must be a whole number of at least 2, not {epochs}" in done.stderr
+    assert "usage: weft" in weft("--help", cache=tmp_path).stdout
 
 
 def test_tune(tmp_path: Path) -> None:

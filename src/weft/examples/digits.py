@@ -112,7 +112,7 @@ def train(mode: str, epochs: int, around: Callable[[Step], Step] = lambda step: 
 
 def main() -> None:
     """Train in the mode given on the command line and print the accuracy."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser("python -m weft.examples.digits", description=__doc__)
     parser.add_argument("--mode", choices=MODES, default="eager")
     parser.add_argument("--epochs", type=int, default=40)
     given = parser.parse_args()
