@@ -1,16 +1,18 @@
 // See gemm_float.h. C is divided into units of some rows by some columns, which the threads take one by one. A unit runs all
-// of k, block after block, so that its part of C is complete while it is in the cache. Where C is too small for that, k is
-// divided too: a unit then runs some blocks of k, whose sums wait in memory of their own until they can be added in order,
-// and no thread reads more than its part of A and B, which often stays in its cache until the next product that reads
-// them: that is so for the weights of a layer. What its tiles read is either read where it lies or packed: rows of A and
-// panels of B that several units need by all threads together, before any unit begins (which one counter tells, so that all
-// this is one range of the pool); the rest by the unit, block by block.
+// of k, block after block, so that its part of C is complete while it is in the cache. A thread that finds no unit left takes
+// half of the columns of one that another thread still runs: no two cores are equally fast, and the last one is waited for.
+// Where C is too small for that, k is divided too: a unit then runs some blocks of k, whose sums wait in memory of their own
+// until they can be added in order, and no thread reads more than its part of A and B, which often stays in its cache until
+// the next product that reads them: that is so for the weights of a layer. What its tiles read is either read where it lies
+// or packed: rows of A and panels of B that several units need by all threads together, before any unit begins (which one
+// counter tells, so that all this is one range of the pool); the rest by the unit, block by block.
 // Source of the scheme: Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008).
 #include "gemm_float.h"
 
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -34,6 +36,8 @@ constexpr int64_t pack_steps = 16;     // rows of B that are packed before the n
 constexpr int64_t fetched_panels = 16;  // of B, in whose tiles the rows of A that are packed next are brought into a cache
 constexpr int64_t pack_run = 64;       // the same where B is transposed and a column's part is read in one run
 constexpr int64_t copied_steps = 8;    // rows of a transposed A of which a tile's part is packed before the next tile's turn
+constexpr double divided_work = 1 << 23;  // multiply-adds of a product from which on units that run are divided
+constexpr int64_t packed_panels = 4;   // for which packing A once more is worth it
 constexpr int64_t line = 64;           // bytes of a cache line
 constexpr int64_t page = 4096;         // bytes after which addresses compete for the same places of the nearest cache
 constexpr int64_t near = 512 << 10;    // bytes that stay in an L2 cache while they are read again and again
@@ -75,12 +79,14 @@ class Product {
     if (b_mode_ == Mode::by_unit) own_b_ = 2 * pack_panels * set_.nr * deepest_;
     if (own_a_ + own_b_) own_ = memory(elements(own_a_ + own_b_, threads_), own_block_);
     if (k_parts_ > 1) sums_ = memory(elements(blocks_ - first_block(1), g.m, g.n), sums_block_);
-    taken_ = std::make_unique<Taken[]>(static_cast<size_t>(threads_));
+    divisible_ = threads_ > 1 && k_parts_ == 1 && !whole_tiles_ && b_mode_ != Mode::by_unit &&
+                 static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) >= divided_work;
+    slots_ = std::make_unique<Slot[]>(static_cast<size_t>(threads_));
     a_tasks_ = a_mode_ == Mode::shared ? blocks_ * row_units_ : 0;
     b_tasks_ = b_mode_ == Mode::shared ? blocks_ * parts(panels_, pack_panels) : 0;
     // Rows that several units read are made by all threads before; those of one unit by that unit.
     if (prologue_ && column_units_ * k_parts_ > 1) row_tasks_ = std::min(g.m, threads_ * units_per_thread);
-    if (k_parts_ > 1 || (epilogue_.whole_rows() && column_units_ > 1)) {
+    if (k_parts_ > 1 || (epilogue_.whole_rows() && (column_units_ > 1 || divisible_))) {
       unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(row_units_));
       for (int64_t r = 0; r < row_units_; ++r) unfinished_[static_cast<size_t>(r)] = column_units_ * k_parts_;
     }
@@ -101,6 +107,19 @@ class Product {
   // each unit, block by block, just before they are used.
   enum class Mode { in_place, shared, own, by_unit };
   static constexpr int64_t line_elements = line / static_cast<int64_t>(sizeof(T));
+
+  // A unit, or what is left of it: some rows by the panels [first, last) of B in the blocks [block, end) of k. Of the first of
+  // these blocks, the panels before `panel` have begun.
+  struct Unit {
+    int64_t part, row_unit, first, last, block, end, panel;
+  };
+
+  // What there is of each thread.
+  struct alignas(line) Slot {
+    std::atomic<int64_t> taken{0};  // of the units that are its own
+    std::mutex mutex;
+    Unit running{};
+  };
 
   // Memory to pack into: of what is spare, else new.
   T* memory(size_t nbytes, std::unique_ptr<Block>& block) {
@@ -290,6 +309,14 @@ class Product {
     return {from, k, g_.b.row_stride, columns, turns};
   }
 
+  // The packed panel that a unit reads after one.
+  Coming coming_panel(const T* right, int64_t block, int64_t panel, int64_t first, int64_t last, int64_t end,
+                      int64_t turns) const {
+    if (panel + 1 < last) return {right + depth(block) * set_.nr, 1, 0, depth(block) * set_.nr, turns};
+    if (block + 1 == end) return {};
+    return {right + packed_at(first, block + 1) - packed_at(panel, block), 1, 0, depth(block + 1) * set_.nr, turns};
+  }
+
   // The rows of A that are packed after those of a block of a unit, which runs one part of k: of its next block or, after the
   // last, of the next rows' unit.
   Coming coming_a(int64_t row_unit, int64_t part, int64_t block, int64_t turns) const {
@@ -339,13 +366,38 @@ class Product {
     together(row_tasks_, next_rows_, prepared_,
              [this](int64_t t) { prologue_.rows(g_.m * t / row_tasks_, g_.m * (t + 1) / row_tasks_); });
     together(tasks, next_task_, packed_, [this](int64_t t) { pack(t); });
-    // First the units that are this thread's in every product of these sizes, whose memory is then near; then others'.
+    // First the units that are this thread's in every product of these sizes, whose memory is then near; then others'; then
+    // parts of those that still run.
     for (int64_t i = 0; i < threads_; ++i) {
       const int64_t owner = (slot + i) % threads_;
-      std::atomic<int64_t>& taken = taken_[static_cast<size_t>(owner)].units;
+      std::atomic<int64_t>& taken = slots_[static_cast<size_t>(owner)].taken;
       const int64_t begin = units * owner / threads_, end = units * (owner + 1) / threads_;
       for (int64_t u; !stop_.stopped() && (u = begin + taken.fetch_add(1, std::memory_order_relaxed)) < end;) unit(u, slot);
     }
+    for (int64_t i = 1; divisible_ && i < threads_ && !stop_.stopped(); ++i)
+      if (Unit found = half_of(slots_[static_cast<size_t>((slot + i) % threads_)]); found.panel < found.last)
+        run(found, slot), i = 0;
+  }
+
+  // Takes half of what is left to do of the unit that a thread runs: its last panels. An empty unit, if that is too little.
+  Unit half_of(Slot& slot) {
+    std::lock_guard lock(slot.mutex);
+    Unit& unit = slot.running;
+    if (unit.panel >= unit.last) return {};
+    const int64_t blocks = unit.end - unit.block, width = unit.last - unit.first;
+    const int64_t left = unit.last - unit.panel + (blocks - 1) * width;
+    const int64_t half = std::min(left / (2 * blocks), unit.last - unit.panel);
+    if (half < (a_mode_ == Mode::by_unit ? packed_panels : 1)) return {};
+    unit.last -= half;
+    if (unfinished_) unfinished_[static_cast<size_t>(unit.row_unit)].fetch_add(1, std::memory_order_relaxed);
+    return {unit.part, unit.row_unit, unit.last, unit.last + half, unit.block, unit.end, unit.last};
+  }
+
+  // Says that a panel of the unit that a thread runs is begun, if it is still that thread's: before which panel they end.
+  int64_t begin_panel(Slot& slot, int64_t block, int64_t panel) {
+    std::lock_guard lock(slot.mutex);
+    slot.running.block = block, slot.running.panel = panel + 1;
+    return slot.running.last;
   }
 
   T* own(int64_t slot) const { return own_ + slot * (own_a_ + own_b_); }
@@ -354,20 +406,29 @@ class Product {
     const int64_t part = number / (row_units_ * column_units_), in_part = number % (row_units_ * column_units_);
     // Each part begins with other rows, so that the threads, of which each has a part, finish some rows each.
     const int64_t row_unit = (in_part / column_units_ + part * row_units_ / k_parts_) % row_units_;
-    const int64_t column_unit = in_part % column_units_;
+    const int64_t first = panel_of(in_part % column_units_), last = panel_of(in_part % column_units_ + 1);
+    if (!row_tasks_) prologue_.rows(row_of(row_unit), row_of(row_unit + 1));
+    run({part, row_unit, first, last, first_block(part), first_block(part + 1), first}, slot);
+  }
+
+  void run(const Unit& unit, int64_t slot) {
+    const int64_t part = unit.part, row_unit = unit.row_unit, first = unit.first, end = unit.end;
+    int64_t last = unit.last;
     const Rows rows = rows_of(row_unit);
-    if (!row_tasks_) prologue_.rows(rows.first, rows.first + rows.count);
-    const int64_t first = panel_of(column_unit), last = panel_of(column_unit + 1);
+    Slot& mine = slots_[static_cast<size_t>(slot)];
+    if (divisible_) {
+      std::lock_guard lock(mine.mutex);
+      mine.running = unit;
+    }
     T* const own_a = own_ ? own(slot) : nullptr;
     T* const own_b = own_a + own_a_;
     if (b_mode_ == Mode::own && !std::exchange(own_parts_[static_cast<size_t>(slot * k_parts_ + part)], true))
       for (int64_t block = first_block(part); block < first_block(part + 1); ++block)
         pack_b(0, panels_, block, own_b + packed_at(0, block));
-    const int64_t end = first_block(part + 1);
     T *packed = own_b, *packing = own_b + own_b_ / 2;
     Group group{}, next{};
     Coming later_a;
-    for (int64_t block = first_block(part); block < end; ++block) {
+    for (int64_t block = unit.block; block < end; ++block) {
       const int64_t k = depth(block);
       const Sums out = sums_of(part, block);
       const bool a_packed = a_mode_ != Mode::in_place, b_packed = b_mode_ != Mode::in_place;
@@ -377,9 +438,10 @@ class Product {
       const int64_t a_row = a_packed ? 1 : g_.a.row_stride, a_k = a_packed ? set_.packed_rows : g_.a.col_stride;
       const int64_t b_k = b_packed ? set_.nr : g_.b.row_stride;
       for (int64_t panel = first; panel < last; ++panel) {
+        if (divisible_ && panel >= (last = begin_panel(mine, block, panel))) break;
         const int64_t in_group = (panel - first) % pack_panels;
         if (in_group == 0 && stop_.asked()) return;
-        if (a_mode_ == Mode::by_unit && panel == std::max(first, last - fetched_panels))
+        if (a_mode_ == Mode::by_unit && panel == std::max(first, unit.last - fetched_panels))
           later_a = coming_a(row_unit, part, block, (last - panel) * rows.tiles);
         Coming later;
         if (b_mode_ == Mode::by_unit) {
@@ -403,6 +465,7 @@ class Product {
                          : b_mode_ == Mode::shared ? shared_b_ + packed_at(panel, block)
                          : b_mode_ == Mode::own    ? own_b + packed_at(panel, block)
                                                    : packed + in_group * k * set_.nr;
+        if (b_mode_ == Mode::shared || b_mode_ == Mode::own) later = coming_panel(right, block, panel, first, last, end, rows.tiles);
         // A panel of few columns is best run in higher tiles, unless A is packed for those of the others.
         const bool tall = !a_packed && width(panel) <= set_.narrow;
         for (int64_t t = 0, i = 0, height; i < rows.count; ++t, i += height) {
@@ -472,6 +535,7 @@ class Product {
   int64_t blocks_, deepest_;  // how many, and the length of the longest
   int64_t panels_, row_units_ = 1, column_units_ = 1, k_parts_ = 1, threads_ = 1;
   bool whole_tiles_ = false;  // units of rows end where tiles do
+  bool divisible_ = false;    // units that run are shared with threads that have nothing else to do
   Mode a_mode_ = Mode::in_place, b_mode_ = Mode::in_place;
   int64_t a_unit_ = 0;  // elements of one unit's packed rows of A in one block of k
   int64_t own_a_ = 0, own_b_ = 0, a_tasks_ = 0, b_tasks_ = 0;
@@ -484,10 +548,7 @@ class Product {
   alignas(line) std::atomic<int64_t> prepared_{0};
   alignas(line) std::atomic<int64_t> next_task_{0};
   alignas(line) std::atomic<int64_t> packed_{0};
-  struct alignas(line) Taken {
-    std::atomic<int64_t> units{0};
-  };
-  std::unique_ptr<Taken[]> taken_;  // how many of each thread's units have been taken
+  std::unique_ptr<Slot[]> slots_;
 };
 
 }  // namespace
