@@ -244,6 +244,55 @@ def test_gradient_through_the_result() -> None:
         assert not f(x).requires_grad
 
 
+def test_gradient_through_views_in_the_result() -> None:
+    x, w = rand(3, 4, grad=True), rand(2, 3, grad=True)
+
+    def g(x: Any) -> Any:
+        return x[1], weft.flip(x).T, w[1:], x * 2
+
+    weights = [rand(4), rand(4, 3), rand(1, 3), rand(3, 4)]
+    expected = weft.grad(g(x), [x, w], grad_outputs=weights)
+    f = weft.static(g)
+    for _ in range(2):
+        made = f(x)
+        assert all(t.requires_grad for t in made)
+        for a, b in zip(weft.grad(made, [x, w], grad_outputs=weights), expected, strict=True):
+            same(a, b)
+
+
+def test_gradient_ends_at_what_was_computed_outside() -> None:
+    """A tensor of a closure and another that was computed from it: what flows through the second is counted once."""
+    a = rand(2, 3, grad=True)
+    b = a * 2
+    part = b[1]  # a view; and one of memory that itself requires no gradient
+    alone = weft.zeros(6)[2:5].requires_grad_()
+
+    def g(x: Any) -> Any:
+        return (x * a).sum() + (x * b).sum() + (x * part).sum() + (x * alone).sum()
+
+    x, f = rand(3), weft.static(g)
+    for wanted in ([a], [b], [a, b, part], [alone]):
+        for _ in range(2):
+            made = weft.grad(f(x), wanted, retain_graph=True)
+            for mine, eager in zip(made, weft.grad(g(x), wanted, retain_graph=True), strict=True):
+                np.testing.assert_allclose(mine.numpy(), eager.numpy(), rtol=1e-6)
+
+
+def test_closures_may_begin_and_cease_to_require_gradients() -> None:
+    model = weft.nn.Linear(3, 2)
+    model.requires_grad_(False)
+    x = rand(4, 3)
+    f = weft.static(lambda x: weft.relu(model(x)).sum())
+    for wanted in (False, True, False, True):
+        model.bias.requires_grad = wanted
+        made = f(x)
+        assert made.requires_grad is wanted
+        if wanted:
+            (g,), (h,) = weft.grad(made, [model.bias]), weft.grad(weft.relu(model(x)).sum(), [model.bias])
+            same(g, h)
+    assert traces(f) == 2
+
+
 def test_random_numbers_are_drawn_anew() -> None:
     @weft.static
     def f() -> Any:

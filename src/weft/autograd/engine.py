@@ -6,7 +6,7 @@ Entries carry the order in which they were made, so gradients meet and add up in
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from weft import _native
@@ -21,12 +21,20 @@ if TYPE_CHECKING:
 
 
 def gradients(
-    outputs: Sequence[Tensor], grads: Sequence[Any], inputs: Sequence[Tensor], create_graph: bool
+    outputs: Sequence[Tensor],
+    grads: Sequence[Any],
+    inputs: Sequence[Tensor],
+    create_graph: bool,
+    bounds: Sequence[Tensor] = (),
 ) -> list[Any]:
-    """Gradients of the outputs with respect to the inputs; nothing is stored in ``.grad`` and the graph is kept."""
+    """Gradients of the outputs with respect to the inputs; nothing is stored in ``.grad`` and the graph is kept.
+
+    What the ``bounds`` were computed from is left alone: a gradient that arrives at one of them goes no further.
+    """
     targets = _targets(inputs)
     found: list[Any] = [None] * len(inputs)
-    walk(outputs, grads, targets, found, create_graph, retain_graph=True)
+    ends = {id(t.grad_fn) for t in bounds if t.grad_fn is not None}
+    walk(outputs, grads, targets, found, create_graph, retain_graph=True, ends=ends)
     return found
 
 
@@ -47,11 +55,15 @@ def walk(
     found: list[Any],
     create_graph: bool,
     retain_graph: bool,
+    ends: Container[int] = (),
 ) -> None:
-    """Pass gradients from the outputs down the tape: to ``.grad`` of leaves, or into ``found`` where there are targets."""
+    """Pass gradients from the outputs down the tape: to ``.grad`` of leaves, or into ``found`` where there are targets.
+
+    With targets, entries whose identity is among the ``ends`` pass nothing on.
+    """
     pending: dict[int, tuple[Any, list[Any]]] = {}  # entries by identity, with the gradients of their outputs so far
     heap: list[tuple[int, int]] = []
-    wanted = None if targets is None else _leading_to(outputs, targets)
+    wanted = None if targets is None else _leading_to(outputs, targets, ends)
 
     def arrive(edge: Any, g: Any) -> None:
         if type(edge) is not tuple:
@@ -113,8 +125,8 @@ def accumulate(leaf: Tensor, g: Tensor) -> None:
         leaf.grad = g
 
 
-def _leading_to(outputs: Sequence[Tensor], targets: dict[Any, list[int]]) -> set[int]:
-    """The tape entries from which a target can be reached."""
+def _leading_to(outputs: Sequence[Tensor], targets: dict[Any, list[int]], ends: Container[int]) -> set[int]:
+    """The tape entries from which a target can be reached by way of entries that are no ends."""
     wanted: set[int] = set()
     state: dict[int, bool] = {}
     stack = [(t.grad_fn, False) for t in outputs if t.grad_fn is not None]
@@ -131,7 +143,7 @@ def _leading_to(outputs: Sequence[Tensor], targets: dict[Any, list[int]]) -> set
                 if hit:
                     wanted.add(id(node))
                     break
-        elif id(node) not in state:
+        elif id(node) not in state and id(node) not in ends:
             state[id(node)] = True
             stack.append((node, True))
             stack.extend((e[0], False) for e in node.edges if isinstance(e, tuple))

@@ -56,6 +56,7 @@ def slow(handle: Any, attrs: Any, operands: tuple[Any, ...]) -> Any:
 
 def record(recorder: Recorder, op: Op, attrs: Any, operands: tuple[Any, ...]) -> Any:
     """Add one op to the graph being recorded."""
+    recorder.met(operands)
     if op.kind == "inplace":
         return record_inplace(recorder, op, attrs, operands)
     if op.function is not None:

@@ -16,7 +16,7 @@ from weft.ir.node import make, toposort
 from weft.modes import tree
 from weft.modes.differentiate import Backward
 from weft.modes.replay import Made, Trace, ViewOf
-from weft.modes.tracing import Argument, StaticRecorder
+from weft.modes.tracing import Argument, GradOf, StaticRecorder
 from weft.ops.movement import contiguous_strides
 from weft.recent import Recent
 from weft.record.canonical import canonical
@@ -207,6 +207,10 @@ class StaticFunction(Generic[P, R]):
         nodes = toposort([*(c.node for c in cells), *(c.node for c, _ in written)])
         inputs, graph = canonical([c.node for c in cells], written, recorder.n_scalars)
         executable = compile_graph(graph, self.name)
+        attributes_read = list(recorder.attributes_read.values())
+        for t, needed in recorder.outside.values():
+            if not isinstance(recorder.sources.get(id(t)), GradOf):  # which another may replace
+                attributes_read.append((t, "requires_grad", needed))
         return Trace(
             self.name,
             signature,
@@ -218,7 +222,7 @@ class StaticFunction(Generic[P, R]):
             structure,
             grads,
             recorder.grads_read,
-            list(recorder.attributes_read.values()),
+            attributes_read,
             [w.slot for w in graph.writes],
             self._backward(recorder, values, outputs, inputs, tensors, placeholders),
             recorder.host,
@@ -238,14 +242,20 @@ class StaticFunction(Generic[P, R]):
         carrying = [
             k
             for k, v in enumerate(values)
-            if isinstance(outputs[k], Made) and v.requires_grad and engine.graph_is_whole(v)
+            if (isinstance(outputs[k], Made) or (isinstance(outputs[k], ViewOf) and not v.symbol.cell.dirty))
+            and v.requires_grad
+            and engine.graph_is_whole(v)
         ]
         if not carrying:
             return None
+        outside = [t for t, needed in recorder.outside.values() if needed]
+        for t in inputs:  # what no op but a function of the user met
+            if t.requires_grad and id(t) not in recorder.outside and not isinstance(recorder.sources[id(t)], Argument):
+                outside.append(t)
         candidates: list[tuple[Any, Any]] = [
             (Argument(k), t) for k, t in enumerate(placeholders) if tensors[k].requires_grad
         ]
-        candidates += [(t, t) for t in inputs if t.requires_grad and not isinstance(recorder.sources[id(t)], Argument)]
+        candidates += [(t, t) for t in outside]
         gout_leaves = []
         for k in carrying:
             v = values[k]
@@ -256,7 +266,7 @@ class StaticFunction(Generic[P, R]):
             recorder.kept.append(stand_in)
             gout_leaves.append((recorder.fresh(node), stand_in))
         found = engine.gradients(
-            [values[k] for k in carrying], [g for g, _ in gout_leaves], [t for _, t in candidates], False
+            [values[k] for k in carrying], [g for g, _ in gout_leaves], [t for _, t in candidates], False, outside
         )
         targets = [(source, g) for (source, _), g in zip(candidates, found, strict=True) if g is not None]
         if not targets:

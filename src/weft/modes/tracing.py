@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,9 @@ class StaticRecorder(Recorder):
         self.n_scalars = 0  # Python numbers handed over at each call: float arguments, then host numbers
         self.host: list[Callable[[], float]] = []
         self.untaped: list[Tensor] = []  # tensors from outside that were written, and had no history
+        self.outside: dict[
+            int, tuple[Tensor, bool]
+        ] = {}  # tensors met on the tape, by id, and whether they require grad
 
     def number(self) -> Tensor:
         """A weak scalar for the next Python number handed over at run time."""
@@ -67,6 +70,16 @@ class StaticRecorder(Recorder):
         if given.requires_grad:
             out.requires_grad = True
         return out
+
+    def met(self, operands: Sequence[Any]) -> None:
+        if not _native.grad_enabled():
+            return
+        for t in operands:
+            if not isinstance(t, _native.Tensor) or t._pending is not None or t.dtype.kind != "f":
+                continue
+            made_here = t.symbol is not None and t.symbol.cell.recorder is self
+            if not made_here and not any(t is u for u in self.untaped):
+                self.outside.setdefault(id(t), (t, t.requires_grad))
 
     def capture(self, t: Tensor) -> Cell:
         cell = super().capture(t)

@@ -122,6 +122,9 @@ class Recorder:
 
     # Reading
 
+    def met(self, operands: Sequence[Any]) -> None:
+        """Called with the operands of each op."""
+
     def value(self, t: Tensor) -> Node:
         """The node of a tensor's current value."""
         cell, chain = self.locate(t)
