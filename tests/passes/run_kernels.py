@@ -234,7 +234,7 @@ class Runner:
         """Run a product, or one row of it."""
         (a, i), (b, j) = self.matrix(p, p.a, p.m, p.k), self.matrix(p, p.b, p.k, p.n)
         c, k = self.matrix(p, p.c, p.m, p.n)
-        result = np.matmul(a[i], b[j]).astype(held_as(p.dtype))
+        result = np.matmul(np.ascontiguousarray(a[i]), np.ascontiguousarray(b[j])).astype(held_as(p.dtype))
         if row is None:
             c[k] = result
         else:

@@ -79,7 +79,7 @@ def evaluate(
         return np.asarray(record.reference(args[0], attrs=node.attrs)).reshape(node.shape)
     if record.kind == "matmul":
         wide = held_as(node.dtype.compute)
-        return rounded(np.matmul(*(a.astype(wide) for a in args)), node.dtype)
+        return rounded(np.matmul(*(a.astype(wide, order="C") for a in args)), node.dtype)
     if op == "scatter_add" and node.dtype is bfloat16:
         return _scatter_add(*args)
     return np.asarray(record.reference(*args, attrs=node.attrs), dtype=held_as(node.dtype)).reshape(node.shape)
