@@ -136,6 +136,9 @@ bool run_batch(const Gemm& g, const void* a, const void* b, void* c, const Poll*
     if (tiny_products<T>(g))
       return run_tiny_products<T>(g, batch, static_cast<const T*>(a), static_cast<const T*>(b), static_cast<T*>(c), poll, hooks);
   }
+  if constexpr (!std::is_floating_point_v<T>)
+    if (count == 1 && !hooks && narrow_product<T>(g))
+      return run_narrow_product<T>(g, static_cast<const T*>(a), static_cast<const T*>(b), static_cast<T*>(c), poll);
   Job<T> job{.g = g, .a = static_cast<const T*>(a), .b = static_cast<const T*>(b), .c = static_cast<T*>(c), .hooks = hooks,
              .spare = spare};
   const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) +

@@ -16,6 +16,8 @@ constexpr int64_t stack_elements = 4096;      // that a block may copy, and of o
 constexpr int64_t stack_padding = 16;         // elements that may be read behind them: see gemm_tiny.h
 constexpr int64_t block_bytes = 32 << 10;     // of all operands, which then stay in the nearest cache
 constexpr int64_t chunk_work = 1 << 17;       // multiply-adds for which waking another thread pays
+constexpr int64_t deepest_narrow = 64;        // terms of a narrow product
+constexpr int64_t fewest_narrow_rows = 32;    // of one
 constexpr int64_t deepest_vector = 512;       // terms that are summed in one block: see gemm_vector.cpp
 
 template <class S>
@@ -265,6 +267,32 @@ bool run_tiny_products(const Gemm& g, const Batch& batch, const S* a, const S* b
   return parallel_for(count, std::min(count, static_cast<int64_t>(chunk_work / work) + 1), some, &job, poll);
 }
 
+template <class T>
+constexpr int64_t rows_in_step(int64_t columns) {
+  return columns > tiny_width<T> ? tiny_rows_of_two : tiny_rows_of_one;
+}
+
+template <class S>
+bool narrow_product(const Gemm& g) {
+  using T = SumOf<S>;
+  if (g.m < fewest_narrow_rows || g.n < 2 || g.n > 2 * tiny_width<T> || g.k < 1 || g.k > deepest_narrow) return false;
+  Gemm rows = g;
+  rows.m = rows_in_step<T>(g.n);
+  return tiny_products<S>(rows);
+}
+
+template <class S>
+bool run_narrow_product(const Gemm& g, const S* a, const S* b, S* c, const Poll* poll) {
+  const int64_t step = rows_in_step<SumOf<S>>(g.n), groups = g.m / step;
+  const auto run = [&](int64_t first, int64_t count) {
+    const Gemm rows{g.dtype, {count}, step, g.n, g.k, {{step * g.a.row_stride}, g.a.row_stride, g.a.col_stride},
+                    {{0}, g.b.row_stride, g.b.col_stride}, {{step * g.c.row_stride}, g.c.row_stride, g.c.col_stride}};
+    return run_tiny_products<S>(rows, Batch(rows), a + first * g.a.row_stride, b, c + first * g.c.row_stride, poll, nullptr);
+  };
+  // The last rows, if they are no group, come with others before them, which are made once more.
+  return run(0, groups) && (groups * step == g.m || run(g.m - 2 * step, 2));
+}
+
 #define WEFT_TINY(S)                      \
   template bool tiny_products<S>(const Gemm&); \
   template bool run_tiny_products<S>(const Gemm&, const Batch&, const S*, const S*, S*, const Poll*, const GemmHooks*);
@@ -277,5 +305,16 @@ WEFT_TINY(uint16_t)
 WEFT_TINY(uint32_t)
 WEFT_TINY(uint64_t)
 #undef WEFT_TINY
+
+#define WEFT_NARROW(S)                      \
+  template bool narrow_product<S>(const Gemm&); \
+  template bool run_narrow_product<S>(const Gemm&, const S*, const S*, S*, const Poll*);
+WEFT_NARROW(Float16)
+WEFT_NARROW(BFloat16)
+WEFT_NARROW(uint8_t)
+WEFT_NARROW(uint16_t)
+WEFT_NARROW(uint32_t)
+WEFT_NARROW(uint64_t)
+#undef WEFT_NARROW
 
 }  // namespace weft

@@ -39,4 +39,13 @@ template <class S>
 bool run_tiny_products(const Gemm& g, const Batch& batch, const S* a, const S* b, S* c, const Poll* poll,
                        const GemmHooks* hooks);
 
+// Whether a product of one matrix is so narrow and shallow that its rows are sooner made in groups, each a tiny matrix. S: a type
+// whose products come in pieces; float and double have tiles of few columns.
+template <class S>
+bool narrow_product(const Gemm& g);
+
+// Runs it, over the pool where it pays. False: the poll asked to stop.
+template <class S>
+bool run_narrow_product(const Gemm& g, const S* a, const S* b, S* c, const Poll* poll);
+
 }  // namespace weft

@@ -20,6 +20,8 @@ constexpr int64_t far_row_group = 4;  // fewer where they come from memory, whic
 template <class T>
 constexpr int64_t lane_columns = 8192 / static_cast<int64_t>(sizeof(T));
 
+constexpr int most_few_terms = 4;  // of sums each of whose terms has a lane for itself
+
 // Products of `count` matrices with a vector each, *_step apart: n sums of k terms, of which one block is made. Neighbouring
 // sums are 1 apart.
 template <class S>
@@ -45,6 +47,9 @@ struct LaneKernels {
   // The same for many small matrices: term p of sum j is at j * row + p, and at p * row + j.
   void (*along_batch)(const LaneBatch<S>&);
   void (*down_batch)(const LaneBatch<S>&);
+  // sums[j] = sum of matrix[j * row + p * col] * vector[p] over p < k, for j < n, for k = 1, 2, ... Made for neighbouring j.
+  void (*few_terms[most_few_terms])(const S* matrix, int64_t row, int64_t col, int64_t n, const SumOf<S>* vector,
+                                    SumOf<S>* sums);
 };
 
 }  // namespace weft

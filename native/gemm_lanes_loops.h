@@ -282,9 +282,41 @@ void down_batch(const LaneBatch<S>& g) {
   if (j < g.n) down_each<S, false>(g, j, g.n - j);
 }
 
+// The sum of fewer terms than lanes, added as if the others were zeros. Of vectors or numbers.
+template <class T, int K, class Value, class Term>
+inline Value sum_of_terms(Term term) {
+  Value lane[lanes<T>] = {};
+#pragma GCC unroll 4
+  for (int p = 0; p < K; ++p) lane[p] += term(p);
+  const Value low = (lane[0] + lane[1]) + (lane[2] + lane[3]);
+  if constexpr (lanes<T> == 8) return low + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+  else return low;
+}
+
+template <class S>
+inline SumOf<S> load_one(const S* p) {
+  if constexpr (is_half<S>) return load_some(p, part_mask<float>(1), 1)[0];
+  else return *p;
+}
+
+template <class S, int K>
+void few_terms(const S* matrix, int64_t row, int64_t col, int64_t n, const SumOf<S>* vector, SumOf<S>* sums) {
+  using T = SumOf<S>;
+  T right[K];
+#pragma GCC unroll 4
+  for (int p = 0; p < K; ++p) right[p] = vector[p];
+  int64_t j = 0;
+  if (row == 1)
+    for (; j + lanes<T> <= n; j += lanes<T>)
+      at(sums + j) = sum_of_terms<T, K, typename LaneVector<T>::type>(
+          [&](int p) { return right[p] * load_run(matrix + p * col + j); });
+  for (; j < n; ++j) sums[j] = sum_of_terms<T, K, T>([&](int p) { return right[p] * load_one(matrix + j * row + p * col); });
+}
+
 template <class S>
 constexpr LaneKernels<S> lane_kernels_of() {
-  return {along_rows<S>, down_columns<S>, along_batch<S>, down_batch<S>};
+  return {along_rows<S>, down_columns<S>, along_batch<S>, down_batch<S>,
+          {few_terms<S, 1>, few_terms<S, 2>, few_terms<S, 3>, few_terms<S, 4>}};
 }
 
 }  // namespace

@@ -11,7 +11,6 @@
 namespace weft {
 namespace {
 
-constexpr int64_t deepest_small = 128;       // the greatest k of a product whose panels of B are packed on the stack
 constexpr int64_t shared_bytes = 512 << 10;  // of A and C that make sharing a flat product pay
 constexpr int64_t near_bytes = 64 << 10;     // of A and C that are still in a cache when an epilogue follows
 
@@ -110,7 +109,7 @@ bool small_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, con
   const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
   const bool thin = g.n <= row_width<T> && g.k <= deepest_row;
   const bool wide = g.n > row_width<T> && g.k <= deepest_wide_row;
-  if (g.c.col_stride == 1 && g.m > 4 && (thin || wide)) {
+  if (g.c.col_stride == 1 && ((thin && g.m > 4) || (wide && (g.m > 4 || g.b.col_stride == 1)))) {
     prologue.all(shared);
     flat(g, a, b, c, shared, epilogue);
     return true;

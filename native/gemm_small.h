@@ -8,6 +8,7 @@ namespace weft {
 
 // Multiply-adds up to which a product is not worth sharing; of a batch of such, the matrices are shared.
 constexpr int64_t small_product_work = 64 * 64 * 64;
+constexpr int64_t deepest_small = 128;  // the greatest k of a product whose panels of B are packed on the stack
 
 // Runs one matrix of the batch, on the calling thread or, where `shared` and worth it, over the pool, unless it is neither
 // small nor flat: then false, and nothing is done. m, n, k > 0. Calls the prologue for all rows and the epilogue for all

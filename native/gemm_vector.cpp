@@ -14,7 +14,8 @@ namespace {
 constexpr int64_t block_k = 512;             // part of every result's definition: see gemm_vector.h
 constexpr int64_t group = row_group;         // rows, or blocks of one row, that are summed at once
 constexpr int64_t many_rows = 16;            // for which a widened copy of the vector is little
-constexpr int64_t fewest_columns = 8;        // that are summed as columns
+constexpr int64_t few_columns = 32;          // whose sums had better stay in registers,
+constexpr int64_t few_terms = 32;            // as those of so few terms had
 constexpr int64_t shared_bytes = 512 << 10;  // to be read, for which waking another thread pays
 constexpr int64_t far_bytes = 16 << 20;      // a matrix of more bytes than this is not in a cache
 
@@ -76,15 +77,25 @@ struct Sums {
     }
   }
 
-  // Neighbouring columns of one block. Fewer than there must be come with some before them: the same sums once more.
+  // Neighbouring columns of one block.
   void some_columns(int64_t unit) {
     const int64_t chunks = parts(n, columns), b = unit / chunks, j = unit % chunks * columns;
-    const int64_t first = std::min(j, n - fewest_columns), count = std::min(columns, n - j);
-    T some[fewest_columns], near[block_k];
-    T* to = first == j ? sums + b * n + j : some;
-    run.down_columns(matrix + b * block_k * col + first, col, std::max(count, fewest_columns),
-                     with(b * block_k, length(b), near), length(b), far(), to);
-    if (first < j) std::copy(some + (j - first), some + fewest_columns, sums + b * n + j);
+    const int64_t count = std::min(columns, n - j), terms = length(b);
+    T near[block_k];
+    const T* right = with(b * block_k, terms, near);
+    const S* from = matrix + b * block_k * col;
+    T* to = sums + b * n + j;
+    if (count <= few_columns || terms <= few_terms)
+      return run.down_batch({.count = 1, .n = count, .k = terms, .matrix = from + j, .matrix_step = 0, .row = col, .vector = right,
+                             .vector_step = 0, .sums = to, .sums_step = 0});
+    run.down_columns(from + j, col, count, right, terms, far(), to);
+  }
+
+  // Neighbouring sums of few terms.
+  void few(int64_t unit) {
+    const int64_t j = unit * columns;
+    T near[most_few_terms];
+    run.few_terms[k - 1](matrix + j * row, row, col, std::min(columns, n - j), with(0, k, near), sums + j);
   }
 
   // A group of rows of one block, made contiguous.
@@ -109,7 +120,8 @@ struct Sums {
   }
 
   void all(bool shared) {
-    if (row == 1 && n >= fewest_columns) {
+    if (k <= most_few_terms) return each<&Sums::few>(parts(n, columns), shared);
+    if (row == 1 && n > 1 && col != 1) {
       if (shared && bytes() >= shared_bytes)
         while (columns > 64 && blocks() * parts(n, columns) < 4 * num_threads()) columns /= 2;
       return each<&Sums::some_columns>(blocks() * parts(n, columns), shared);

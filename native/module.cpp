@@ -9,6 +9,7 @@
 
 #include "allocator.h"
 #include "call_key.h"
+#include "gemm_small.h"
 #include "gemm_tile.h"
 #include "gil.h"
 #include "grad_node.h"
@@ -17,6 +18,7 @@
 #include "op.h"
 #include "pool.h"
 #include "profile.h"
+#include "program.h"
 #include "program_object.h"
 #include "scopes.h"
 #include "slots.h"
@@ -349,6 +351,9 @@ void bind_functions(nb::module_& m) {
   m.def("reset_peak_memory", reset_peak_memory);
   m.def("empty_cache", empty_cache);
   m.def("set_cache_limit", set_cache_limit, nb::arg("nbytes"));
+  m.attr("small_product_work") = small_product_work;
+  m.attr("deepest_small") = deepest_small;
+  m.attr("most_followers") = most_followers;
   m.def("profile", [](bool on) { profiling.store(on); }, nb::arg("on"));
   m.def("take_profile", take_profile);
 }

@@ -275,7 +275,8 @@ TEST(small_and_flat_products) {
 }
 
 TEST(bits_of_small_and_flat_products_are_those_of_large_ones) {
-  for (const Sizes& s : std::vector<Sizes>{{20, 3, 3}, {20, 8, 7}, {20, 30, 4}, {20, 30, 1}, {20, 10, 100}, {13, 5, 256}}) {
+  for (const Sizes& s : std::vector<Sizes>{{20, 3, 3}, {20, 8, 7}, {20, 30, 4}, {20, 30, 1}, {20, 10, 100}, {13, 5, 256},
+                                             {75, 3, 33}, {43, 7, 64}, {32, 2, 9}}) {
     const int64_t rows = 3000;
     std::vector<float> a(static_cast<size_t>(rows * s.k)), b(static_cast<size_t>(s.k * 96)), large(static_cast<size_t>(rows * 96)),
         small(static_cast<size_t>(s.m * s.n));
@@ -291,7 +292,8 @@ TEST(bits_of_small_and_flat_products_are_those_of_large_ones) {
 
 TEST(single_rows_and_columns) {
   // Around the edges of lanes, groups of rows, blocks of k and chunks of columns.
-  for (const Sizes& s : std::vector<Sizes>{{1, 9, 3}, {1, 8, 4}, {1, 3, 17}, {1, 37, 513}, {1, 2051, 20}, {1, 1, 5000}, {1, 5, 4100}})
+  for (const Sizes& s : std::vector<Sizes>{{1, 9, 3}, {1, 8, 4}, {1, 3, 17}, {1, 37, 513}, {1, 2051, 20}, {1, 1, 5000}, {1, 5, 4100},
+                                             {1, 33, 1}, {1, 70, 2}, {1, 19, 4}, {1, 40, 30}})
     for (int ka = 0; ka < 6; ++ka)
       for (int kb = 0; kb < 6; ++kb) {
         compare<float>(DType::float32, s.m, s.n, s.k, {}, ka, kb, 0);
@@ -434,7 +436,8 @@ static void compare_halves(DType d, int64_t m, int64_t n, int64_t k, const std::
 
 TEST(sixteen_bit_products_are_rounded_products_of_float) {
   for (DType d : {DType::float16, DType::bfloat16}) {
-    for (const Sizes& s : std::vector<Sizes>{{3, 4, 5}, {1, 37, 513}, {21, 1, 700}, {1, 1, 5000}, {2, 1, 1100}, {7, 17, 9}, {50, 70, 300}, {3, 2, 0}})
+    for (const Sizes& s : std::vector<Sizes>{{3, 4, 5}, {1, 37, 513}, {21, 1, 700}, {1, 1, 5000}, {2, 1, 1100}, {7, 17, 9}, {50, 70, 300}, {3, 2, 0},
+                                               {75, 9, 33}, {33, 2, 3}, {1, 30, 3}, {30, 1, 4}})
       for (int ka = 0; ka < 6; ++ka)
         for (int kb = 0; kb < 6; ++kb) compare_halves(d, s.m, s.n, s.k, {}, ka, kb, (ka + kb) % 5);
     for (int threads : {1, 4}) {
@@ -455,6 +458,8 @@ TEST(integer_products_in_pieces) {
       compare<uint64_t>(DType::uint64, 101, 130, 60, {2}, kind, (kind + 1) % 6, kind % 5);
       compare<int64_t>(DType::int64, 1, 1100, 700, {}, kind, (kind + 1) % 6, kind % 5);
       compare<int8_t>(DType::int8, 1100, 1, 700, {}, kind, (kind + 1) % 6, kind % 5);
+      compare<int8_t>(DType::int8, 75, 3, 4, {}, kind, (kind + 1) % 6, kind % 5);
+      compare<uint64_t>(DType::uint64, 300, 5, 33, {}, kind, (kind + 2) % 6, kind % 5);
     }
   }
 }

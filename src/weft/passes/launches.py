@@ -42,6 +42,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from weft import config, dtypes
+from weft._native import deepest_small, most_followers, small_product_work
 from weft.ir.graph import Graph
 from weft.passes.groups import Group
 from weft.passes.indexmap import is_row_major
@@ -53,11 +54,6 @@ from weft.passes.updates import Updates
 MANY_ROWS = 128
 #: Work, in additions, of a kernel that runs on one thread in any case.
 ONE_THREAD = 200_000
-#: Followers of one product (`most_followers` in native/program.h).
-MOST = 8
-#: The most multiply-adds, and terms of a sum, of a product that follows another (`small_product_work` and `deepest_small`,
-#: native/gemm_small.h).
-SMALL_PRODUCT, FEW_TERMS = 64**3, 128
 
 ELEMENT, ROW, WHOLE = range(3)
 
@@ -189,7 +185,7 @@ class _Finder:
         fresh = [c]  # memory that the launch has written, whose readers have not been asked yet
         while fresh:
             for reader in sorted(self.readers.get(fresh.pop(0), ()), key=self._order):
-                if reader in self.taken or len(launch.followers) == MOST:
+                if reader in self.taken or len(launch.followers) == most_followers:
                     continue
                 touched = self._follows(launch, reader)
                 if touched is None:
@@ -268,7 +264,9 @@ class _Finder:
         node = group.node
         *batch, m, n = node.shape
         k = node.inputs[0].shape[-1]
-        small = node.dtype in (dtypes.float32, dtypes.float64) and m * n * k <= SMALL_PRODUCT and k <= FEW_TERMS
+        small = (
+            node.dtype in (dtypes.float32, dtypes.float64) and m * n * k <= small_product_work and k <= deepest_small
+        )
         if not small or batch or m != launch.rows or m == 1 or n == 1:
             return None
         a, b, c = (self.home(place) for place in (*(place_of(port)[0] for port in group.ports), ("n", node)))
