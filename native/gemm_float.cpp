@@ -25,6 +25,7 @@ namespace {
 
 constexpr double unit_work = 1 << 16;  // multiply-adds for which waking another thread pays
 constexpr int64_t unit_bytes = 768;    // of a unit's rows of A at one step of k: with 256 steps, a fifth of an L2 cache of 1 MiB
+constexpr int64_t unit_steps = 256;
 constexpr int64_t few_rows = 16;       // fewer in a unit would read B too often
 constexpr int64_t followed_bytes = 12 << 10;  // of a unit's rows of C that an epilogue then reads: a third of the nearest cache
 constexpr int64_t few_tiles = 4;       // in a unit, of which one more or less does not matter
@@ -158,7 +159,9 @@ class Product {
         return;
       }
     }
-    if (columns > row_units_) row_units_ = needed, column_units_ = columns;
+    if (columns <= row_units_) return;
+    // As many rows as the cache holds of them in so few steps of k: units of other rows would pack the same columns again.
+    row_units_ = parts(g_.m * deepest_, unit_bytes * unit_steps / static_cast<int64_t>(sizeof(T))), column_units_ = columns;
   }
 
   // Sets how A and B are read. Packing pays where what is packed is used often, and sooner where reading it in place would
