@@ -102,6 +102,31 @@ class Reductions:
         self.function(self.x)
 
 
+class Layouts:
+    """Reductions of 2048 × 2048 floats that are transposed in memory, and of as many in short rows, eagerly."""
+
+    params = (
+        list(reductions.FUNCTIONS),
+        ["transposed, first", "transposed, last", "rows of 4", "rows of 16", "rows of 64"],
+    )
+    param_names = ("function", "layout")
+
+    def setup(self, name: str, layout: str) -> None:
+        import weft
+
+        weft.set_num_threads(THREADS)
+        kind, _, which = layout.rpartition(" ")
+        columns = 2048 if kind == "transposed," else int(which)
+        array = np.random.default_rng(1).standard_normal((2**22 // columns, columns), dtype=np.float32)
+        x = weft.from_numpy(array).clone()
+        self.x = x.T if kind == "transposed," else x
+        self.function = reductions.array_form(weft, name, 0 if which == "first" else -1)
+        self.function(self.x)
+
+    def time_reduction(self, name: str, layout: str) -> None:
+        self.function(self.x)
+
+
 class Cumulative:
     """Running sums and products, eagerly: along each axis of 4096 × 4096 floats, of 2**24 in a row, and of 1000."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,51 @@ def test_layouts(layout: str) -> None:
         for axis in (None, 0, -1) if array.ndim else (None,):
             (got,) = in_every_mode(lambda t, n=name, a=axis: getattr(t, n)(a), x)
             assert_close(got, numpy_of(name, array, axis, False), 8, f"{name} over {axis}", 4.0)
+
+
+@pytest.mark.parametrize("dtype", [weft.float32, weft.float16, weft.int32], ids=repr)
+@pytest.mark.parametrize("shape", [(17, 300, 20), (2, 2100, 18)], ids=str)
+def test_bits_do_not_depend_on_the_layout(dtype: weft.DType, shape: tuple[int, ...]) -> None:
+    """Whichever axis is contiguous in memory, and whether values are in memory or computed."""
+    array = numbers(dtype, shape, 6)
+    array[array == array.max()] = -0.0
+    plain = weft.from_numpy(array)
+    for name in ("sum", "max", "argmin", *(("var",) if dtype.is_floating_point else ())):
+        reduce = getattr(weft, name)
+        computed = name == "sum"
+        for axis in range(3):
+            want = reduce(plain, axis=axis)
+            more = reduce(plain - 1, axis=axis) if computed else want
+            for order in permutations(range(3)):
+                back = [order.index(d) for d in range(3)]
+                x = weft.from_numpy(np.ascontiguousarray(array.transpose(order))).permute(*back)
+                what = f"{name} over {axis}, {order} in memory"
+                np.testing.assert_array_equal(bits(reduce(x, axis=axis)), bits(want), what)
+                if computed:
+                    np.testing.assert_array_equal(bits(lazily(reduce, x, axis)), bits(more), what)
+
+
+def lazily(reduce: Any, x: weft.Tensor, axis: int) -> weft.Tensor:
+    """A reduction of ``x - 1`` in one kernel."""
+    with weft.lazy():
+        return reduce(x - 1, axis=axis)
+
+
+def bits(x: weft.Tensor) -> np.ndarray:
+    """An array's bytes, for comparisons that tell -0 from 0."""
+    return x.numpy().view(np.uint8)
+
+
+@pytest.mark.parametrize("dtype", [weft.float32, weft.bfloat16, weft.uint8], ids=repr)
+@pytest.mark.parametrize("n", [2, 3, 16, 31])
+def test_short_rows(dtype: weft.DType, n: int) -> None:
+    """Many together give the bits that few do, in every mode."""
+    x = tensor(numbers(dtype, (700, n), 7), dtype)
+    floats = ("mean", "var") if dtype.is_floating_point else ()
+    for name in ("sum", "prod", "max", "argmax", "any", *floats):
+        (many,) = in_every_mode(lambda t, name=name: getattr(t, name)(1), x)
+        few = [getattr(x[at : at + 10], name)(1) for at in range(0, 700, 10)]
+        assert weft.cat(few).tolist() == many.tolist(), name
 
 
 def test_no_elements() -> None:
