@@ -393,6 +393,54 @@ def test_reductions_that_depend_on_each_other(n: int, dtype: dtypes.DType) -> No
     softmax(n, dtype).run(3)
 
 
+@pytest.mark.parametrize("rows", [1, 16, 37])
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 16, 17, 31, 32])
+@pytest.mark.parametrize("dtype", [*NUMERIC, float16], ids=repr)
+def test_short_rows_go_together(n: int, rows: int, dtype: dtypes.DType) -> None:
+    """Every reduction, values at row level of memory and of indices, and operands that lie in any way; in any pieces."""
+    k = Nest("row", "or", (rows, n), short=True)
+    x, turned = k.load(data((rows, n), dtype)), k.load(data((n, rows), dtype).T)
+    row, column = k.load(data((rows, 1), dtype)), k.load(data((1, n), dtype))
+    label = k.apply("check_index", k.load(rng.integers(0, n, (rows, 1))), k.scalar(n, int64), dtype=int64)
+    chosen = k.apply("less", k.index(0, (0, 1)), label, dtype=bool_)
+    v = k.apply("where", chosen, x, k.apply("add", turned, column, dtype=dtype), dtype=dtype)
+    for op in ("sum", "max", "min", "prod"):
+        v = k.apply("subtract", v, k.apply("multiply", k.reduce(op, v, dtype), row, dtype=dtype), dtype=dtype)
+    k.store(np.empty((rows, n), dtype.numpy), v)
+    k.store(np.empty((n, rows), dtype.numpy).T, x)
+    k.store(np.empty((rows, 1), bool), k.reduce("any", k.apply("less", v, row, dtype=bool_), bool_))
+    k.store(np.empty((rows, 1), dtype.numpy), k.reduce("sum", row, dtype))
+    for pieces in (1, 3):
+        k.run(pieces)
+
+
+def test_short_rows_in_place() -> None:
+    k = Nest("row", "or", (37, 10), short=True)
+    x = data((37, 10))
+    v = k.load(x)
+    total = k.reduce("sum", v, float32)
+    k.store(x, k.apply("divide", v, total, dtype=float32))
+    k.store(np.empty((37, 1), "f"), total)
+    k.run(2)
+
+
+def test_a_label_out_of_range_is_found_among_short_rows() -> None:
+    for bad in (3, 36):
+        k = Nest("row", "or", (37, 10), short=True)
+        labels = np.zeros((37, 1), np.int64)
+        labels[bad] = 10
+        label = k.apply("check_index", k.load(labels), k.scalar(10, int64), dtype=int64)
+        x = k.apply(
+            "where",
+            k.apply("less", k.index(0, (0, 1)), label, dtype=bool_),
+            k.load(data((37, 10))),
+            k.scalar(0, float32),
+            dtype=float32,
+        )
+        k.store(np.empty((37, 1), "f"), k.reduce("sum", x, float32))
+        k.run(2, status=3)
+
+
 @pytest.mark.parametrize("n", [1, 100, 5000])
 @pytest.mark.parametrize("in_place", [False, True])
 def test_an_expensive_value_is_kept_in_the_output(n: int, in_place: bool) -> None:

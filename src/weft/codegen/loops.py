@@ -1,6 +1,7 @@
-"""Loop nests: the source of each form of kernel, one function for each phase. Here "map"; "row" and "reduce" are
-in `weft.codegen.rows`, "strips" in `weft.codegen.strips`, "columns" in `weft.codegen.across`, "outer" in `weft.codegen.outer`,
-"scan" in `weft.codegen.scan`.
+"""Loop nests: the source of each form of kernel, one function for each phase.
+
+Here "map"; "row" and "reduce" are in `weft.codegen.rows`, "row" of rows that are short in `weft.codegen.short`, "strips" in
+`weft.codegen.strips`, "columns" in `weft.codegen.across`, "outer" in `weft.codegen.outer`, "scan" in `weft.codegen.scan`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from weft.ir.kernel import Kernel, Scalar
 
 def functions(kernel: Kernel, bodies: Mapping[str, str], name: str) -> list[Function]:
     """The source of a kernel: one function for each phase."""
-    from weft.codegen import across, outer, rows, scan, strips
+    from weft.codegen import across, outer, rows, scan, short, strips
 
     body = Body(kernel, bodies)
     inner = {"row": "r", "reduce": "r", "strips": "r", "outer": "ri", "columns": "r"}.get(kernel.form, "")
@@ -30,7 +31,7 @@ def functions(kernel: Kernel, bodies: Mapping[str, str], name: str) -> list[Func
         case "nonzero":
             return [_nonzero(body, name)]
         case "row":
-            return [rows.row(body, name)]
+            return [short.row(body, name) if short.possible(body) else rows.row(body, name)]
         case "reduce":
             return [rows.blocks(body, f"{name}_1"), rows.combine(body, f"{name}_2")]
         case "strips":

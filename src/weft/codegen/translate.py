@@ -314,7 +314,9 @@ class _Translation:
                     lanes.sums[array] = b.alloca(ir.VectorType(llvm_type(dtype), lanes.width)), dtype
                 b.store(b.load(source), lanes.sums[array][0])
         self.counter, self.first = name, b.add(start, b.and_(b.sub(stop, start), I64(-lanes.width)))
-        for width in (lanes.width, NARROW, 1):
+        known = isinstance(start, ir.Constant) and isinstance(stop, ir.Constant)
+        full = known and (stop.constant - start.constant) % lanes.width == 0  # nothing is left for short vectors
+        for width in (lanes.width,) if full else (lanes.width, NARROW, 1):
             end = b.add(start, b.and_(b.sub(stop, start), I64(-width)))
             self.lanes = lanes if width == lanes.width else _Lanes(name, width) if width > 1 else None
 
@@ -327,6 +329,7 @@ class _Translation:
             if width == lanes.width:
                 for array, (sums, _) in lanes.sums.items():
                     b.store(b.load(sums), self.lanes_of(array, I64(0), width)[0])
+        self.lanes = None
 
     def lanes_of(self, array: str, at: Any, width: int) -> tuple[Any, Any]:
         """The lanes of a reduction from ``at`` on, in memory, as one vector or number, and their type."""

@@ -16,7 +16,7 @@ from weft.ir.kernel import ACROSS, OUTER_BLOCK
 from weft.ir.node import Node
 from weft.passes.fuse import MAX_ITEMS, MAX_STORES, Fusion, depends
 from weft.passes.groups import Group, Sinks
-from weft.passes.lower import Nest, Step
+from weft.passes.lower import Nest, Step, is_short
 from weft.passes.memory import bits
 from weft.passes.updates import reads
 
@@ -36,6 +36,8 @@ def join_rows(sinks: Sinks, fusion: Fusion, nests: dict[Group, Nest]) -> None:
 
 def _walks_rows(nest: Nest, fusion: Fusion) -> bool:
     if nest.form != "row" or nest.dims != "or" or nest.sizes[0] < JOINED_ROWS or nest.group.update is not None:
+        return False
+    if is_short(nest):  # rows that go together, sixteen at a time: faster than what is saved
         return False
     # the reader of a product runs with it, block by block: see `weft.passes.epilogues`
     made = [what for kind, what in reads(nest.group, nest) if kind == "n"]

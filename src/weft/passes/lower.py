@@ -568,8 +568,13 @@ def finish(nest: Nest, buffer_of: Callable[[Place], int]) -> Call:
         else:
             params.extend(step.strides)
             body.append(K.StoreAt(buffer(step), step.args[1:], step.args[0], step.accumulate))
-    kernel = K.Kernel(nest.form, nest.dims, tuple(dtypes), tuple(body))
+    kernel = K.Kernel(nest.form, nest.dims, tuple(dtypes), tuple(body), is_short(nest))
     return Call(kernel, list(numbers), params, patches, nest.sizes)
+
+
+def is_short(nest: Nest) -> bool:
+    """Whether the nest is a row kernel of short rows, however many: kernels do not depend on the size of a batch."""
+    return nest.form == "row" and nest.dims == "or" and 0 < nest.sizes[1] <= K.SHORT_LENGTH
 
 
 def scalar_bits(node: Node) -> int:
