@@ -29,7 +29,8 @@ for static in (False, True):
     for _ in range(5):
         loss = f(x, y)
     result.append(loss.item())
-heavy = [m for m in ("numba", "llvmlite.binding", "rich", "tqdm", "torch", "jax", "scipy") if m in sys.modules]
+heavy = ("numba", "llvmlite.binding", "weft.codegen.emit", "rich", "tqdm", "torch", "jax", "scipy")
+heavy = [m for m in heavy if m in sys.modules]
 early = [m for m in ("numba", "llvmlite", "rich", "tqdm", "torch", "jax", "scipy", "multiprocessing") if m in at_import]
 print(repr((result, weft.stats().kernels_compiled, weft.stats().kernels_loaded, heavy, early)))
 """

@@ -1,6 +1,6 @@
 """Kernels to machine code: source, compilation, and the caches before it.
 
-Importing this package does not import the LLVM library, nor does loading a kernel from the disk cache.
+Importing this package imports neither the LLVM library nor what writes source, nor does loading a kernel from the disk cache.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 
 from weft import locks
-from weft.codegen import emit, loops
 from weft.interrupts import put_off
 from weft.ir.kernel import Apply, Kernel
 from weft.runtime import cache as disk
@@ -93,6 +92,8 @@ def compile_kernels(kernels: Iterable[Kernel], bodies: Mapping[str, str] | None 
 
 def source(kernel: Kernel, bodies: Mapping[str, str] | None = None, name: str | None = None) -> str:
     """The generated source of a kernel, all phases."""
+    from weft.codegen import loops
+
     bodies = registered_bodies() if bodies is None else bodies
     name = name or kernel_name(kernel, kernel_key(kernel, bodies))
     return "\n\n".join(f.source for f in loops.functions(kernel, bodies, name))
@@ -143,6 +144,8 @@ def _environment() -> str:
 
 
 def _compile(kernel: Kernel, name: str, bodies: Mapping[str, str]) -> disk.Code:
+    from weft.codegen import loops
+
     functions = loops.functions(kernel, bodies, name)
     symbols = tuple(f"weft_{function.name}" for function in functions)
     with put_off():
@@ -151,4 +154,4 @@ def _compile(kernel: Kernel, name: str, bodies: Mapping[str, str]) -> disk.Code:
         return disk.Code(name, symbols, compile_functions(functions, symbols))
 
 
-__all__ = ["Compiled", "compile_kernel", "compile_kernels", "counters", "emit", "source"]
+__all__ = ["Compiled", "compile_kernel", "compile_kernels", "counters", "source"]
