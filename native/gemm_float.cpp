@@ -82,6 +82,8 @@ class Product {
     if (k_parts_ > 1) sums_ = memory(elements(blocks_ - first_block(1), g.m, g.n), sums_block_);
     divisible_ = threads_ > 1 && k_parts_ == 1 && !whole_tiles_ && b_mode_ != Mode::by_unit &&
                  static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) >= divided_work;
+    far_b_ = (b_mode_ == Mode::shared || b_mode_ == Mode::own) &&
+             g.k * g.n * static_cast<int64_t>(sizeof(T)) > near;
     slots_ = std::make_unique<Slot[]>(static_cast<size_t>(threads_));
     a_tasks_ = a_mode_ == Mode::shared ? blocks_ * row_units_ : 0;
     b_tasks_ = b_mode_ == Mode::shared ? blocks_ * parts(panels_, pack_panels) : 0;
@@ -468,7 +470,7 @@ class Product {
                          : b_mode_ == Mode::shared ? shared_b_ + packed_at(panel, block)
                          : b_mode_ == Mode::own    ? own_b + packed_at(panel, block)
                                                    : packed + in_group * k * set_.nr;
-        if (b_mode_ == Mode::shared || b_mode_ == Mode::own) later = coming_panel(right, block, panel, first, last, end, rows.tiles);
+        if (far_b_) later = coming_panel(right, block, panel, first, last, end, rows.tiles);
         // A panel of few columns is best run in higher tiles, unless A is packed for those of the others.
         const bool tall = !a_packed && width(panel) <= set_.narrow;
         for (int64_t t = 0, i = 0, height; i < rows.count; ++t, i += height) {
@@ -539,6 +541,7 @@ class Product {
   int64_t panels_, row_units_ = 1, column_units_ = 1, k_parts_ = 1, threads_ = 1;
   bool whole_tiles_ = false;  // units of rows end where tiles do
   bool divisible_ = false;    // units that run are shared with threads that have nothing else to do
+  bool far_b_ = false;        // packed panels of B do not stay near: each is fetched before its turn
   Mode a_mode_ = Mode::in_place, b_mode_ = Mode::in_place;
   int64_t a_unit_ = 0;  // elements of one unit's packed rows of A in one block of k
   int64_t own_a_ = 0, own_b_ = 0, a_tasks_ = 0, b_tasks_ = 0;
