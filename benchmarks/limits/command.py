@@ -65,7 +65,10 @@ def _positive(text: str) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; gives the exit status: 1 if results disagree or a checked line is missed, 130 if interrupted."""
+    """Measure and print; gives the exit status.
+
+    That is 1 if results disagree or a checked line is missed, 2 if no cell has the words asked for, 130 if interrupted.
+    """
     given = parser().parse_args(arguments)
     weft.set_num_threads(given.threads)
     libraries = {} if given.no_peers else peers.installed(given.threads)
@@ -83,6 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         interrupted = True
         print("\nInterrupted; this is what was measured until then.", file=sys.stderr)
+    if not (lines or bench.done or interrupted):
+        print(f"No cell of these lines has the words {', '.join(given.cells)} in its name.", file=sys.stderr)
+        return 2
     what = f"weft {weft.__version__}, {', '.join(peers.versions())}; {given.threads} threads; {rounds} rounds"
     what += f"; {Load.now().since(before)}"
     for number in () if given.brief else sorted({made.line for made in bench.done}):

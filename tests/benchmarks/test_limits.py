@@ -219,6 +219,9 @@ def test_the_exit_status(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     assert said.out.count("MISSED") == 3
     assert "a 0.50" in said.out
     assert "Interrupted" in said.err
+    monkeypatch.setattr(command, "LINES", {2: products.shapes})
+    assert command.main(["--only", "2", "--cells", "9x9x9", "--no-peers", "--threads", str(threads)]) == 2
+    assert "No cell" in capsys.readouterr().err
 
 
 def test_the_command(tmp_path: Path) -> None:
