@@ -82,8 +82,6 @@ class Product {
     if (k_parts_ > 1) sums_ = memory(elements(blocks_ - first_block(1), g.m, g.n), sums_block_);
     divisible_ = threads_ > 1 && k_parts_ == 1 && !whole_tiles_ && b_mode_ != Mode::by_unit &&
                  static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) >= divided_work;
-    far_b_ = (b_mode_ == Mode::shared || b_mode_ == Mode::own) &&
-             g.k * g.n * static_cast<int64_t>(sizeof(T)) > near;
     slots_ = std::make_unique<Slot[]>(static_cast<size_t>(threads_));
     a_tasks_ = a_mode_ == Mode::shared ? blocks_ * row_units_ : 0;
     b_tasks_ = b_mode_ == Mode::shared ? blocks_ * parts(panels_, pack_panels) : 0;
@@ -186,6 +184,7 @@ class Product {
               : row_units_ == 1 ? Mode::by_unit
               : threads_ <= few_threads && b_bytes > little && b_bytes <= in_reach ? Mode::own
                                                                : Mode::shared;
+    far_b_ = b_bytes > near && (b_mode_ == Mode::shared || b_mode_ == Mode::own);
   }
 
   int64_t row_of(int64_t unit) const {
