@@ -12,6 +12,7 @@ from weakref import WeakSet
 from weft import _native
 from weft.autograd import engine
 from weft.compiler import compile_graph
+from weft.errors import TraceError
 from weft.ir.node import make, toposort
 from weft.modes import tree
 from weft.modes.differentiate import Backward
@@ -194,6 +195,7 @@ class StaticFunction(Generic[P, R]):
             return Made(cells.index(cell), None if whole else layout)
 
         outputs = [place(v) for v in values]
+        self._refuse_lost_history(recorder, values, outputs)
         grads = []
         for k, t in enumerate(placeholders):
             if t._grad is not None:
@@ -228,6 +230,24 @@ class StaticFunction(Generic[P, R]):
             recorder.host,
             checks(nodes),
         )
+
+    def _refuse_lost_history(self, recorder: StaticRecorder, values: list[Any], outputs: list[Any]) -> None:
+        """Refuse to give as a result a tensor from outside that was written with values that gradients flow through.
+
+        A replay gives such a tensor its values, and no history (see `StaticRecorder.end`); where it is a result, or a view of
+        it is, the gradient of what is computed from that would lack a part.
+        """
+        for v, output in zip(values, outputs, strict=True):
+            if not isinstance(v, _native.Tensor) or isinstance(output, Made) or not engine.graph_is_whole(v):
+                continue
+            cell = v._pending if v._pending is not None else recorder.cells.get(v._storage_id)
+            if cell is not None and cell.recorder is recorder and cell.dirty:
+                op = recorder.ops.get(id(cell), "write")
+                raise TraceError(
+                    f"A result of {self.name}, of shape {list(v.shape)}, is a tensor from outside the function, or a view of "
+                    f"one, which {op} modified in place with values that require grad; replays could not keep its history. "
+                    "Modify a copy, x.clone(), and return that, or modify it inside weft.no_grad()."
+                )
 
     def _backward(
         self,
