@@ -36,6 +36,18 @@ def test_a_loop_is_divided_where_an_axis_ends() -> None:
     assert np.array_equal(found(space, m), np.arange(24))
 
 
+def test_a_loop_is_divided_once() -> None:
+    space = Space()
+    m = space.natural((24,))
+    other = space.make((1, 24), ((0, ()), *m.coordinates))
+    assert space.reshaped(m, (4, 6)) is not None
+    loops = list(space.kept)
+    split = space.reshaped(other, (4, 6))
+    assert split is not None
+    assert space.kept == loops
+    assert np.array_equal(found(space, split), np.arange(24))
+
+
 def test_loops_that_cross_axes_cannot_be_divided() -> None:
     space = Space()
     m = space.natural((4, 6))

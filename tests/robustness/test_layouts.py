@@ -107,6 +107,25 @@ def test_reading(layout: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_reading_in_several_shapes_at_once(layout: str, mode: str) -> None:
+    """One kernel, whose loops are divided where the axes of an operand begin that is read under other axes."""
+
+    def function(x: Any) -> Any:
+        n = x.size
+        row, flat = x.reshape(1, n), x.reshape(n)
+        squares = (row * row).sum(axis=1, keepdims=True)
+        total = (flat * squares[0]).sum()
+        return row * squares + total, flat + squares[0]
+
+    x = LAYOUTS[layout]()
+    expected = function(weft.tensor(x))
+    got = MODES[mode](function)(weft.asarray(x, copy=False))
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("layout", [n for n in LAYOUTS if "broadcast" not in n and n != "one element"])
 def test_gradient(layout: str, mode: str) -> None:
     x = LAYOUTS[layout]()

@@ -116,6 +116,7 @@ class Space:
 
     def divide(self, loop: int, inner: int) -> None:
         """Replace a loop by two, the inner one of the given size."""
+        assert not self._dead >> loop & 1
         a, b = self.loop(self.sizes[loop] // inner), self.loop(inner)
         self._parts[loop] = (a, b, inner)
         self._dead |= 1 << loop
@@ -187,8 +188,10 @@ class Space:
     def reshaped(self, m: IndexMap, shape: tuple[int, ...]) -> IndexMap | None:
         """The map in terms of other axes of the same row-major elements; None where its loops cannot say it.
 
-        May divide loops. Divided or not, maps made before are brought up to date by `resolve`.
+        May divide loops. Divided or not, maps made before are brought up to date by `resolve`, this one here too: another
+        reader of the same node may have divided its loops a moment ago.
         """
+        m = self.resolve(m)
         if m.shape == shape:
             return m
         wide = [n for n in shape if n != 1]
