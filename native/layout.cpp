@@ -35,11 +35,12 @@ DType dtype_of(PyObject* o) {
 }
 
 void set_dtypes(PyObject* list) {
-  const Ref items = checked(PySequence_Fast(list, "set_dtypes takes the sequence of the 13 data types."));
-  if (PySequence_Fast_GET_SIZE(items.get()) != dtype_count)
-    raise(PyExc_ValueError, "set_dtypes takes the 13 data types, not %zd.", PySequence_Fast_GET_SIZE(items.get()));
+  // A tuple of our own: attributes may run Python.
+  const Ref items = checked(PySequence_Tuple(list));
+  if (PyTuple_GET_SIZE(items.get()) != dtype_count)
+    raise(PyExc_ValueError, "set_dtypes takes the 13 data types, not %zd.", PyTuple_GET_SIZE(items.get()));
   for (int code = 0; code < dtype_count; ++code) {
-    PyObject* item = PySequence_Fast_GET_ITEM(items.get(), code);
+    PyObject* item = PyTuple_GET_ITEM(items.get(), code);
     const Ref number = checked(PyObject_GetAttrString(item, "code"));
     const Ref size = checked(PyObject_GetAttrString(item, "itemsize"));
     if (PyLong_AsLong(number.get()) != code ||

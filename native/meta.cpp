@@ -62,7 +62,7 @@ Meta* make_meta(DType dtype, std::span<const int64_t> shape, std::span<const int
   const auto size = static_cast<int64_t>(itemsize(dtype));
   checked_multiply(numel, size);
   checked_multiply(checked_add(high, 1), size);
-  checked_multiply(low, size);
+  checked_multiply(checked_add(low, -1), size);  // so that -low exists as well
   auto* dims = new int64_t[2 * shape.size() + 1];
   std::copy(shape.begin(), shape.end(), dims);
   std::copy(strides.begin(), strides.end(), dims + shape.size());
@@ -78,6 +78,10 @@ Meta* make_meta(DType dtype, std::span<const int64_t> shape, std::span<const int
 }
 
 }  // namespace
+
+int64_t Meta::span_bytes(int64_t offset) const {
+  return numel == 0 ? 0 : checked_multiply(checked_add(checked_add(offset, high), 1), itemsize());
+}
 
 const Meta* intern_meta(DType dtype, std::span<const int64_t> shape, std::span<const int64_t> strides) {
   const uint64_t hash = hash_layout(dtype, shape, strides);

@@ -13,6 +13,9 @@ namespace weft {
 
 inline constexpr int max_dims = 64;
 
+// What an offset, in elements, stays below in either direction: such offsets and those of tensors can be added up.
+constexpr int64_t farthest_offset = int64_t{1} << 60;
+
 struct Meta {
   DType dtype;
   bool contiguous;  // row-major without gaps (axes of size 1 do not count)
@@ -27,8 +30,8 @@ struct Meta {
   std::span<const int64_t> strides() const { return {dims + ndim, static_cast<size_t>(ndim)}; }
   int64_t itemsize() const { return static_cast<int64_t>(weft::itemsize(dtype)); }
   int64_t nbytes() const { return numel * itemsize(); }
-  // Bytes of storage needed by a tensor of this layout at `offset`.
-  int64_t span_bytes(int64_t offset) const { return numel == 0 ? 0 : (offset + high + 1) * itemsize(); }
+  // Bytes of storage needed by a tensor of this layout at `offset`. Throws std::invalid_argument past 63 bits.
+  int64_t span_bytes(int64_t offset) const;
   // Whether the layout at `offset` stays inside a storage of `nbytes`.
   bool fits(int64_t offset, size_t nbytes) const {
     return numel == 0 || (offset >= -low && offset <= static_cast<int64_t>(nbytes) / itemsize() - 1 - high);

@@ -27,6 +27,8 @@ Plan::Plan(const char* kind_name, nb::handle program_handle, nb::handle outputs,
     view_meta = meta_from_layout(PyTuple_GET_ITEM(pair.get(), 0));
     view_delta = PyLong_AsLongLong(PyTuple_GET_ITEM(pair.get(), 1));
     if (PyErr_Occurred()) throw_python_error();
+    if (view_delta <= -farthest_offset || view_delta >= farthest_offset)
+      raise(PyExc_ValueError, "Plan: a view cannot begin %lld elements from its base.", static_cast<long long>(view_delta));
     return;
   }
   if (std::strcmp(kind_name, "program") == 0)

@@ -152,6 +152,8 @@ void make_outputs(const Program& program, TensorObject* const* inputs, Storage**
 
 nb::list run_from_python(const ProgramObject& object, nb::handle inputs, nb::handle scalars, nb::handle into) {
   const Program& program = object.core;
+  if (!into.is_none() && !PyList_Check(into.ptr()))
+    raise(PyExc_TypeError, "Program.run appends its results to a list, not to %R.", into.ptr());
   // Tuples of our own, so that another thread cannot change the lists meanwhile.
   const Ref given = checked(PySequence_Tuple(inputs.ptr()));
   const Ref numbers = scalars.is_none() ? checked(PyTuple_New(0)) : checked(PySequence_Tuple(scalars.ptr()));

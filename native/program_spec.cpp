@@ -183,7 +183,7 @@ class Reader {
         const auto dtype = static_cast<DType>(f.integer(0, dtype_count));
         const Dims shape = parse_dims(f.object(), "shape"), strides = parse_dims(f.object(), "strides");
         const Meta* meta = intern_meta(dtype, shape.span(), strides.span());
-        const int64_t offset = f.integer();
+        const int64_t offset = f.integer(-farthest_offset, farthest_offset);
         if (fresh) index = fresh_output(index, meta, offset);
         p_.outputs.push_back({fresh ? Output::fresh : Output::view_of_input, index, false, meta, offset});
       } else {
@@ -208,7 +208,7 @@ class Reader {
     const Buffer& b = p_.buffers[static_cast<size_t>(buffer)];
     if (b.kind != Buffer::fresh) raise(PyExc_ValueError, "Program: an output is in buffer %d, which is not new.", buffer);
     const auto index = static_cast<size_t>(b.index);
-    if (offset + meta->low < 0) raise(PyExc_ValueError, "Program: an output begins before its storage.");
+    if (offset < -meta->low) raise(PyExc_ValueError, "Program: an output begins before its storage.");
     int64_t& bytes = p_.fresh_bytes[index];
     const bool sized_by_output = fresh_names_[index].first >= 0;
     if (sized_by_output)

@@ -200,6 +200,7 @@ def test_plans_refuse_wrong_arguments(kit, tensor):
     program = kit.binary("add_f32", t)
     for args in [
         ("what", program), ("program", None), ("program", 3), ("view", None, []), ("view", None, [3]), (3, program),
+        *(("view", None, [((D.float32, (1,), (1,)), far)]) for far in (2**63 - 1, -(2**63))),
         ("view", None, [((D.float32, (1,)), 0)]), ("view", None, [((D.float32, (1,), (1,)), "0")]),
     ]:  # fmt: skip
         with pytest.raises((ValueError, TypeError)):

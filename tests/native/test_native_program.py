@@ -117,6 +117,9 @@ def test_run_refuses_wrong_arguments(kit, tensor, hook):
     ]:
         with pytest.raises(error, match=message):
             program.run(inputs, scalars)
+    for into in (3, (), {}):
+        with pytest.raises(TypeError, match="to a list, not to"):
+            program.run([t, t], None, into)
     checked = kit.binary("add_f32", t, input_layouts=[t._layout, None])
     assert checked.run([t, t])[0].tolist() == [2.0, 4.0]
     with pytest.raises(ValueError, match="was built for"):
@@ -245,6 +248,9 @@ def test_spare_memory_of_a_product_is_a_part_of_the_arena():
         {"buffers": [("fresh", 0, -1)]}, {"outputs": [("fresh", 0, F, (1,), (1,), 0)]},
         {"outputs": [("fresh", 2, F, (1,), (1,), 0)]}, {"outputs": [("fresh", 1, 13, (1,), (1,), 0)]},
         {"outputs": [("fresh", 1, F, (-1,), (1,), 0)]}, {"outputs": [("fresh", 1, F, (2,), (-1,), 0)]},
+        {"outputs": [("fresh", 1, F, (1,), (1,), 2**63 - 1)]}, {"outputs": [("fresh", 1, F, (1,), (1,), -(2**63))]},
+        {"outputs": [("alias", 0, F, (1,), (1,), 2**63 - 1)]}, {"outputs": [("alias", 0, F, (1,), (1,), -(2**63))]},
+        {"buffers": [("input", 0), ("fresh", 0, 64)], "outputs": [("fresh", 1, D.int8.code, (2**62,), (2,), 2**60 - 1)]},
         {"outputs": [("fresh", 1, F, (1,), (1,), "0")]}, {"outputs": [("input", 1)]}, {"outputs": []},
         {"buffers": [("input", 0), ("fresh", 0, 3)]}, {"instrs": [("what",)]},
         {"instrs": [("kernel", "k", [(0, 1, 1)], [], [], [])]}, {"instrs": [("kernel", "k", [("a", 1, 1)], [], [], [])]},
@@ -261,7 +267,7 @@ def test_spare_memory_of_a_product_is_a_part_of_the_arena():
 )  # fmt: skip
 def test_a_wrong_spec_is_refused(kit, change):
     N.Program(GOOD)
-    with pytest.raises((ValueError, TypeError), match=r"Program|data type|shape|layout|sequence"):
+    with pytest.raises((ValueError, TypeError), match=r"Program|data type|shape|layout|sequence|63 bits"):
         N.Program(GOOD | change)
 
 

@@ -131,6 +131,10 @@ def test_making_tensors_refuses_bad_arguments(kit, tensor):
     ]:
         with pytest.raises(ValueError, match=r"outside the tensor's memory|63 bits"):
             N.strided(t, shape, strides, delta)
+    bytes_ = N.from_bytes(b"1234", D.int8, (4,))
+    for strides in ((-(2**62), -(2**62)), (2**62, 2**62)):  # the ends of 64 bits
+        with pytest.raises(ValueError, match=r"outside the tensor's memory|63 bits"):
+            N.strided(bytes_, (2, 2), strides)
     with pytest.raises(ValueError, match="differ in size"):
         N.reinterpret(t, D.int8)
     with pytest.raises(TypeError, match=r"weft\.tensor\(data\)"):
@@ -141,6 +145,19 @@ def test_making_tensors_refuses_bad_arguments(kit, tensor):
         N.set_dtypes([D.bool_])
     with pytest.raises(ValueError, match="with code 0"):
         N.set_dtypes(list(reversed(D.ALL)))
+    kinds: list = list(D.ALL)
+
+    class Clearing:
+        itemsize = 1
+
+        @property
+        def code(self) -> int:
+            kinds.clear()
+            return 1
+
+    kinds[0] = Clearing()
+    with pytest.raises(ValueError, match="with code 0"):
+        N.set_dtypes(kinds)
     with pytest.raises(ValueError, match="not an operator"):
         N.set_slot("__foo__", print)
     with pytest.raises(TypeError, match="cannot be called"):
