@@ -11,8 +11,8 @@ is a partial result for each column, in arrays ``a`` and, where a reduction has 
     rows_argmax(a, c, x, stride, rows, n, first)      c: positions, counted from ``first``, that of the first row
     join_argmax(a, c, other_a, other_c, n)
 
-    fill_m2(a, c, s, x, stride, rows, n)        the shifts s, of these rows, at most a group
-    rows_m2(a, c, s, x, stride, rows, n)        a: sums of deviations from s, c: of their squares
+    fill_m2(a, c, s, x, stride, rows, n)        s: the shifts, negated, of these rows, at most a group
+    rows_m2(a, c, s, x, stride, rows, n)        a: sums of deviations from the shifts, c: of their squares
     end_m2(a, c, s, n, count)                   from then on a: means, c: m2, of ``count`` rows
     join_m2(a, c, other_a, other_c, n, count, other_count)
 
@@ -22,7 +22,7 @@ be called with the same arguments: squares of elements are transposed in registe
 Of rows whose sums go by lanes (`weft.codegen.strips`)::
 
     folded_m2(a, c, s, x, stride, rows, n)      the elements of a run that one of its FOLDED lanes takes, as rows
-    shift_m2(s, a, n, count)                    the shifts that sums of ``count`` elements give
+    shift_m2(s, a, n, count)                    the shifts, negated, that sums of ``count`` elements give
 
 Imports llvmlite: imported only when a kernel must be compiled.
 """
@@ -444,7 +444,7 @@ def _fill_m2(walk: Any, context: Any, b: Any, signature: Any, args: Any) -> Any:
     a, c, s, x, stride, rows, n = args
     value = x.type.pointee
     columns = walk(b, x, stride, rows, n).columns
-    count = b.uitofp(rows, value)
+    count = b.sitofp(b.neg(rows), value)
     down = I64(1) if walk is _Turned else stride
 
     def column() -> None:
@@ -458,9 +458,12 @@ def _fill_m2(walk: Any, context: Any, b: Any, signature: Any, args: Any) -> Any:
     return context.get_dummy_value()
 
 
-def _deviations(b: Any, row: Any, shift: Any) -> list[Any]:
-    """What m2 sums up: the deviations from the shift, and their squares."""
-    d = b.fsub(row, shift)
+def _deviations(b: Any, row: Any, minus: Any) -> list[Any]:
+    """What m2 sums up: the deviations from the shift, which is given negated, and their squares.
+
+    ``row + -s`` can be one instruction with the load of the row, and ``row - s`` cannot.
+    """
+    d = b.fadd(row, minus)
     return [d, b.fmul(d, d)]
 
 
@@ -534,7 +537,7 @@ def _folded_m2(context: Any, b: Any, signature: Any, args: Any) -> Any:
 def _shift_m2(context: Any, b: Any, signature: Any, args: Any) -> Any:
     s, a, n, count = args
     columns = Columns(b, s.type.pointee, n)
-    size = b.uitofp(count, F64)
+    size = b.sitofp(b.neg(count), F64)
     columns.each(lambda: columns.store(columns.narrow(b.fdiv(columns.load(a), columns.every(size)), s.type.pointee), s))
     return context.get_dummy_value()
 
@@ -545,7 +548,7 @@ def _end_m2(context: Any, b: Any, signature: Any, args: Any) -> Any:
     size = b.uitofp(count, F64)
 
     def column() -> None:
-        shift = columns.wide(columns.load(s), F64)
+        shift = b.fneg(columns.wide(columns.load(s), F64))
         results = moments(b, columns.load(a), columns.load(c), shift, columns.every(size))
         for result, pointer in zip(results, (a, c), strict=True):
             columns.store(result, pointer)

@@ -188,6 +188,9 @@ def _guarded(b: Any, condition: Any, values: list[Any], then: Callable[[], list[
     return result
 
 
+#: Bytes of running results that are held in registers together with those of the block: four vectors of AVX2.
+HELD = 128
+
 #: What a reduction does with LANES more elements, the i-th such vector, and the values that it carries.
 Step = Callable[[Any, Any, list[Any]], list[Any]]
 
@@ -206,6 +209,15 @@ def _taken(b: Any, source: Any, value: Any, count: Any, carried: list[Any], othe
         return step(whole, _tail(b, at, value, rest, others), carried)
 
     return _guarded(b, b.icmp_signed("!=", rest, I64(0)), carried, tail)
+
+
+def _steps(held: int) -> int:
+    """How many steps of a run to write without a loop, of results that take so many bytes: all of them, or a few.
+
+    The end of a loop may be guessed wrongly. But where the run's and the block's results do not both fit in registers, LLVM
+    takes one result after another through the whole run, and memory is read out of order, in half the speed.
+    """
+    return RUN // LANES if held <= HELD else 2
 
 
 def _by_runs(
@@ -233,11 +245,16 @@ def _by_runs(
         ]
 
     def run(i: Any, carried: list[Any]) -> list[Any]:
-        inside = [start] * len(carried)
-        for k in range(0, RUN, LANES):  # without a loop, whose end would be guessed wrongly
-            at = b.gep(source, [b.add(b.mul(i, I64(RUN)), I64(k))])
-            inside = step(None, _load(b, at, value, size_of(value)), inside)
-        return ended(carried, inside)
+        first = b.mul(i, I64(RUN))
+
+        def some(j: Any, inside: list[Any]) -> list[Any]:
+            for k in range(steps):
+                at = b.gep(source, [b.add(first, b.add(b.mul(j, I64(steps * LANES)), I64(k * LANES)))])
+                inside = step(None, _load(b, at, value, size_of(value)), inside)
+            return inside
+
+        steps = _steps(len(carried) * LANES * size_of(value))
+        return ended(carried, looped(b, I64(RUN // LANES // steps), [start] * len(carried), some))
 
     def last() -> list[Any]:
         at = b.gep(source, [b.mul(runs, I64(RUN))])
@@ -534,12 +551,15 @@ def block_m2(typingctx: Any, a: Any, x: Any, n: Any) -> Any:
         size = b.uitofp(count, F64)
         few = b.select(b.icmp_unsigned("<", count, I64(RUN)), count, I64(RUN))
         (total,) = _by_runs(b, "sum", source, value, few, [none], start, lambda x: [x])
-        mean = b.fdiv(_tree(b, "sum", False, total), b.uitofp(few, F64))
-        shift = mean if value == F64 else b.fptrunc(mean, value)
+        # negated, as x + -s can be one instruction with the load of x, and x - s cannot
+        mean = b.fdiv(_tree(b, "sum", False, total), b.sitofp(b.neg(few), F64))
+        minus = mean if value == F64 else b.fptrunc(mean, value)
+        every = splat_value(b, minus)
+        shift = b.fneg(minus)
         shifts = splat_value(b, shift)
 
         def terms(x: Any) -> list[Any]:
-            d = b.fsub(x, shifts)
+            d = b.fadd(x, every)
             return [d, b.fmul(d, d)]
 
         found = _by_runs(b, "sum", source, value, count, [none, none], shifts, terms)
