@@ -394,7 +394,7 @@ def test_reductions_that_depend_on_each_other(n: int, dtype: dtypes.DType) -> No
 
 
 @pytest.mark.parametrize("rows", [1, 16, 37])
-@pytest.mark.parametrize("n", [1, 2, 3, 10, 16, 17, 31, 32])
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 16, 17, 31, 32, 33, 53, 64])
 @pytest.mark.parametrize("dtype", [*NUMERIC, float16], ids=repr)
 def test_short_rows_go_together(n: int, rows: int, dtype: dtypes.DType) -> None:
     """Every reduction, values at row level of memory and of indices, and operands that lie in any way; in any pieces."""

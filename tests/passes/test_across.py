@@ -42,27 +42,27 @@ def test_few_rows_stay_apart() -> None:
 
 def test_a_value_that_is_wanted_besides_is_stored() -> None:
     b = Builder()
-    y = softmax(b.input(ROWS, 40))
+    y = softmax(b.input(ROWS, 70))
     assert forms(check(b.graph(y, total(y, 0, 1)))) == ["columns"]
     b = Builder()
-    y = softmax(b.input(ROWS, 40))
-    plan = check(b.graph(op("matmul", y, b.input(40, 4)), total(y, 0, 1)))
+    y = softmax(b.input(ROWS, 70))
+    plan = check(b.graph(op("matmul", y, b.input(70, 4)), total(y, 0, 1)))
     assert sorted(forms(plan)) == ["columns", "matmul"]
 
 
 def test_what_is_made_of_the_sums_is_made_in_the_same_kernel() -> None:
     """A weight that is updated by a sum over rows, in place, while the rows are made from it."""
     b = Builder()
-    x, w = b.input(ROWS, 40), b.input(40)
+    x, w = b.input(ROWS, 70), b.input(70)
     y = softmax(op("multiply", x, w))
-    new = op("subtract", w, op("reshape", op("multiply", total(y, 0, 1), 0.1), attrs=((40,),)))
+    new = op("subtract", w, op("reshape", op("multiply", total(y, 0, 1), 0.1), attrs=((70,),)))
     plan = check(b.graph(y, writes=[(w, new)]))
     assert forms(plan) == ["columns"]
 
 
 def test_several_reductions_and_types() -> None:
     b = Builder()
-    x = b.input(ROWS, 40, dtype=weft.float64)
+    x = b.input(ROWS, 70, dtype=weft.float64)
     y = softmax(x)
     plan = check(b.graph(total(y, 0, 1), op("reduce_max", y, attrs=(0, 1)), op("reduce_min", x, attrs=(0, 1)), y))
     assert forms(plan) == ["columns"]
@@ -71,23 +71,23 @@ def test_several_reductions_and_types() -> None:
 @pytest.mark.parametrize("kind", ["argmax", "reduce_any"])
 def test_other_reductions_stay_apart(kind: str) -> None:
     b = Builder()
-    y = softmax(b.input(ROWS, 40))
+    y = softmax(b.input(ROWS, 70))
     z = op("greater", y, 0.2) if kind == "reduce_any" else y
     assert sorted(forms(check(b.graph(y, op(kind, z, attrs=(0, 1)))))) == ["outer", "row"]
 
 
 def test_sums_that_need_the_rows_through_another_kernel_stay_apart() -> None:
     b = Builder()
-    x = b.input(ROWS, 40)
+    x = b.input(ROWS, 70)
     y = softmax(x)
-    z = op("matmul", y, b.input(40, 40))
+    z = op("matmul", y, b.input(70, 70))
     plan = check(b.graph(y, total(op("multiply", x, z), 0, 1)))
     assert "columns" not in forms(plan)
 
 
 def test_rows_that_read_a_product_run_with_it_instead() -> None:
     b = Builder()
-    y = softmax(op("matmul", b.input(ROWS, 4), b.input(4, 40)))
+    y = softmax(op("matmul", b.input(ROWS, 4), b.input(4, 70)))
     assert "columns" not in forms(check(b.graph(y, total(y, 0, 1))))
 
 

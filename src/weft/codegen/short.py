@@ -1,10 +1,10 @@
-"""Row kernels of short rows, of at most LANES elements: each is alone in its lane.
+"""Row kernels of short rows, of at most SHORT_LENGTH elements, one or two for each lane.
 
 A row of ten elements fills no vectors, and what is done once a row, the tree of lanes above all, takes longer than its
 elements. So ROWS rows go together, one in each lane of a vector: their elements are copied to the stack so that the same
 element of all rows is one vector, a pass takes element after element, and the tree combines vectors. Values at row level are
-vectors too. The order of a row's reduction is that of any other row, so the bits are. Copying takes a few cycles an element,
-one by one, so that longer rows are faster on their own: from about 20 elements on, and rows of 16 where little is computed.
+vectors too. The order of a row's reduction is that of any other row, so the bits are. Copying goes by squares that are
+transposed in registers; where there are fewer rows than ROWS or fewer elements than in a square, by one element after another.
 
 Vectors have all lanes where fewer rows are left; what comes out there goes nowhere. Only values at row level that need no
 reduction, among them indices that may be out of range, are computed row by row.
@@ -12,8 +12,8 @@ reduction, among them indices that may be out of range, are computed row by row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from weft.codegen.emit import (
     EXPENSIVE,
@@ -28,14 +28,18 @@ from weft.codegen.emit import (
     reduced_element,
     reduced_type,
     reduced_value,
+    storage,
     variable_type,
+    widened,
 )
 from weft.codegen.loops import begin
-from weft.dtypes import bool_
-from weft.ir.kernel import LANES, Apply, Index, Load, Reduce, Scalar, Store
+from weft.dtypes import DType, bool_
+from weft.ir.kernel import LANES, SHORT_LENGTH, Apply, Index, Load, Reduce, Scalar, Store
 
 #: Rows that go together: two vectors of float32.
 ROWS = 16
+#: Bytes of a row of a square of elements that is transposed in registers, at most.
+SQUARE_BYTES = 16
 
 
 def possible(body: Body) -> bool:
@@ -100,26 +104,34 @@ class _Short:
 
     # The stack
 
-    def array(self, name: str, dtype: str, elements: int = LANES) -> None:
+    def array(self, name: str, dtype: str, elements: int = SHORT_LENGTH) -> None:
         """Declare an array of vectors."""
         self.w.line(f"{name} = stack({'uint8' if dtype == 'boolean' else dtype}, {elements * ROWS})")
+
+    def lanes(self, i: int) -> dict[str, DType]:
+        """The arrays of the lanes of Reduce i, with their types: of those of a run and, where that is wider, of a block."""
+        element, wider = reduced_type(self.body, i), partial_types(self.body, i)[0]
+        return {f"a{i}": wider} if wider is element else {f"c{i}": element, f"a{i}": wider}
 
     def declare(self) -> None:
         """Declare the arrays. Zeros make lanes without a row harmless."""
         body = self.body
-        for i in (*self.copied, *self.kept):
+        for i in self.copied:
+            self.array(f"t{i}", storage(body.types[i]).name)
+        for i in self.kept:
             self.array(f"t{i}", variable_type(body.types[i]))
         for i in body.reduces:
-            self.array(f"a{i}", partial_types(body, i)[0].name)
+            for name, dtype in self.lanes(i).items():
+                self.array(name, dtype.name, LANES)
         for i in self.level:
             self.array(f"m{i}", variable_type(body.types[i]), 1)
         for s in self.stores:
-            self.array(f"u{s}", variable_type(body.types[s]))
+            self.array(f"u{s}", storage(body.types[s]).name)
         for i in self.copied:
-            with self.w.block(f"for k in range({LANES * ROWS}):"):
+            with self.w.block(f"for k in lanes(0, {SHORT_LENGTH * ROWS}, {LANES}):"):
                 self.w.line(f"t{i}[k] = 0")
         for i in self.level:
-            with self.w.block(f"for k in range({ROWS}):"):
+            with self.w.block(f"for k in lanes(0, {ROWS}, {ROWS}):"):
                 self.w.line(f"m{i}[k] = 0")
 
     # Row by row
@@ -128,15 +140,34 @@ class _Short:
         """Copy the rows' elements, and compute what is at row level and needs no reduction."""
         body, w = self.body, self.w
         for i in self.copied:
-            with w.block("for k in range(n1):"), w.block("for q in range(size):"):
-                body.value(w, i, self.position(i, {0: "(group + q)", 1: "k"}))
-                w.line(f"t{i}[k * {ROWS} + q] = v{i}")
+            instr = body.kernel.body[i]
+            with self.each(i, "lay_across"):
+                at = self.position(i, {0: "(group + q)", 1: "k"})
+                value = f"b{instr.buffer}[{at}]" if isinstance(instr, Load) else f"base{i} + {at}"
+                w.line(f"t{i}[k * {ROWS} + q] = {value}")
         early = [i for i in self.level if body.level[i] == 0]
         if early:
             with w.block("for q in range(size):"):
                 for i in early:
                     body.value(w, i, self.position(i, {0: "(group + q)"}))
                     w.line(f"m{i}[q] = v{i}")
+
+    @contextmanager
+    def each(self, i: int, squares: str) -> Iterator[None]:
+        """Do what is written inside for each element, of instruction i; or for all by the intrinsic ``squares``, if it can."""
+        body, w = self.body, self.w
+        instr = body.kernel.body[i]
+        with ExitStack() as inside:
+            if isinstance(instr, Load | Store) and instr.access == "sc":
+                near = f"advance(b{instr.buffer}, {self.position(i, {0: 'group'})})"
+                far = f"{'u' if isinstance(instr, Store) else 't'}{i}"
+                side = min(SQUARE_BYTES // storage(body.types[i]).itemsize, ROWS // 2)  # two below one another
+                with w.block(f"if imin(n1 - {side}, size - {ROWS}) >= 0:"):
+                    w.line(f"{squares}({near}, s{body.strides_of[i]}_0, {far}, n1, {ROWS}, {side})")
+                inside.enter_context(w.block("else:"))
+            inside.enter_context(w.block("for k in range(n1):"))
+            inside.enter_context(w.block("for q in range(size):"))
+            yield
 
     def position(self, i: int, counters: dict[int, str]) -> str:
         """The position of instruction i."""
@@ -146,10 +177,9 @@ class _Short:
         """Copy results to memory."""
         body, w = self.body, self.w
         for s in self.stores:
-            with w.block("for k in range(n1):"), w.block("for q in range(size):"):
-                w.assign(f"v{s}", variable_type(body.types[s]), self.read(f"u{s}", s, f"k * {ROWS} + q"))
+            with self.each(s, "lay_along"):
                 at = self.position(s, {0: "(group + q)", 1: "k"})
-                w.line(f"b{body.stores[s].buffer}[{at}] = {narrowed(body.types[s], f'v{s}')}")
+                w.line(f"b{body.stores[s].buffer}[{at}] = u{s}[k * {ROWS} + q]")
         rows = [s for s in body.stores if s not in self.stores]
         if rows:
             with w.block("for q in range(size):"):
@@ -176,9 +206,11 @@ class _Short:
         used = {a for i in values for a in operands(body.kernel.body[i])}
         self.load_level(sorted({*used, *self.targets(p)}))
         for i in values:
-            known = i in self.copied or self.kept.get(i, p) < p
-            if known:
-                w.assign(f"v{i}", variable_type(body.types[i]), self.read(f"t{i}", i, f"k * {ROWS} + q"))
+            dtype, at = body.types[i], f"k * {ROWS} + q"
+            if i in self.copied:
+                w.assign(f"v{i}", variable_type(dtype), widened(dtype, f"t{i}[{at}]"))
+            elif self.kept.get(i, p) < p:
+                w.assign(f"v{i}", variable_type(dtype), self.read(f"t{i}", i, at))
             else:
                 body.value(w, i, self.position(i, {1: "k"}))
             if self.kept.get(i) == p:
@@ -187,14 +219,20 @@ class _Short:
     def reduce(self, p: int) -> None:
         """Reduce what pass p reduces: elements to their lanes, then the tree of these; a lane without one changes nothing."""
         body, w = self.body, self.w
-        with w.block("for k in range(n1):"), self.vectors():
-            self.compute(p)
-            for i in self.reduces[p]:
-                op, dtype = body.reduces[i].op, reduced_type(body, i)
-                w.assign(f"e{i}", dtype.name, reduced_element(body, i))
-                w.assign(f"e{i}", dtype.name, f"combine_{op}(every({dtype.name}, {identity(op, dtype)}), e{i})")
-                w.line(f"a{i}[k * {ROWS} + q] = e{i}")
-        w.assign("count", "int64", "n1")
+        with w.block("for k in range(n1):"):
+            w.assign("lane", "int64", f"(k & {LANES - 1}) * {ROWS}")
+            with self.vectors():
+                self.compute(p)
+                for i in self.reduces[p]:
+                    op, arrays = body.reduces[i].op, self.lanes(i)
+                    first, dtype = next(iter(arrays.items()))
+                    w.assign(f"e{i}", dtype.name, reduced_element(body, i))
+                    start = f"every({dtype.name}, {identity(op, dtype)})"
+                    w.assign(f"r{i}", dtype.name, f"{start} if k < {LANES} else {first}[lane + q]")
+                    w.assign(f"e{i}", dtype.name, f"combine_{op}(r{i}, e{i})")
+                    for name in arrays:
+                        w.line(f"{name}[lane + q] = e{i}")
+        w.assign("count", "int64", f"imin(n1, {LANES})")
         w.assign("step", "int64", str(LANES // 2))
         with w.block("while step > 0:"):
             with w.block("for k in range(imin(step, count - step)):"), self.vectors():
@@ -227,7 +265,7 @@ class _Short:
         with w.block("for k in range(n1):"), self.vectors():
             self.compute(self.count)
             for s in self.stores:
-                w.line(f"u{s}[k * {ROWS} + q] = v{body.stores[s].arg}")
+                w.line(f"u{s}[k * {ROWS} + q] = {narrowed(body.types[s], f'v{body.stores[s].arg}')}")
 
 
 def row(body: Body, name: str) -> Function:

@@ -197,4 +197,63 @@ def fence(typingctx: Any) -> Any:
     return types.void(), codegen
 
 
-NAMESPACE: dict[str, Any] = {"gather_tile": gather_tile, "copy_row": copy_row, "fence": fence}
+def _laying(name: str, across: bool) -> Any:
+    """The intrinsics ``lay_across(near, stride, far, n, rows, side)`` and ``lay_along``, which copies the other way.
+
+    There are ``rows`` rows of ``n`` elements, ``stride`` apart at ``near``. At ``far``, element k of row q is at
+    ``k * rows + q``: the same element of all rows is a vector. It goes by squares of ``side`` elements, two below one another.
+    ``rows`` and ``side`` are constants; a row has at least a square's elements, and the last squares overlap those before.
+    """
+
+    def definition(typingctx: Any, near: Any, stride: Any, far: Any, n: Any, rows: Any, side: Any) -> Any:
+        def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+            near, stride, far, n = args[:4]
+            count, square = rows.literal_value, side.literal_value
+            size = context.get_abi_sizeof(near.type.pointee)
+            low, high, both = (
+                ir.Constant(ir.VectorType(I32, end - start), list(range(start, end)))
+                for start, end in ((0, square), (square, 2 * square), (0, 2 * square))
+            )
+
+            def pointer(at: Any, width: int) -> Any:
+                return b.bitcast(at, ir.VectorType(near.type.pointee, width).as_pointer())
+
+            def piece(row: int) -> Any:
+                """Where a square's elements of a row are."""
+                return pointer(b.gep(near, [b.add(b.mul(stride, I64(row)), column)]), square)
+
+            def vector(k: int) -> Any:
+                """Where element k of a square's columns is, of the rows of both squares."""
+                return pointer(b.gep(far, [b.add(b.mul(b.add(column, I64(k)), I64(count)), I64(first))]), 2 * square)
+
+            last = b.sub(n, I64(square))
+            with counting(b, I64(0), n, I64(square)) as k:
+                column = b.select(b.icmp_signed("<", k, last), k, last)
+                for first in range(0, count, 2 * square):
+                    pairs = [(piece(first + q), piece(first + q + square)) for q in range(square)]
+                    vectors = [vector(k) for k in range(square)]
+                    if across:
+                        loaded = [[b.load(at, align=size) for at in pair] for pair in pairs]
+                        made = interleaved([b.shuffle_vector(x, y, both) for x, y in loaded], b)
+                        for at, value in zip(vectors, made, strict=True):
+                            b.store(value, at, align=size)
+                    else:
+                        made = interleaved([b.load(at, align=size) for at in vectors], b)
+                        for value, pair in zip(made, pairs, strict=True):
+                            for at, half in zip(pair, (low, high), strict=True):
+                                b.store(b.shuffle_vector(value, value, half), at, align=size)
+            return context.get_dummy_value()
+
+        return types.void(near, types.int64, far, types.int64, rows, side), codegen
+
+    definition.__name__ = name
+    return intrinsic(definition, prefer_literal=True)
+
+
+NAMESPACE: dict[str, Any] = {
+    "gather_tile": gather_tile,
+    "lay_across": _laying("lay_across", True),
+    "lay_along": _laying("lay_along", False),
+    "copy_row": copy_row,
+    "fence": fence,
+}

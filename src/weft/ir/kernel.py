@@ -142,8 +142,8 @@ RUN = 256
 RUNS = ("sum", "prod")
 #: Interleaved running results inside a run: element k goes to lane k % LANES.
 LANES = 32
-#: Up to what length of its rows a row kernel is written for short ones: `weft.codegen.short`.
-SHORT_LENGTH = 20
+#: The most elements of a row in the code for short ones: `weft.codegen.short`.
+SHORT_LENGTH = 64
 #: Lanes of a run that are left for the wider type, where the sums are of deviations ("m2").
 FOLDED = 8
 #: Rows of an "outer" reduction that are reduced into one partial result.
@@ -200,7 +200,7 @@ class Kernel:
     dims: str
     buffers: tuple[DType, ...]
     body: tuple[Instr, ...]
-    #: Of a row kernel: rows have from 1 to LANES elements. The code may rely on it, the bits do not change.
+    #: Of a row kernel: rows have from 1 to SHORT_LENGTH elements. The code may rely on it, the bits do not change.
     short: bool = False
 
     @property

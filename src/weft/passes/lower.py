@@ -24,6 +24,8 @@ from weft.passes.indexmap import IndexMap, Linear, Space, is_row_major, row_majo
 NARROW_STRIP = 16
 #: Operands that a kernel that reduces transposes at most: each takes up to 32 KiB of its frame.
 MOST_TURNED = 2
+#: Below which length rows of more than two operands and results are short: `is_short`.
+SHORT_OF_MANY = 32
 
 #: What memory holds: ("n", node), ("in", slot), ("out", k).
 Place = tuple[str, Node | int]
@@ -573,8 +575,14 @@ def finish(nest: Nest, buffer_of: Callable[[Place], int]) -> Call:
 
 
 def is_short(nest: Nest) -> bool:
-    """Whether the nest is a row kernel of short rows, however many: kernels do not depend on the size of a batch."""
-    return nest.form == "row" and nest.dims == "or" and 0 < nest.sizes[1] <= K.SHORT_LENGTH
+    """Whether the nest is a row kernel of short rows, however many: kernels do not depend on the size of a batch.
+
+    Where a row has many operands and results, copying all of them takes longer than rows that are on their own.
+    """
+    if nest.form != "row" or nest.dims != "or":
+        return False
+    copied = sum(s.name in ("load", "store") and all(s.strides) for s in (*nest.steps, *nest.stores))
+    return 0 < nest.sizes[1] < (K.SHORT_LENGTH if copied <= 2 else SHORT_OF_MANY)
 
 
 def scalar_bits(node: Node) -> int:
