@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "names.h"
+#include "shortcut.h"
 #include "tensor.h"
 #include "thread_state.h"
 
@@ -56,6 +57,7 @@ PyObject* get_requires_grad(PyObject* self, void*) { return PyBool_FromLong(as_t
 
 int set_requires_grad(PyObject* self, PyObject* value, void*) {
   TensorObject* t = as_tensor(self);
+  note_look();
   if (!value) return cannot_delete("requires_grad");
   const int on = PyObject_IsTrue(value);
   if (on < 0) return -1;
@@ -205,6 +207,13 @@ PyObject* nested_list(const TensorObject* t, int axis, const char* address) {
   return list.release();
 }
 
+// An attribute that is more than the layout: what Python does with it, a shortcut cannot know.
+template <getter get>
+PyObject* looked(PyObject* self, void* closure) {
+  note_look();
+  return get(self, closure);
+}
+
 }  // namespace
 
 PyObject* item_at(const TensorObject* t, const char* a) {
@@ -226,15 +235,11 @@ PyObject* item_at(const TensorObject* t, const char* a) {
   Py_UNREACHABLE();
 }
 
-PyObject* tensor_item(PyObject* self, PyObject*) {
-  return guarded([&] {
-    TensorObject* t = as_tensor(self);
-    if (t->meta->numel != 1)
-      raise(PyExc_ValueError, "item() takes a tensor of one element; this one has %lld.",
-            static_cast<long long>(t->meta->numel));
-    ensure_real(t, "item()");
-    return item_at(t, t->data());
-  });
+PyObject* only_element(TensorObject* t) {
+  if (t->meta->numel != 1)
+    raise(PyExc_ValueError, "The tensor has %lld elements, not one.", static_cast<long long>(t->meta->numel));
+  ensure_real(t, "A number");
+  return item_at(t, t->data());
 }
 
 PyObject* tensor_tolist(PyObject* self, PyObject*) {
@@ -252,29 +257,29 @@ PyGetSetDef tensor_attributes[] = {
     {"size", get_size, nullptr, "The number of elements.", nullptr},
     {"itemsize", get_itemsize, nullptr, "Bytes per element.", nullptr},
     {"nbytes", get_nbytes, nullptr, "Bytes of all elements.", nullptr},
-    {"offset", get_offset, nullptr, "The first element's position in the storage, in elements.", nullptr},
+    {"offset", looked<get_offset>, nullptr, "The first element's position in the storage, in elements.", nullptr},
     {"device", get_device, nullptr, "Where the elements are.", nullptr},
-    {"requires_grad", get_requires_grad, set_requires_grad, "Whether operations on this tensor are differentiated.",
+    {"requires_grad", looked<get_requires_grad>, set_requires_grad, "Whether operations on this tensor are differentiated.",
      nullptr},
-    {"grad", get_grad, set_grad, "The gradient that backward() accumulated, or None.", nullptr},
-    {"grad_fn", get_grad_fn, set_grad_fn, "The node of the operation that made this tensor, or None.", nullptr},
-    {"output_nr", get_output_nr, set_output_nr, "Which output of grad_fn this tensor is.", nullptr},
-    {"is_leaf", get_is_leaf, nullptr, "Whether this tensor was made by the user rather than by an operation.", nullptr},
-    {"base", get_base, set_base, "The tensor this one is a view of, or None.", nullptr},
-    {"symbol", get_symbol, set_symbol, "What a recording mode knows this tensor as, or None.", nullptr},
-    {"_version", get_version, nullptr, "How often the storage was changed in place.", nullptr},
-    {"_last_op", get_last_op, nullptr, "The operation that last changed the storage in place.", nullptr},
-    {"_grad", get_raw_grad, set_raw_grad, "The gradient field itself, also while recording.", nullptr},
-    {"_pending", get_pending, set_pending, "The recorded value that the storage waits for, or None.", nullptr},
+    {"grad", looked<get_grad>, set_grad, "The gradient that backward() accumulated, or None.", nullptr},
+    {"grad_fn", looked<get_grad_fn>, set_grad_fn, "The node of the operation that made this tensor, or None.", nullptr},
+    {"output_nr", looked<get_output_nr>, set_output_nr, "Which output of grad_fn this tensor is.", nullptr},
+    {"is_leaf", looked<get_is_leaf>, nullptr, "Whether this tensor was made by the user rather than by an operation.", nullptr},
+    {"base", looked<get_base>, set_base, "The tensor this one is a view of, or None.", nullptr},
+    {"symbol", looked<get_symbol>, set_symbol, "What a recording mode knows this tensor as, or None.", nullptr},
+    {"_version", looked<get_version>, nullptr, "How often the storage was changed in place.", nullptr},
+    {"_last_op", looked<get_last_op>, nullptr, "The operation that last changed the storage in place.", nullptr},
+    {"_grad", looked<get_raw_grad>, set_raw_grad, "The gradient field itself, also while recording.", nullptr},
+    {"_pending", looked<get_pending>, set_pending, "The recorded value that the storage waits for, or None.", nullptr},
     {"_layout", get_layout, nullptr, "(dtype, shape, strides).", nullptr},
     {"_meta_id", get_meta_id, nullptr, "Identifies the layout: equal for equal dtype, shape and strides.", nullptr},
-    {"_epoch", get_epoch, set_epoch, "The storage's epoch when the tensor got its place on the tape.", nullptr},
-    {"_storage_epoch", get_storage_epoch, set_storage_epoch, "Counts in-place changes that moved histories.", nullptr},
-    {"_storage_id", get_storage_id, nullptr, "Identifies the storage while it lives.", nullptr},
-    {"_storage_refs", get_storage_refs, nullptr, "How many tensors and nodes hold the storage.", nullptr},
-    {"_storage_nbytes", get_storage_nbytes, nullptr, "Bytes of the storage.", nullptr},
-    {"_exported", get_exported, nullptr, "Whether a NumPy, DLPack or buffer view of the storage was made.", nullptr},
-    {"_readonly", get_readonly, nullptr, "Whether the storage may not be written.", nullptr},
+    {"_epoch", looked<get_epoch>, set_epoch, "The storage's epoch when the tensor got its place on the tape.", nullptr},
+    {"_storage_epoch", looked<get_storage_epoch>, set_storage_epoch, "Counts in-place changes that moved histories.", nullptr},
+    {"_storage_id", looked<get_storage_id>, nullptr, "Identifies the storage while it lives.", nullptr},
+    {"_storage_refs", looked<get_storage_refs>, nullptr, "How many tensors and nodes hold the storage.", nullptr},
+    {"_storage_nbytes", looked<get_storage_nbytes>, nullptr, "Bytes of the storage.", nullptr},
+    {"_exported", looked<get_exported>, nullptr, "Whether a NumPy, DLPack or buffer view of the storage was made.", nullptr},
+    {"_readonly", looked<get_readonly>, nullptr, "Whether the storage may not be written.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 

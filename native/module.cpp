@@ -21,6 +21,7 @@
 #include "program.h"
 #include "program_object.h"
 #include "scopes.h"
+#include "shortcut.h"
 #include "slots.h"
 #include "thread_state.h"
 
@@ -306,6 +307,7 @@ void bind_functions(nb::module_& m) {
         nb::arg("callable").none());
   m.def("set_matrix_product", [](nb::handle handle) { return nb::steal(set_matrix_product(handle.ptr())); },
         nb::arg("handle").none());
+  m.def("set_copying", [](nb::handle handle) { return nb::steal(set_copying(handle.ptr())); }, nb::arg("handle").none());
   m.def("set_slow_path", [](nb::handle f) { return set_hook(hooks.slow_path, f, "set_slow_path"); }, nb::arg("callable").none());
   m.def("set_realize", [](nb::handle f) { return set_hook(hooks.realize, f, "set_realize"); }, nb::arg("callable").none());
   m.def("set_tiles", set_tiles_of, nb::arg("dtype_code"), nb::arg("rows"), nb::arg("columns"), nb::arg("packed_rows"),
@@ -330,6 +332,8 @@ void bind_functions(nb::module_& m) {
       .def("__call__", &WeakStorage::tensor);
   m.def("weak_storage", weak_storage, nb::arg("tensor"));
   m.def("next_seq", take_seq);
+  m.def("element", [](nb::handle t) { return nb::steal(only_element(expect_tensor(t.ptr(), "element", "argument"))); },
+        nb::arg("tensor"));
   m.def("alias", alias, nb::arg("tensor"));
   m.def("reinterpret", reinterpret, nb::arg("tensor"), nb::arg("dtype"));
   m.def("virtual", make_virtual, nb::arg("dtype"), nb::arg("shape"), nb::arg("strides").none() = nb::none());
@@ -370,6 +374,7 @@ NB_MODULE(_native, m) {
   make_tensor_type(m.ptr());
   make_grad_node_type(m.ptr());
   make_op_handle_type(m.ptr());
+  make_shortcut_type(m.ptr());
   bind_classes(m);
   bind_functions(m);
   bind_scopes(m);

@@ -3,6 +3,7 @@
 
 #include "grad_node.h"
 #include "names.h"
+#include "shortcut.h"
 #include "short_array.h"
 #include "thread_state.h"
 
@@ -205,18 +206,22 @@ PyObject* run_any(PyObject* plan_object, Plan& plan, OpHandleObject* op, PyObjec
   return made;
 }
 
-PyObject* call(OpHandleObject* op, PyObject* attrs, PyObject* const* operands, size_t count) {
+PyObject* call(OpHandleObject* op, PyObject* attrs, PyObject* const* operands, size_t count, const PlanEntry** known) {
   if (op->n_operands >= 0 && count != static_cast<size_t>(op->n_operands))
     raise(PyExc_TypeError, "%U takes %d operands, not %zu.", op->name, op->n_operands, count);
   const ThreadState& ts = thread_state();
   Call c;
   if (ts.recording || count == 0 || count > max_operands || !read_operands(operands, count, true, c))
     return call_slow_path(op, attrs, operands, count);
-  c.key.op = op;
-  c.key.attrs_id = attrs_id(op, attrs);
-  c.key.count = static_cast<uint32_t>(count);
-  const PlanEntry* entry = c.key.attrs_id == UINT32_MAX ? nullptr : find_plan(c.key);
-  if (!entry) return call_slow_path(op, attrs, operands, count);
+  const PlanEntry* entry = known ? *known : nullptr;
+  if (!entry || !entry->plan) {  // or a plan that was dropped meanwhile
+    c.key.op = op;
+    c.key.attrs_id = attrs_id(op, attrs);
+    c.key.count = static_cast<uint32_t>(count);
+    entry = c.key.attrs_id == UINT32_MAX ? nullptr : find_plan(c.key);
+    if (!entry) return call_slow_path(op, attrs, operands, count);
+    if (known) *known = entry;
+  }
   Plan& plan = *entry->plan;
   bool record = false;
   if (c.requires_grad && ts.grad_enabled) {
@@ -257,8 +262,17 @@ PlanKey key_of(OpHandleObject* op, PyObject* attrs, PyObject* tuple) {
   return c.key;
 }
 
-PyObject* call_op(OpHandleObject* op, PyObject* attrs, PyObject* const* operands, size_t count) noexcept {
-  return guarded([&] { return call(op, attrs, operands, count); });
+PyObject* call_op(OpHandleObject* op, PyObject* attrs, PyObject* const* operands, size_t count,
+                  const PlanEntry** known) noexcept {
+  ThreadState& ts = thread_state();
+  auto* watch = static_cast<CallWatch*>(ts.call_watch);
+  if (!watch) [[likely]]
+    return guarded([&] { return call(op, attrs, operands, count, known); });
+  ts.call_watch = nullptr;  // what the call itself does is nobody's business
+  PyObject* result = guarded([&] { return call(op, attrs, operands, count, known); });
+  ts.call_watch = watch;
+  if (result) watch->note(op, attrs, operands, count, result);
+  return result;
 }
 
 nb::object run_plan_from_python(nb::handle plan_handle, nb::handle operands) {

@@ -26,7 +26,10 @@ inline bool is_op_handle(PyObject* o) { return Py_TYPE(o) == op_handle_type; }
 inline OpHandleObject* as_op(PyObject* o) { return reinterpret_cast<OpHandleObject*>(o); }
 
 // Calls the operation; attrs is borrowed, Py_None for none. Null with an error set on failure.
-PyObject* call_op(OpHandleObject* op, PyObject* attrs, PyObject* const* operands, size_t count) noexcept;
+// `known`, if given, is where the caller keeps the plan that the last such call found, or null: it may be given for calls of one
+// operation with the same attributes, of operands of the same layouts and classes.
+PyObject* call_op(OpHandleObject* op, PyObject* attrs, PyObject* const* operands, size_t count,
+                  const PlanEntry** known = nullptr) noexcept;
 
 // Plan.run(operands): runs a plan on operands that have the layouts it was made for, recording a GradNode as an eager
 // call would. Throws.

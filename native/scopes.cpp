@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "shortcut.h"
 #include "thread_state.h"
 
 namespace weft {
@@ -67,6 +68,7 @@ class GradScope {
  public:
   explicit GradScope(bool enabled) : enabled_(enabled) {}
   void enter() {
+    note_look();
     before_.push_back(thread_state().grad_enabled);
     thread_state().grad_enabled = enabled_;
   }
@@ -87,7 +89,10 @@ void bind_scopes(nb::module_& m) {
   m.def("recording_push", recording_push, nb::arg("recording").none());
   m.def("recording_pop", recording_pop);
   m.def("recording", recording);
-  m.def("grad_enabled", [] { return thread_state().grad_enabled; });
+  m.def("grad_enabled", [] {
+    note_look();
+    return thread_state().grad_enabled;
+  });
   m.def("set_grad_enabled", [](bool on) { thread_state().grad_enabled = on; }, nb::arg("enabled"));
   nb::class_<RecordingScope>(m, "RecordingScope", "Makes a recorder the active one for a with block; None: none is.")
       .def(nb::init<nb::handle>(), nb::arg("recorder").none())

@@ -1,10 +1,13 @@
-// See slots.h. The conversions to bool, int and float are here too; they read the only element.
+// See slots.h. The conversions to bool, int and float read the only element themselves where it is there.
 #include "slots.h"
 
 #include <cstring>
+#include <utility>
 
 #include "op.h"
+#include "subscript.h"
 #include "tensor.h"
+#include "thread_state.h"
 
 namespace weft {
 namespace {
@@ -13,7 +16,7 @@ enum Operator : size_t {
   add, subtract, multiply, true_divide, floor_divide, remainder, divmod, power, matmul, lshift, rshift, and_, or_, xor_,
   iadd, isubtract, imultiply, itrue_divide, ifloor_divide, iremainder, ipower, imatmul, ilshift, irshift, iand, ior,
   ixor, negative, positive, absolute, invert, less, less_equal, equal, not_equal, greater, greater_equal, get_item,
-  set_item, operator_count
+  set_item, item, to_bool, to_int, to_float, to_index, length, operator_count
 };
 
 constexpr const char* names[operator_count] = {
@@ -22,11 +25,13 @@ constexpr const char* names[operator_count] = {
     "__iadd__",      "__isub__",     "__imul__",    "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__",
     "__imatmul__",   "__ilshift__",  "__irshift__", "__iand__",    "__ior__",       "__ixor__",  "__neg__",
     "__pos__",       "__abs__",      "__invert__",  "__lt__",      "__le__",        "__eq__",    "__ne__",
-    "__gt__",        "__ge__",       "__getitem__", "__setitem__",
+    "__gt__",        "__ge__",       "__getitem__", "__setitem__", "item",      "__bool__",
+    "__int__",       "__float__",    "__index__",   "__len__",
 };
 
 PyObject* callables[operator_count];
 PyObject* matrix_product;  // an OpHandle, or null
+PyObject* copying;         // the OpHandle that copies its second operand into its first, or null
 
 PyObject* call_operator(Operator which, PyObject* const* args, size_t count) {
   PyObject* callable = callables[which];
@@ -79,67 +84,76 @@ PyObject* compare(PyObject* a, PyObject* b, int op) {
   return call_operator(by_code[op], args, 2);
 }
 
-PyObject* subscript(PyObject* self, PyObject* key) { return required(get_item, binary<get_item>(self, key)); }
+PyObject* subscript(PyObject* self, PyObject* key) {
+  if (copying && callables[get_item]) {
+    PyObject* view = guarded([&] { return simple_view(as_tensor(self), key); });
+    if (view || PyErr_Occurred()) return view;
+  }
+  return required(get_item, binary<get_item>(self, key));
+}
+
+// Copies a number or a tensor into a view. False: it is to be done, or its error to be worded, by the callable.
+bool assign_simply(PyObject* self, PyObject* key, PyObject* value) {
+  const Ref view = Ref::steal(guarded([&] { return simple_view(as_tensor(self), key); }));
+  if (view && simple_value(as_tensor(view.get()), value)) {
+    PyObject* args[] = {view.get(), value};
+    const Ref result = Ref::steal(call_op(as_op(copying), Py_None, args, 2));
+    if (result.get() == view.get()) return true;
+    if (!result && !PyErr_ExceptionMatches(PyExc_Exception)) return false;
+  }
+  PyErr_Clear();
+  return false;
+}
 
 int assign_subscript(PyObject* self, PyObject* key, PyObject* value) {
   if (!value) {
     PyErr_SetString(PyExc_TypeError, "Elements of a tensor cannot be deleted.");
     return -1;
   }
+  if (copying && callables[set_item] && assign_simply(self, key, value)) return 0;
+  if (PyErr_Occurred()) return -1;
   PyObject* args[] = {self, key, value};
   const Ref result = Ref::steal(required(set_item, call_operator(set_item, args, 3)));
   return result ? 0 : -1;
 }
 
-Py_ssize_t length(PyObject* self) {
+// What the callable of a conversion gives, which raises where the tensor is none that can be converted.
+PyObject* convert(Operator which, PyObject* self) { return required(which, call_operator(which, &self, 1)); }
+
+Py_ssize_t get_length(PyObject* self) {
   const Meta* meta = as_tensor(self)->meta;
-  if (meta->ndim == 0) {
-    PyErr_SetString(PyExc_TypeError, "len() of a tensor without axes is not defined.");
-    return -1;
-  }
-  return meta->shape()[0];
+  if (meta->ndim > 0) return meta->shape()[0];
+  const Ref number = Ref::steal(convert(length, self));
+  return number ? PyNumber_AsSsize_t(number.get(), PyExc_OverflowError) : -1;
 }
 
-// The only element as a Python number, for `function`; null with an error set if there is not exactly one.
-PyObject* only_element(PyObject* self, const char* function) {
-  return guarded([&] {
-    TensorObject* t = as_tensor(self);
-    if (t->meta->numel != 1) {
-      const Ref shape = checked(shape_tuple(t->meta));
-      if (std::strcmp(function, "bool()") == 0)
-        raise(PyExc_ValueError,
-              "The truth value of a tensor of shape %R is ambiguous; use weft.any(x) or weft.all(x).", shape.get());
-      raise(PyExc_TypeError, "%s takes a tensor of one element, not one of shape %R.", function, shape.get());
-    }
-    ensure_real(t, function);
-    return item_at(t, t->data());
-  });
+// The only element as a Python number, or what the callable makes of a tensor that has several, or no value yet.
+PyObject* convert_element(Operator which, PyObject* self) {
+  TensorObject* t = as_tensor(self);
+  const bool there = !thread_state().recording && t->meta->numel == 1 && t->plain() && t->storage->data;
+  if (!there && callables[which]) return convert(which, self);
+  return guarded([&] { return only_element(t); });
 }
 
-int to_bool(PyObject* self) {
-  const Ref number = Ref::steal(only_element(self, "bool()"));
+int get_bool(PyObject* self) {
+  const Ref number = Ref::steal(convert_element(to_bool, self));
   return number ? PyObject_IsTrue(number.get()) : -1;
 }
 
-PyObject* to_int(PyObject* self) {
-  const Ref number = Ref::steal(only_element(self, "int()"));
+PyObject* get_int(PyObject* self) {
+  const Ref number = Ref::steal(convert_element(to_int, self));
   return number ? PyNumber_Long(number.get()) : nullptr;
 }
 
-PyObject* to_float(PyObject* self) {
-  const Ref number = Ref::steal(only_element(self, "float()"));
+PyObject* get_float(PyObject* self) {
+  const Ref number = Ref::steal(convert_element(to_float, self));
   return number ? PyNumber_Float(number.get()) : nullptr;
 }
 
-PyObject* to_index(PyObject* self) {
+PyObject* get_index(PyObject* self) {
   const DType d = as_tensor(self)->meta->dtype;
-  if (d == DType::bool_ || is_floating(d)) {
-    PyErr_Format(PyExc_TypeError, "A tensor of type %s cannot be used as an index; cast it to an integer type.",
-                 dtype_name(d));
-    return nullptr;
-  }
-  const Ref number = Ref::steal(only_element(self, "operator.index()"));
-  return number ? PyNumber_Index(number.get()) : nullptr;
+  const bool integer = d != DType::bool_ && !is_floating(d);
+  return integer || !callables[to_index] ? convert_element(to_index, self) : convert(to_index, self);
 }
 
 template <class F>
@@ -182,12 +196,12 @@ void append_operator_slots(std::vector<PyType_Slot>& slots) {
       slot(Py_nb_positive, unary<positive>),
       slot(Py_nb_absolute, unary<absolute>),
       slot(Py_nb_invert, unary<invert>),
-      slot(Py_nb_bool, to_bool),
-      slot(Py_nb_int, to_int),
-      slot(Py_nb_float, to_float),
-      slot(Py_nb_index, to_index),
+      slot(Py_nb_bool, get_bool),
+      slot(Py_nb_int, get_int),
+      slot(Py_nb_float, get_float),
+      slot(Py_nb_index, get_index),
       slot(Py_tp_richcompare, compare),
-      slot(Py_mp_length, length),
+      slot(Py_mp_length, get_length),
       slot(Py_mp_subscript, subscript),
       slot(Py_mp_ass_subscript, assign_subscript),
   };
@@ -205,11 +219,21 @@ PyObject* set_slot(const char* name, PyObject* callable) {
   raise(PyExc_ValueError, "set_slot: '%s' is not an operator of a tensor.", name);
 }
 
-PyObject* set_matrix_product(PyObject* handle) {
-  if (handle != Py_None && !is_op_handle(handle))
-    raise(PyExc_TypeError, "set_matrix_product takes an OpHandle or None, not %R.", handle);
-  PyObject* old = std::exchange(matrix_product, handle == Py_None ? nullptr : Py_NewRef(handle));
+namespace {
+
+PyObject* set_handle(PyObject*& handle, PyObject* given, const char* function) {
+  if (given != Py_None && !is_op_handle(given))
+    raise(PyExc_TypeError, "%s takes an OpHandle or None, not %R.", function, given);
+  PyObject* old = std::exchange(handle, given == Py_None ? nullptr : Py_NewRef(given));
   return old ? old : Py_NewRef(Py_None);
 }
+
+}  // namespace
+
+PyObject* set_matrix_product(PyObject* handle) { return set_handle(matrix_product, handle, "set_matrix_product"); }
+
+PyObject* set_copying(PyObject* handle) { return set_handle(copying, handle, "set_copying"); }
+
+PyObject* tensor_item(PyObject* self, PyObject*) { return convert_element(item, self); }
 
 }  // namespace weft

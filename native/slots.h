@@ -15,5 +15,10 @@ PyObject* set_slot(const char* name, PyObject* callable);
 // The OpHandle that `@` calls, before the callable of its slot is asked, where both operands are tensors of two axes or more.
 // None takes it away again. Returns a new reference to the one before, or None. Throws TypeError for anything else.
 PyObject* set_matrix_product(PyObject* handle);
+// The OpHandle that copies its second operand into its first, in place. Where it is set, simple views, and assignments to them,
+// are made before the callables of their slots are asked. As above.
+PyObject* set_copying(PyObject* handle);
+// Tensor.item.
+PyObject* tensor_item(PyObject* self, PyObject*);
 
 }  // namespace weft

@@ -5,6 +5,7 @@
 #include <structmember.h>
 
 #include "interop.h"
+#include "shortcut.h"
 #include "slots.h"
 #include "thread_state.h"
 
@@ -121,7 +122,17 @@ PyCFunction method(F* f) {
 }
 
 PyMethodDef methods[] = {
-    {"item", tensor_item, METH_NOARGS, "The only element, as a Python number."},
+    {"item", tensor_item, METH_NOARGS,
+     R"(The value of a tensor of one element, as a Python number.
+
+Raises:
+    ValueError: for any other number of elements.
+    TraceError: while a static function is traced.
+
+Example:
+    >>> weft.tensor([2.5]).item()
+    2.5
+)"},
     {"tolist", tensor_tolist, METH_NOARGS, "The elements as nested lists of Python numbers."},
     {"data_ptr", tensor_data_ptr, METH_NOARGS, "The address of the first element."},
     {"is_contiguous", tensor_is_contiguous, METH_NOARGS, "Whether the elements lie row-major without gaps."},
@@ -166,6 +177,7 @@ TensorObject* expect_tensor(PyObject* o, const char* function, const char* what)
 }
 
 void ensure_real(TensorObject* t, const char* what) {
+  note_look();
   if (t->plain() && t->storage->data) return;
   if (hooks.realize) {
     const Ref keep = Ref::borrow(reinterpret_cast<PyObject*>(t));

@@ -69,7 +69,7 @@ PyObject* shape_tuple(const Meta* meta);                // new reference
 PyObject* strides_tuple(const Meta* meta);
 
 PyObject* item_at(const TensorObject* t, const char* address);  // one element as a Python number; new reference
-PyObject* tensor_item(PyObject* self, PyObject*);
+PyObject* only_element(TensorObject* t);                        // of a tensor that has one; throws
 PyObject* tensor_tolist(PyObject* self, PyObject*);
 
 // Hooks set from Python; null until set.

@@ -42,6 +42,7 @@ struct ThreadState {
   void* recording = nullptr;        // the innermost recording (a PyObject*), or null
   void* recording_stack = nullptr;  // std::vector<PyObject*>*
   void** plan_cache = nullptr;      // direct-mapped, see plan.h
+  void* call_watch = nullptr;       // what a function does is watched (a CallWatch*, see shortcut.h), or null
 
   ThreadState* next = nullptr;  // list of all threads' states
 };

@@ -120,7 +120,7 @@ def methods() -> str:
     for p in PUBLIC.values():
         for name in p.methods:
             out += definitions(name, p.function, "    ")
-    for name, function in {**tensor_methods(), **values.METHODS}.items():
+    for name, function in {**tensor_methods(), "item": values.item, **values.METHODS}.items():
         out += definitions(name, function, "    ")
     for name in ("T", "mT", "data"):
         prop = getattr(Tensor, name)

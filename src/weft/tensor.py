@@ -18,7 +18,7 @@ from weft.errors import AutogradError, ShapeError, worded
 from weft.ops import elementwise as E
 from weft.ops import inplace, linalg
 from weft.ops.creation import check_device
-from weft.ops.frontend import axis_of, method_table, public, tensor_of
+from weft.ops.frontend import axis_of, method_table, public, shortcut, tensor_of
 from weft.ops.functions import raised
 from weft.ops.indexing import getitem, setitem
 from weft.ops.registry import OPS
@@ -337,12 +337,12 @@ def _slots() -> dict[str, Any]:
         "ge": "greater_equal",
     }.items():
         slots[f"__{slot}__"] = OPS[name].handle
-    slots["__pow__"] = raised
+    slots["__pow__"] = shortcut(raised)
     slots["__ipow__"] = inplace.raised_in_place
-    slots["__matmul__"] = worded("matmul", linalg.multiplied)
+    slots["__matmul__"] = shortcut(worded("matmul", linalg.multiplied))
     slots["__pos__"] = lambda x: x
     slots["__divmod__"] = lambda x, y: (x // y, x % y)
-    slots["__getitem__"] = worded("getitem", getitem)
+    slots["__getitem__"] = shortcut(worded("getitem", getitem))
     slots["__setitem__"] = worded("setitem", setitem)
     return slots
 
@@ -370,10 +370,14 @@ def install() -> None:
     _native.set_matrix_product(OPS["matmul"].handle)
     for name, function in method_table():
         setattr(kind, name, function)
+    _native.set_copying(inplace.copy_op.handle)
     for name, function in methods().items():
-        setattr(kind, name, worded(name, function) if function in _WORDED else function)
+        call = worded(name, function) if function in _WORDED else function
+        setattr(kind, name, shortcut(call) if function not in _STATE else call)
     for name, function in values.METHODS.items():
         setattr(kind, name, worded(name, function))
+    for name, function in values.CONVERSIONS.items():
+        _native.set_slot(name, worded(name.strip("_"), function))
     for name, function in values.SPECIAL.items():
         setattr(kind, f"__{name}__", worded(name, function))
     for name, function in values.QUIET.items():
@@ -382,11 +386,15 @@ def install() -> None:
     kind.__array_ufunc__ = None  # a NumPy array on the left leaves the operator to the tensor
     kind.size = property(size)
     kind.data = property(data, worded("data", _set_data), doc=data.__doc__)
-    kind.T = property(worded("T", _t), doc="A matrix transposed: a view.")
-    kind.mT = property(worded("mT", _mt), doc="The last two axes exchanged: a view.")
+    kind.T = property(shortcut(worded("T", _t)), doc="A matrix transposed: a view.")
+    kind.mT = property(shortcut(worded("mT", _mt)), doc="The last two axes exchanged: a view.")
 
 
 _WORDED = {to, type_as, stride, detach_, requires_grad_, backward, retain_grad, t, view_as, reshape_as, expand_as}
+#: Methods that are about more of a tensor than its type and layout.
+_STATE = {
+    detach, detach_, numel, dim, cpu, stride, element_size, is_floating_point, requires_grad_, backward, retain_grad,
+}  # fmt: skip
 
 
 __all__ = ["Tensor", "install"]

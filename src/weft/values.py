@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 from weft import _native, dtypes
 from weft.errors import AutogradError, TraceError, explain
 from weft.ops import elementwise as E
-from weft.ops.indexing import getitem
 
 Tensor = _native.Tensor
 
@@ -38,7 +36,7 @@ def _one(t: Any, what: str) -> Any:
     return _item(t)
 
 
-_item = Tensor.item
+_item = _native.element
 _tolist = Tensor.tolist
 _numpy = Tensor.numpy
 
@@ -85,7 +83,7 @@ def _index(self: Any) -> int:
         raise TypeError(
             f"Only an integer tensor of one element can be used as an index, not {self.dtype.name}{list(self.shape)}."
         )
-    return operator.index(_item(self))
+    return int(_item(self))
 
 
 def tolist(self: Any) -> Any:
@@ -172,7 +170,7 @@ def _len(self: Any) -> int:
 def _iter(self: Any) -> Iterator[Any]:
     if self.ndim == 0:
         raise TypeError("A tensor without axes cannot be iterated over.")
-    return (getitem(self, k) for k in range(self.shape[0]))
+    return (self[k] for k in range(self.shape[0]))
 
 
 def _contains(self: Any, value: Any) -> bool:
@@ -213,14 +211,18 @@ def rebuild(kind: type, data: bytes, dtype: str, shape: tuple[int, ...], require
 
 
 #: Methods under their names, and what Python calls by itself.
-METHODS: dict[str, Callable[..., Any]] = {"item": item, "tolist": tolist, "numpy": to_numpy}
+METHODS: dict[str, Callable[..., Any]] = {"tolist": tolist, "numpy": to_numpy}
+#: What the native type calls where it cannot read the number itself.
+CONVERSIONS: dict[str, Callable[..., Any]] = {
+    "item": item,
+    "__bool__": _bool,
+    "__int__": _int,
+    "__float__": _float,
+    "__index__": _index,
+    "__len__": _len,
+}
 SPECIAL: dict[str, Callable[..., Any]] = {
-    "bool": _bool,
-    "int": _int,
-    "float": _float,
-    "index": _index,
     "array": _array,
-    "len": _len,
     "iter": _iter,
     "contains": _contains,
     "format": _format,

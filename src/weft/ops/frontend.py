@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -78,15 +78,29 @@ def publish(
     PUBLIC[name] = Public(name, function, family, tuple(also), names if method else (), package)
 
 
-def public(family: str, *also: str, method: bool = True, package: bool = True) -> Callable[[F], F]:
-    """Make a function public: spellings of arguments, worded errors, an entry in the table."""
+def public(family: str, *also: str, method: bool = True, package: bool = True, again: bool = True) -> Callable[[F], F]:
+    """Make a function public: spellings of arguments, worded errors, a shortcut, an entry in the table.
+
+    A shortcut that fails makes its call again, to have the error worded; not ``again`` if it may have begun to write.
+    """
 
     def wrap(function: F) -> F:
-        call = called(function)
+        call = shortcut(called(function)) if again else called(function)
         publish(call, family, also, method, package)
         return call
 
     return wrap
+
+
+def shortcut(function: F, by_class: bool = False) -> F:
+    """A function that remembers, for the arguments it was called with, which one operation it called with which attributes.
+
+    It does so where its result is that operation's, all tensors are operands, and nothing else of a tensor than its type and
+    layout was looked at. For equal other arguments, and tensors of the same layouts, the operation is called at once from then
+    on. Numbers are compared by value; ``by_class`` if they are operands too, and the function takes all of a class alike.
+    """
+    made: Any = functools.update_wrapper(_native.Shortcut(function, by_class), function)
+    return made
 
 
 def called(function: F) -> F:
@@ -143,26 +157,23 @@ def tensor_of(x: Any, name: str = "x") -> Any:
     raise TypeError(f"{name} must be a tensor, not {kind_of(x)}; make one with weft.asarray.")
 
 
-#: The operand of an elementwise function that was called without it; no op takes it.
-ABSENT = object()
-
-
-def refused(name: str, operands: Sequence[Any]) -> NoReturn:
-    """Raise for operands that no op takes, or that are too few or too many."""
-    given = [o for o in operands if o is not ABSENT]
+def refused(name: str, operands: Sequence[Any], named: Mapping[str, Any] | None = None) -> NoReturn:
+    """Raise for operands that no op takes, or, of a function that was given names as well, are too few or too many."""
     function = PUBLIC[name].function if name in PUBLIC else None
-    takes = len(inspect.signature(function).parameters) if function else len(given)
-    bad = next((o for o in given if not isinstance(o, Tensor | bool | int | float)), None)
-    if len(given) != len(operands) or len(given) > takes:
-        wanted = "one operand, x" if takes == 1 else "two operands, x and y"
-        error = TypeError(f"{name} takes {wanted}, not {len(given) or 'none'}.")
+    takes = len(inspect.signature(function).parameters) if function else len(operands)
+    bad = next((o for o in operands if not isinstance(o, Tensor | bool | int | float)), None)
+    wanted = "one operand, x" if takes == 1 else "two operands, x and y"
+    if named:
+        error = TypeError(f"{name} takes {wanted}, by position, and no argument {next(iter(named))!r}.")
+    elif named is not None and len(operands) != takes:
+        error = TypeError(f"{name} takes {wanted}, not {len(operands) or 'none'}.")
     elif bad is None:
         error = TypeError(f"{name} needs at least one tensor among its operands; for plain numbers use Python's own.")
     else:
         error = TypeError(
             f"{name} takes tensors and Python numbers, not {kind_of(bad)}; make a tensor of it first, with weft.asarray."
         )
-    raise explain(error, name, given)
+    raise explain(error, name, operands, named)
 
 
 def at_least_one(a: Any, b: Any) -> None:

@@ -10,7 +10,6 @@ from weft import dtypes
 from weft.errors import describe, explain
 from weft.ops import elementwise as E
 from weft.ops.frontend import (
-    ABSENT,
     Tensor,
     at_least_one,
     number,
@@ -19,6 +18,7 @@ from weft.ops.frontend import (
     publish,
     python_number,
     refused,
+    shortcut,
     tensor_of,
 )
 from weft.ops.registry import OPS, Op
@@ -112,31 +112,19 @@ SIGNATURES = {
 
 
 def _call(op: Op, name: str) -> Callable[..., Any]:
-    handle = op.handle
-    if op.arity == 1:
+    handle, arity = op.handle, op.arity
 
-        def call(x: Any = ABSENT, /, *more: Any) -> Any:
-            if more:
-                refused(name, (x, *more))
-            try:
-                out = handle(None, x)
-            except OverflowError as error:
-                raise explain(error, name, (x,)) from None
-            return out if out.__class__ is Tensor else refused(name, (x,))
+    def call(*operands: Any, **named: Any) -> Any:
+        if len(operands) != arity or named:
+            refused(name, operands, named)
+        try:
+            out = handle(None, *operands)
+        except OverflowError as error:
+            raise explain(error, name, operands) from None
+        return out if out.__class__ is Tensor else refused(name, operands)
 
-    else:
-
-        def call(x: Any = ABSENT, y: Any = ABSENT, /, *more: Any) -> Any:
-            if more:
-                refused(name, (x, y, *more))
-            try:
-                out = handle(None, x, y)
-            except OverflowError as error:
-                raise explain(error, name, (x, y)) from None
-            return out if out.__class__ is Tensor else refused(name, (x, y))
-
-    call.__signature__ = SIGNATURES[op.arity]  # type: ignore[attr-defined]
-    return call
+    call.__signature__ = SIGNATURES[arity]  # type: ignore[attr-defined]
+    return shortcut(call, by_class=True)
 
 
 def _document(function: Callable[..., Any], op: Op, name: str, says: str, example: str, prints: str) -> None:

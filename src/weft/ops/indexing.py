@@ -383,6 +383,8 @@ def _simple(x: Any, key: Any) -> Any:
 
 def getitem(x: Any, key: Any) -> Any:
     """``x[key]``."""
+    if key.__class__ is Tensor and key.dtype.kind in "iu" and x.ndim:
+        return index_get(x, key, attrs=((0,), 0, (0,)))
     if _plain(x):
         simple = _simple(x, key)
         if simple is not None:

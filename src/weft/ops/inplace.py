@@ -7,7 +7,7 @@ from typing import Any
 
 from weft.ir.node import Node, Where
 from weft.ops import elementwise as E
-from weft.ops.frontend import ABSENT, Tensor, at_least_one, public, publish, refused, tensor_of
+from weft.ops.frontend import Tensor, at_least_one, public, publish, refused, shortcut, tensor_of
 from weft.ops.functions import ROWS, SIGNATURES, binary, scaled
 from weft.ops.nodes import node
 from weft.ops.reduce import cast_to
@@ -74,22 +74,13 @@ relu_op = inplace("relu_", 1, _build_relu)
 
 
 def _method(name: str, op: Op, says: str) -> Callable[..., Any]:
-    handle = op.handle
-    if op.arity == 1:
+    handle, arity = op.handle, op.arity
 
-        def call(x: Any = ABSENT, /, *more: Any) -> Any:
-            if more:
-                refused(name, (x, *more))
-            out = handle(None, x)
-            return out if isinstance(out, Tensor) else refused(name, (x,))
-
-    else:
-
-        def call(x: Any = ABSENT, y: Any = ABSENT, /, *more: Any) -> Any:
-            if more:
-                refused(name, (x, y, *more))
-            out = handle(None, x, y)
-            return out if isinstance(out, Tensor) else refused(name, (x, y))
+    def call(*operands: Any, **named: Any) -> Any:
+        if len(operands) != arity or named:
+            refused(name, operands, named)
+        out = handle(None, *operands)
+        return out if isinstance(out, Tensor) else refused(name, operands)
 
     call.__signature__ = SIGNATURES[op.arity]  # type: ignore[attr-defined]
     call.__name__ = call.__qualname__ = name
@@ -101,7 +92,7 @@ def _method(name: str, op: Op, says: str) -> Callable[..., Any]:
         ShapeError: where the result's shape is not the tensor's.
         AutogradError: for a leaf that requires grad, outside `no_grad`.
     """
-    return call
+    return shortcut(call, by_class=True)
 
 
 _SCALED = ("add", "subtract", "divide", "pow", "fmod")

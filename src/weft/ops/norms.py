@@ -10,7 +10,7 @@ from weft.dtypes import DType
 from weft.errors import ShapeError, describe, kind_of
 from weft.ops import elementwise as E
 from weft.ops import reduction as R
-from weft.ops.frontend import axes_of, axis_of, called, dtype_of, public, python_number, tensor_of
+from weft.ops.frontend import axes_of, axis_of, called, dtype_of, public, python_number, shortcut, tensor_of
 from weft.ops.indexed import full
 from weft.ops.reduce import Axes, cast_to, dropped, floating, kept, not_empty, over, widened
 from weft.ops.registry import Saved, composite
@@ -217,4 +217,4 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False, *, 
 
 _norm.__name__ = _norm.__qualname__ = "norm"
 #: `weft.linalg.norm`.
-linalg_norm = called(_norm)
+linalg_norm = shortcut(called(_norm))

@@ -208,7 +208,7 @@ def scatter_add(x: Any, axis: int, index: Any, source: Any) -> Any:
     return along_add(x, _source(source, index), _inside(_like(index, x), x, d), attrs=(d,))
 
 
-@public("in place", package=False)
+@public("in place", package=False, again=False)
 def scatter_(x: Any, axis: int, index: Any, source: Any) -> Any:
     """In place: `scatter`. Gives the tensor itself.
 
@@ -220,7 +220,7 @@ def scatter_(x: Any, axis: int, index: Any, source: Any) -> Any:
     return OPS["along_set_"](x, _source(source, index), _inside(_like(index, x), x, d), attrs=(d,))
 
 
-@public("in place", package=False)
+@public("in place", package=False, again=False)
 def scatter_add_(x: Any, axis: int, index: Any, source: Any) -> Any:
     """In place: `scatter_add`. Gives the tensor itself.
 
@@ -250,7 +250,7 @@ def index_add(x: Any, axis: int, index: Any, source: Any) -> Any:
     return index_add_op(x, tensor_of(source, "source"), tensor_of(index, "index"), attrs=((d,), d, (d,)))
 
 
-@public("in place", package=False)
+@public("in place", package=False, again=False)
 def index_add_(x: Any, axis: int, index: Any, source: Any) -> Any:
     """In place: `index_add`. Gives the tensor itself.
 
