@@ -495,7 +495,17 @@ def _folded(b: Any, op: str, signed: bool, x: Any, lanes: int) -> Any:
 
 def _tree(b: Any, op: str, signed: bool, x: Any) -> Any:
     """The lanes of a vector combined to one number."""
-    return b.extract_element(_folded(b, op, signed, x, 1), I32(0))
+    if op in ("sum", "prod") or not is_float(x):
+        return b.extract_element(_folded(b, op, signed, x, 1), I32(0))
+    # The last choices in a vector too: between two numbers LLVM would jump, and which is larger is anybody's guess.
+    width = max(2, 16 // size_of(x.type.element))
+    x = _folded(b, op, signed, x, width)
+    half = width // 2
+    while half:
+        lanes = ir.Constant(ir.VectorType(I32, width), [half + k % half for k in range(width)])
+        x = combined(b, op, signed, x, b.shuffle_vector(x, x, lanes))
+        half //= 2
+    return b.extract_element(x, I32(0))
 
 
 def _intrinsics(op: str) -> dict[str, Any]:
