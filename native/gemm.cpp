@@ -12,6 +12,7 @@
 #include "gemm_pieces.h"
 #include "gemm_small.h"
 #include "gemm_vector.h"
+#include "gemm_zeros.h"
 
 namespace weft {
 namespace {
@@ -34,6 +35,8 @@ template <class T>
 bool tiled_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Prologue& prologue, const Epilogue& epilogue,
                    const Poll* poll, Spare spare) {
   if (small_product<T>(g, a, b, c, shared, prologue, epilogue)) return true;
+  if (!prologue)
+    if (const auto completed = skipping_product<T>(g, a, b, c, shared, epilogue, poll, spare)) return *completed;
   if (long_product(g, shared)) return piece_product<T>(g, a, b, c, shared, prologue, epilogue, poll, spare);
   return float_product<T>(g, a, b, c, shared, prologue, epilogue, poll, spare);
 }

@@ -22,9 +22,31 @@ using Edge = void (*)(int64_t k, const T* a, int64_t a_row, int64_t a_k, const T
 template <class T>
 using Pack = void (*)(int64_t k, const T* from, int64_t line, int64_t step, T* to, int64_t lines);
 
+// Lines become columns, some (TileSet::turned) at once: to[p * width + j] = from[i * line + p * step] for p < k, where i is
+// first + j or, beyond it, last.
+template <class T>
+using Turn = void (*)(int64_t k, const T* from, int64_t line, int64_t step, T* to, int64_t first, int64_t last, int64_t width);
+
+// For r < rows: the chain of multiply-adds over the bits p of masks[r] | all, the lowest first, of values[r * value_step + p]
+// and row p of a panel of `wide` columns; begun at zero or at row r of `partial`. Stored at to + r * to_step, or added there.
+template <class T>
+using Skip = void (*)(int64_t rows, const uint64_t* masks, uint64_t all, const T* values, int64_t value_step, const T* panel,
+                      const T* partial, bool resumed, T* to, int64_t to_step, bool add);
+
+// masks[r] = the bits of those of `count`, up to 64, elements at from + r * step that are not zero.
+template <class T>
+using Nonzero = void (*)(int64_t rows, int64_t count, const T* from, int64_t step, uint64_t* masks);
+
+// Of rows of `count` elements: out[0] = the largest magnitude's bits; out[1] = the least of all magnitudes' bits less one, as
+// numbers without a sign as long as an element, so that zeros do not count.
+template <class T>
+using Extent = void (*)(int64_t rows, int64_t count, const T* from, int64_t step, uint64_t* out);
+
 constexpr int most_tile_rows = 12;
 constexpr int tall_edges[] = {8, 12};  // rows of edges that there are even if a tile has fewer
 constexpr int most_tile_columns = 64;
+constexpr int panel_vectors = 8;   // of a row of a panel out of which rows are picked
+constexpr int most_turned = 32;
 
 template <class T>
 struct TileSet {
@@ -33,7 +55,12 @@ struct TileSet {
   Tile<T> of_rows[most_tile_rows];   // the tile of 1, 2, ... mr rows
   Edge<T> edges[most_tile_rows];     // of 1, 2, ... mr rows, and of some more: `next_height`
   int narrow;                        // the most columns of edges of more than mr rows
-  Pack<T> pack_a, pack_b;
+  Pack<T> pack_a, pack_b, pack_wide;
+  int wide, turned;                  // the width of pack_wide; the lines that `turn` takes at once
+  Turn<T> turn;
+  Skip<T> skip;
+  Nonzero<T> nonzero;
+  Extent<T> extent;
 
   // The rows of the next edge of at most `narrow` columns, if so many rows are left.
   int64_t next_height(int64_t left) const {

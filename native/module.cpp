@@ -172,30 +172,38 @@ bool is_plain(nb::handle o) { return is_tensor(o.ptr()) && as_tensor(o.ptr())->p
 // ---- matrix products ----
 
 template <class T>
-void take_tiles(int rows, int columns, int packed_rows, int lanes, const std::vector<uintptr_t>& addresses) {
+void take_tiles(int rows, int columns, int packed_rows, int lanes, int turned, const std::vector<uintptr_t>& addresses) {
+  constexpr size_t others = 7;
   std::vector<int> edges(static_cast<size_t>(std::clamp(rows, 0, most_tile_rows)));
   std::iota(edges.begin(), edges.end(), 1);
   for (int tall : tall_edges)
     if (tall > rows) edges.push_back(tall);
   if (rows < 1 || rows > most_tile_rows || columns < 1 || columns > most_tile_columns || packed_rows < rows || lanes < 1 ||
-      lanes > columns || addresses.size() != static_cast<size_t>(rows) + edges.size() + 2)
+      lanes > columns || turned < 1 || turned > most_turned || addresses.size() != static_cast<size_t>(rows) + edges.size() + others)
     raise(PyExc_ValueError, "set_tiles: tiles of at most %d x %d elements need two functions for each height, one for each higher edge, and "
-          "two that pack, not %d x %d elements and %zu functions.",
-          most_tile_rows, most_tile_columns, rows, columns, addresses.size());
-  TileSet<T> set{rows, columns, packed_rows, {}, {}, lanes, nullptr, nullptr};
+          "%zu others, not %d x %d elements and %zu functions.",
+          most_tile_rows, most_tile_columns, others, rows, columns, addresses.size());
+  TileSet<T> set{};
+  set.mr = rows, set.nr = columns, set.packed_rows = packed_rows, set.narrow = lanes;
+  set.wide = panel_vectors * lanes, set.turned = turned;
   const auto* next = addresses.data();
   for (int i = 0; i < rows; ++i) set.of_rows[i] = reinterpret_cast<Tile<T>>(*next++);
   for (int height : edges) set.edges[height - 1] = reinterpret_cast<Edge<T>>(*next++);
   set.pack_a = reinterpret_cast<Pack<T>>(*next++);
-  set.pack_b = reinterpret_cast<Pack<T>>(*next);
+  set.pack_b = reinterpret_cast<Pack<T>>(*next++);
+  set.pack_wide = reinterpret_cast<Pack<T>>(*next++);
+  set.turn = reinterpret_cast<Turn<T>>(*next++);
+  set.skip = reinterpret_cast<Skip<T>>(*next++);
+  set.nonzero = reinterpret_cast<Nonzero<T>>(*next++);
+  set.extent = reinterpret_cast<Extent<T>>(*next);
   set_tiles(set);
 }
 
-void set_tiles_of(int code, int rows, int columns, int packed_rows, int lanes, const std::vector<uintptr_t>& addresses) {
+void set_tiles_of(int code, int rows, int columns, int packed_rows, int lanes, int turned, const std::vector<uintptr_t>& addresses) {
   if (code == static_cast<int>(DType::float32))
-    take_tiles<float>(rows, columns, packed_rows, lanes, addresses);
+    take_tiles<float>(rows, columns, packed_rows, lanes, turned, addresses);
   else if (code == static_cast<int>(DType::float64))
-    take_tiles<double>(rows, columns, packed_rows, lanes, addresses);
+    take_tiles<double>(rows, columns, packed_rows, lanes, turned, addresses);
   else
     raise(PyExc_ValueError, "set_tiles: there are tiles of float32 and float64 only, not of the type with code %d.", code);
 }
@@ -206,6 +214,7 @@ nb::dict counters() {
   nb::dict d;
   d["kernel_launches"] = total_over_threads(&ThreadState::kernel_launches);
   d["gemm_launches"] = total_over_threads(&ThreadState::gemm_launches);
+  d["gemms_skipping_zeros"] = total_over_threads(&ThreadState::gemms_skipping_zeros);
   d["program_runs"] = total_over_threads(&ThreadState::program_runs);
   return d;
 }
@@ -311,7 +320,7 @@ void bind_functions(nb::module_& m) {
   m.def("set_slow_path", [](nb::handle f) { return set_hook(hooks.slow_path, f, "set_slow_path"); }, nb::arg("callable").none());
   m.def("set_realize", [](nb::handle f) { return set_hook(hooks.realize, f, "set_realize"); }, nb::arg("callable").none());
   m.def("set_tiles", set_tiles_of, nb::arg("dtype_code"), nb::arg("rows"), nb::arg("columns"), nb::arg("packed_rows"),
-        nb::arg("lanes"), nb::arg("addresses"));
+        nb::arg("lanes"), nb::arg("turned"), nb::arg("addresses"));
   m.def("set_index_error", [](nb::handle f) { return set_hook(hooks.index_error, f, "set_index_error"); },
         nb::arg("callable").none());
   m.def(

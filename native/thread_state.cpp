@@ -29,7 +29,8 @@ Registry& registry() {
 
 constexpr Counter ThreadState::* counters[] = {
     &ThreadState::live_bytes,      &ThreadState::allocations,   &ThreadState::cached_bytes,
-    &ThreadState::kernel_launches, &ThreadState::gemm_launches, &ThreadState::program_runs,
+    &ThreadState::kernel_launches, &ThreadState::gemm_launches, &ThreadState::gemms_skipping_zeros,
+    &ThreadState::program_runs,
 };
 
 // Hands everything a finished thread still holds back to the process.

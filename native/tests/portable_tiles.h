@@ -1,7 +1,10 @@
 // Tiles in plain C++, so that products run without generated code. Any file of a test includes this, and has them.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
+#include <type_traits>
 #include <utility>
 
 #include "gemm_tile.h"
@@ -32,10 +35,52 @@ void pack(int64_t k, const T* from, int64_t line, int64_t step, T* to, int64_t l
     for (int64_t j = 0; j < Width; ++j) to[p * Width + j] = j < lines ? from[j * line + p * step] : T(1);
 }
 
+constexpr int lanes = 3, wide = 24, turned = 4;
+
+template <class T>
+void turn(int64_t k, const T* from, int64_t line, int64_t step, T* to, int64_t first, int64_t last, int64_t width) {
+  for (int64_t p = 0; p < k; ++p)
+    for (int64_t j = 0; j < turned; ++j) to[p * width + j] = from[std::min(first + j, last) * line + p * step];
+}
+
+template <class T>
+void skip(int64_t count, const uint64_t* masks, uint64_t all, const T* values, int64_t value_step, const T* panel,
+          const T* partial, bool resumed, T* to, int64_t to_step, bool add) {
+  for (int64_t r = 0; r < count; ++r)
+    for (int64_t j = 0; j < wide; ++j) {
+      T sum = resumed ? partial[r * wide + j] : T{};
+      for (int64_t p = 0; p < 64; ++p)
+        if ((masks[r] | all) >> p & 1) sum = std::fma(values[r * value_step + p], panel[p * wide + j], sum);
+      T& out = to[r * to_step + j];
+      out = add ? out + sum : sum;
+    }
+}
+
+template <class T>
+void nonzero(int64_t lines, int64_t count, const T* from, int64_t step, uint64_t* masks) {
+  for (int64_t r = 0; r < lines; ++r) {
+    masks[r] = 0;
+    for (int64_t p = 0; p < count; ++p) masks[r] |= uint64_t{from[r * step + p] != 0} << p;
+  }
+}
+
+template <class T>
+void extent(int64_t lines, int64_t count, const T* from, int64_t step, uint64_t* out) {
+  using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
+  Bits most = 0, least = static_cast<Bits>(-1);
+  for (int64_t r = 0; r < lines; ++r)
+    for (int64_t p = 0; p < count; ++p) {
+      const Bits magnitude = std::bit_cast<Bits>(from[r * step + p]) & static_cast<Bits>(-1) >> 1;
+      most = std::max(most, magnitude), least = std::min(least, static_cast<Bits>(magnitude - 1));
+    }
+  out[0] = most, out[1] = least;
+}
+
 template <class T, size_t... Height, size_t... EdgeHeight>
 bool use(std::index_sequence<Height...>, std::index_sequence<EdgeHeight...>) {
-  weft::set_tiles<T>({rows, columns, rows + 1, {tile<T, Height + 1>...}, {edge<T, EdgeHeight + 1>...}, columns / 2,
-                      pack<T, rows + 1>, pack<T, columns>});
+  weft::set_tiles<T>({rows, columns, rows + 1, {tile<T, Height + 1>...}, {edge<T, EdgeHeight + 1>...}, lanes,
+                      pack<T, rows + 1>, pack<T, columns>, pack<T, wide>, wide, turned, turn<T>, skip<T>, nonzero<T>,
+                      extent<T>});
   return true;
 }
 

@@ -21,6 +21,7 @@ def _totals() -> dict[str, int]:
         "kernels_loaded": codegen.counters["kernels_loaded"],
         "kernel_launches": native["kernel_launches"],
         "gemm_launches": native["gemm_launches"],
+        "gemms_skipping_zeros": native["gemms_skipping_zeros"],
     }
 
 
@@ -28,7 +29,8 @@ class Stats(Mapping[str, int]):
     """Counts at one moment, as attributes or by name; ``b - a`` is what happened from ``a`` to ``b``.
 
     ``traces`` of static functions, ``programs`` built, ``kernels_compiled`` here and ``kernels_loaded`` from disk,
-    ``kernel_launches`` (an attention is one), and ``gemm_launches`` (matrix products).
+    ``kernel_launches`` (an attention is one), ``gemm_launches`` (matrix products), and ``gemms_skipping_zeros``: products that
+    did not multiply by the zeros of an operand, which a relu or dropout has made (of a batch, each matrix counts).
     """
 
     traces: int
@@ -37,6 +39,7 @@ class Stats(Mapping[str, int]):
     kernels_loaded: int
     kernel_launches: int
     gemm_launches: int
+    gemms_skipping_zeros: int
 
     def __init__(self, counts: Mapping[str, int]) -> None:
         self.__dict__.update(counts)

@@ -110,7 +110,7 @@ def test_tiles_give_packed_operands_the_same_bits(dtype: weft.DType, number: int
 def test_packing(dtype: weft.DType, number: int) -> None:
     shape = tiles.candidates(dtype)[number]
     made = functions(dtype, shape)
-    for name, width in (("pack_a", shape.packed_rows), ("pack_b", shape.columns)):
+    for name, width in shape.packed.items():
         pack = ctypes.CFUNCTYPE(None, INT, POINTER, INT, INT, POINTER, INT)(made[name])
         for k in (1, 3, 8, 16, 37):
             for lines in range(1, width + 1):
@@ -128,6 +128,69 @@ def test_packing(dtype: weft.DType, number: int) -> None:
                     pack(k, start, line, step, to.ctypes.data, lines)
                     np.testing.assert_array_equal(to[:k, :lines], x)
                     assert not to[k].any()
+
+
+@pytest.mark.parametrize("dtype", [weft.float32, weft.float64], ids=repr)
+def test_lines_become_columns(dtype: weft.DType) -> None:
+    shape = tiles.candidates(dtype)[0]
+    turn = ctypes.CFUNCTYPE(None, INT, POINTER, INT, INT, POINTER, INT, INT, INT)(functions(dtype, shape)["turn"])
+    x = np.arange(1, 20 * 41, dtype=dtype.numpy)[: 20 * 40].reshape(20, 40)
+    for k in (1, 7, 8, 37):
+        for first, last in ((0, 19), (3, 19), (16, 19)):
+            lines = [min(first + j, last) for j in range(shape.turned)]
+            for given, line, step in ((x, 40, 1), (np.ascontiguousarray(x.T), 1, 20)):
+                to = np.zeros((k + 1, shape.turned + 3), dtype.numpy)
+                turn(k, given.ctypes.data, line, step, to.ctypes.data, first, last, to.shape[1])
+                np.testing.assert_array_equal(to[:k, : shape.turned], x[lines, :k].T)
+                assert not to[k].any()
+                assert not to[:, shape.turned :].any()
+
+
+@pytest.mark.parametrize("dtype", [weft.float32, weft.float64], ids=repr)
+def test_rows_are_picked_by_bits(dtype: weft.DType) -> None:
+    shape = tiles.candidates(dtype)[0]
+    kinds = (INT, POINTER, INT, POINTER, INT, POINTER, POINTER, ctypes.c_bool, POINTER, INT, ctypes.c_bool)
+    skip = ctypes.CFUNCTYPE(None, *kinds)(functions(dtype, shape)["skip"])
+    rng = np.random.default_rng(4)
+    values, panel, partial = (
+        rng.integers(-9, 10, s).astype(dtype.numpy) for s in ((6, 70), (64, shape.wide), (6, shape.wide))
+    )
+    masks = np.array([0, 1, 1 << 63, 0b1011, 2**64 - 1, 0xF0F0], np.uint64)
+    chosen = (masks[:, None] >> np.arange(64, dtype=np.uint64) & np.uint64(1)).astype(bool)
+    for everything in (0, 0b110):
+        picked = chosen | (everything >> np.arange(64) & 1).astype(bool)
+        for resumed in (False, True):
+            for add in (False, True):
+                to = np.full((7, shape.wide + 5), 3, dtype.numpy)
+                expected = to.copy()
+                sums = np.where(picked, values[:, :64], 0) @ panel + (partial if resumed else 0)
+                expected[:6, : shape.wide] = sums + (3 if add else 0)
+                pointers = (partial.ctypes.data, resumed, to.ctypes.data, to.shape[1], add)
+                skip(6, masks.ctypes.data, everything, values.ctypes.data, 70, panel.ctypes.data, *pointers)
+                np.testing.assert_array_equal(to, expected)
+
+
+@pytest.mark.parametrize("dtype", [weft.float32, weft.float64], ids=repr)
+@pytest.mark.parametrize("count", [1, 3, 8, 37, 64])
+def test_what_is_not_zero_and_how_large_it_is(dtype: weft.DType, count: int) -> None:
+    made = functions(dtype, tiles.candidates(dtype)[0])
+    nonzero, extent = (
+        ctypes.CFUNCTYPE(None, INT, INT, POINTER, INT, POINTER)(made[name]) for name in ("nonzero", "extent")
+    )
+    rng = np.random.default_rng(count)
+    x = rng.standard_normal((5, 70)).astype(dtype.numpy)
+    x[rng.random(x.shape) < 0.5] = -0.0
+    x[1, 0], x[2, :count], x[3, count - 1] = np.nan, 0, np.finfo(dtype.numpy).smallest_subnormal
+    words = f"u{dtype.itemsize}"
+    for rows in ([0, 1, 2, 3, 4], [2], [0], [3]):
+        some = np.ascontiguousarray(x[rows])
+        masks, out = np.zeros(len(rows) + 1, np.uint64), np.zeros(2, np.uint64)
+        nonzero(len(rows), count, some.ctypes.data, 70, masks.ctypes.data)
+        extent(len(rows), count, some.ctypes.data, 70, out.ctypes.data)
+        bits = [sum(1 << p for p in range(count) if row[p] != 0) for row in some]
+        assert masks.tolist() == [*bits, 0]
+        magnitudes = np.abs(some[:, :count]).view(words)
+        assert out.tolist() == [int(magnitudes.max()), int((magnitudes - magnitudes.dtype.type(1)).min())]
 
 
 @pytest.mark.parametrize(("registers", "lanes"), [(32, 16), (32, 8), (16, 8), (16, 4), (32, 4), (32, 2), (16, 2)])

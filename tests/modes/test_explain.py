@@ -58,6 +58,7 @@ def test_counters() -> None:
         "kernels_loaded": 0,
         "kernel_launches": 0,  # exp runs with the product
         "gemm_launches": 2,
+        "gemms_skipping_zeros": 0,
     }
     assert made.kernel_launches == made["kernel_launches"] == 0
     f(weft.ones((5, 5)))

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from weft import _native, config
-from weft.codegen import llvmtext, microkernel, packing
+from weft.codegen import llvmtext, microkernel, packing, zeros
 from weft.codegen.microkernel import Shape
 from weft.dtypes import DType
 from weft.runtime import cache as disk
@@ -142,7 +142,7 @@ def environment() -> str:
     import llvmlite
 
     digest = hashlib.sha256()
-    for file in (__file__, *(str(module.__file__) for module in (microkernel, packing, llvmtext, loader))):
+    for file in (__file__, *(str(module.__file__) for module in (microkernel, packing, zeros, llvmtext, loader))):
         digest.update(Path(file).read_bytes())
     return f"{digest.hexdigest()} {llvmlite.__version__} {loader.processor()}"
 

@@ -80,9 +80,7 @@ class Function:
     ``arguments`` are its arguments' types by name; pointers named in ``own`` point to memory that no other reaches.
     """
 
-    def __init__(
-        self, vectors: Vectors, name: str, arguments: Mapping[str, str], own: Sequence[str] = (), exported: bool = True
-    ) -> None:
+    def __init__(self, vectors: Vectors, name: str, arguments: Mapping[str, str], own: Sequence[str] = ()) -> None:
         self.vectors = vectors
         self.args = [Value(kind, f"%{label}") for label, kind in arguments.items()]
         self.here = "entry"
@@ -91,8 +89,7 @@ class Function:
         for label, kind in arguments.items():
             attribute = " noalias" if label in own else " zeroext" if kind == BIT else ""
             listed.append(f"{kind}{attribute} %{label}")
-        linkage = "" if exported else "internal "
-        self._lines = [f"define {linkage}void @{name}({', '.join(listed)}) {{", "entry:"]
+        self._lines = [f"define void @{name}({', '.join(listed)}) {{", "entry:"]
         self._phis: dict[str, int] = {}  # where those lines are, by their values' names
 
     def text(self) -> str:

@@ -8,9 +8,14 @@ One module for each type holds, for a tile of ``mr`` rows and ``nr`` columns (`S
 ``edge_R`` (R = 1 ... mr, 8, 12)
     the same with one more argument, the number of columns, 1 ... nr: no other column of B is read or of C written. Where R
     is more than mr, one vector of columns at the most: of so few columns, a tile of mr rows has too few sums.
-``pack_b``, ``pack_a``
+``pack_b``, ``pack_a``, ``pack_wide``
     ``void (k, from, line, step, to, lines)``: to[p * W + j] = from[j * line + p * step] for all p < k and j < lines, where W is
-    nr (``pack_b``) or mr rounded up to vectors (``pack_a``); what the places of the other j hold afterwards is not said.
+    nr (``pack_b``), mr rounded up to vectors (``pack_a``) or `Shape.wide` (``pack_wide``); what the places of the other j hold
+    afterwards is not said, but none is left as it was.
+``turn``
+    lines that become columns (`weft.codegen.packing`).
+``skip``, ``nonzero``, ``extent``
+    products that skip zeros (`weft.codegen.zeros`).
 
 Every element of C is one chain of fused multiply-adds over p, begun at zero, whatever the shape of the tile (on a CPU without
 such an instruction a product and a sum, which round twice): bits do not depend on the tile.
@@ -29,8 +34,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from weft.codegen import packing, zeros
 from weft.codegen.llvmtext import BIT, I64, POINTER, Function, Value, Vectors, number
-from weft.codegen.packing import pack
 
 #: Steps of k in one turn of a full tile's loop, a power of two: enough that counting costs nothing.
 UNROLL = 4
@@ -57,6 +62,21 @@ class Shape:
     def edges(self) -> tuple[int, ...]:
         """The heights of edges."""
         return (*range(1, self.rows + 1), *(rows for rows in TALL if rows > self.rows))
+
+    @property
+    def wide(self) -> int:
+        """The width of a panel out of which rows are picked (`weft.codegen.zeros`)."""
+        return zeros.width(self.lanes)
+
+    @property
+    def turned(self) -> int:
+        """The lines that ``turn`` takes at once."""
+        return packing.group(self.lanes, self.packed.values())
+
+    @property
+    def packed(self) -> dict[str, int]:
+        """The widths of packed panels, by what packs them."""
+        return {"pack_a": self.packed_rows, "pack_b": self.columns, "pack_wide": self.wide}
 
     @property
     def packed_rows(self) -> int:
@@ -261,7 +281,7 @@ def _store_some(f: Function, values: list[Value], at: list[Value], count: Value)
 def symbols(shape: Shape) -> tuple[str, ...]:
     """The names of a module's functions, in the order in which the native driver takes their addresses."""
     tiles = (f"tile_{r}" for r in range(1, shape.rows + 1))
-    return (*tiles, *(f"edge_{r}" for r in shape.edges), "pack_a", "pack_b")
+    return (*tiles, *(f"edge_{r}" for r in shape.edges), *shape.packed, "turn", *zeros.NAMES)
 
 
 def build_trial(dtype: str, shape: Shape, fused: bool) -> str:
@@ -289,5 +309,5 @@ def build(dtype: str, shape: Shape, fused: bool) -> str:
     vectors = Vectors(dtype, shape.lanes, fused)
     functions = [_tile(vectors, shape, rows, masked=False) for rows in range(1, shape.rows + 1)]
     functions += [_tile(vectors, shape, rows, masked=True) for rows in shape.edges]
-    functions += pack(vectors, {"pack_a": shape.packed_rows, "pack_b": shape.columns})
-    return vectors.declarations + "".join(function.text() for function in functions)
+    functions += packing.pack(vectors, shape.packed) + zeros.functions(vectors)
+    return vectors.declarations + zeros.declarations(vectors) + "".join(function.text() for function in functions)

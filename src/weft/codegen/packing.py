@@ -1,9 +1,14 @@
-"""Packing the operands of matrix products into panels, as LLVM code (`weft.codegen.microkernel` says what it does)."""
+"""Packing the operands of matrix products into panels, as LLVM code (`weft.codegen.microkernel` says what it does).
+
+``turn``
+    ``void (k, from, line, step, to, first, last, width)``: to[p * width + j] = from[i * line + p * step] for p < k and
+    j < `group`, where i is first + j or, beyond it, ``last``: lines become columns.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from weft.codegen.llvmtext import I64, POINTER, Function, Value, Vectors, number
 
@@ -11,12 +16,16 @@ from weft.codegen.llvmtext import I64, POINTER, Function, Value, Vectors, number
 MOST_LINES = 8
 
 
+def group(lanes: int, widths: Iterable[int]) -> int:
+    """The lines that ``turn`` takes at once in a module with packing functions for panels of so many lines."""
+    common = math.gcd(*widths)
+    return lanes if common > MOST_LINES else common
+
+
 def pack(vectors: Vectors, widths: Mapping[str, int]) -> list[Function]:
-    """Packing functions of these names for panels of so many lines, whole numbers of vectors, and what they call."""
-    group = math.gcd(*widths.values())
-    if group > MOST_LINES:
-        group = vectors.lanes
-    return [_along(vectors, group), *(_pack(vectors, name, width, group) for name, width in widths.items())]
+    """Packing functions of these names for panels of so many lines, whole numbers of vectors, and ``turn``, the last."""
+    size = group(vectors.lanes, widths.values())
+    return [*(_pack(vectors, name, width, size) for name, width in widths.items()), _turn(vectors, size)]
 
 
 def _pack(vectors: Vectors, name: str, width: int, group: int) -> Function:
@@ -47,16 +56,14 @@ def _pack(vectors: Vectors, name: str, width: int, group: int) -> Function:
     last = f.integer("sub", lines, number(1))
     for v in range(0, width, group):
         given = (k, start, line, step, f.at(to, v), number(v), last, number(width))
-        f.do(f"call void @pack_along({', '.join(map(str, given))})")
+        f.do(f"call void @turn({', '.join(map(str, given))})")
     f.do("ret void")
     return f
 
 
-def _along(vectors: Vectors, group: int) -> Function:
-    """Lines ``first``, ``first`` + 1 ..., a ``group`` of them, each by itself, to a panel of ``width`` lines. Those after the
-    ``last`` repeat it."""
+def _turn(vectors: Vectors, group: int) -> Function:
     arguments = {"k": I64, "from": POINTER, "line": I64, "step": I64, "to": POINTER, "first": I64, "last": I64}
-    f = Function(vectors, "pack_along", {**arguments, "width": I64}, own=("to",), exported=False)
+    f = Function(vectors, "turn", {**arguments, "width": I64}, own=("to",))
     k, start, line, step, to, first, last, width = f.args
     lanes = vectors.lanes
     froms = []

@@ -85,7 +85,7 @@ def use(dtype: DType, code: disk.Code) -> None:
     rows, vectors, lanes = map(int, code.name.rpartition("_")[2].split("x"))
     shape = Shape(rows, vectors, lanes)
     (addresses,) = loader.load([(code.object, code.symbols)])
-    _native.set_tiles(dtype.code, shape.rows, shape.columns, shape.packed_rows, shape.lanes, addresses)
+    _native.set_tiles(dtype.code, shape.rows, shape.columns, shape.packed_rows, shape.lanes, shape.turned, addresses)
     current[dtype] = shape
 
 

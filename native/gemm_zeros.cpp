@@ -1,0 +1,343 @@
+// See gemm_zeros.h. C is divided into units of some rows of the sparse operand by the columns of one panel of the dense one. A
+// unit packs its panel, some steps of k at a time, and adds up for each of its rows the panel's rows that the row's mask
+// names. Masks are made before any unit begins. Where C's rows go along the sparse operand's rows (because B is the sparse
+// one, and the transposed product runs), sums wait in memory of the thread and are turned in registers.
+#include "gemm_zeros.h"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cstring>
+#include <memory>
+#include <type_traits>
+#include <vector>
+
+#include "allocator.h"
+#include "gemm_float.h"
+#include "gemm_tile.h"
+#include "thread_state.h"
+
+namespace weft {
+namespace {
+
+constexpr double least_work = 1 << 19;     // multiply-adds for which looking for zeros pays
+constexpr int64_t fewest = 16;             // rows, columns and terms of a product that is worth it
+constexpr int samples = 32;                // elements that are looked at first,
+constexpr int first_samples = 8;           // and those of them that tell that an operand has no zeros
+constexpr int64_t panel_bytes = 16 << 10;  // half of the nearest cache
+constexpr int64_t most_steps = 64;         // bits of a mask
+constexpr int64_t unit_rows = 256;         // whose sums stay in an L2 cache
+constexpr int64_t least_unit_rows = 64;    // fewer would pack the panel too often
+constexpr int64_t near_rows = 32;          // whose sums stay in the nearest cache
+constexpr int64_t turned_columns = 16;     // of sums that become rows of C at a time
+constexpr int64_t mask_rows = 64;          // whose masks are made in one go
+constexpr int64_t shared_elements = 1 << 16;  // of the sparse operand for which waking another thread pays
+constexpr double unit_work = 1 << 16;      // multiply-adds for which it does
+constexpr int64_t units_per_thread = 4;
+constexpr int64_t most_copied = 16 << 20;  // bytes of a copy of the sparse operand
+
+// What a term, a row and the rest cost beside a term of a tile, and how much less all that has to be (measured on Zen 4).
+constexpr double term_cost = 1, row_cost = 4.5, pack_cost = 4, turn_cost = 5, mask_cost = 24, worth = 0.9;
+
+// An operand, or C, as lines (rows of A, columns of B) of some steps of k each: its strides, in elements. Those of C are rows
+// and steps of the result.
+struct Side {
+  int64_t row, step;
+};
+
+// How many of some elements all over a matrix are zero; none if the first of them are not.
+template <class T>
+int zeros_of(const T* from, int64_t rows, int64_t steps, Side side) {
+  int zeros = 0;
+  for (uint32_t i = 0; i < samples && (i < first_samples || zeros > 0); ++i) {
+    const auto row = static_cast<int64_t>(i * 0x9e3779b1u) % rows, step = static_cast<int64_t>(i * 0x85ebca6bu) % steps;
+    zeros += from[row * side.row + step * side.step] == T{};
+  }
+  return zeros;
+}
+
+template <class T>
+class Skipping {
+  using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
+  static constexpr int mantissa = sizeof(T) == 4 ? 23 : 52;
+  static constexpr int bias = sizeof(T) == 4 ? 127 : 1023;
+  static constexpr Bits infinity = static_cast<Bits>(2 * bias + 1) << mantissa;
+  static constexpr uint64_t none = static_cast<Bits>(-1);  // where all elements are zero
+  // The least sum of two elements' exponents at which their product is a multiple of the least number there is: then no
+  // sum of such products is rounded to zero.
+  static constexpr int64_t least_exponents = -(bias - 1 + mantissa) + 2 * mantissa;
+
+  // Some steps of one chain; or of several that are packed together.
+  struct Steps {
+    int64_t begin, count;
+    bool first, last, later;  // of its chain, which is not the first one
+  };
+  struct Pack {
+    int64_t first_steps, last_steps, begin, count;
+  };
+
+ public:
+  // C[rows, columns] = sparse[rows, k] @ dense[k, columns], whose elements (i, j) are at i * out.row + j * out.step.
+  Skipping(const T* sparse, Side s, const T* dense, Side d, T* c, Side out, int64_t rows, int64_t columns, int64_t k,
+           bool columns_first, const Epilogue& epilogue, const Poll* poll, Spare spare, bool shared)
+      : set_(*tile_set<T>()), sparse_(sparse), dense_(dense), c_(c), s_(s), d_(d), out_(out), rows_(rows), columns_(columns),
+        columns_first_(columns_first), turned_(out.step != 1), epilogue_(epilogue), stop_(poll), shared_(shared) {
+    divide_k(k);
+    const double work = static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(k);
+    const auto useful = static_cast<int64_t>(std::min((work + epilogue.work()) / unit_work, 1e6));
+    threads_ = shared ? std::clamp<int64_t>(useful, 1, num_threads()) : 1;
+    panels_ = parts(columns, set_.wide);
+    row_units_ = parts(rows, unit_rows);
+    while (threads_ > 1 && panels_ * row_units_ < threads_ * units_per_thread && rows >= 2 * row_units_ * least_unit_rows)
+      row_units_ *= 2;
+    threads_ = std::min(threads_, panels_ * row_units_);
+    copied_ = s.step != 1;
+    const int64_t most = parts(rows, row_units_);
+    sums_ = packs_.size() > 1 ? most : std::min(most, near_rows);
+    partial_ = parted_ ? most : 0;
+    own_ = parts((panel_steps() + sums_ + partial_ + near_rows) * set_.wide * size, line) * line;
+    const int64_t masks = parts(rows * static_cast<int64_t>(steps_.size()) * 8, line) * line;
+    const int64_t values = copied_ ? parts(rows * value_steps_ * size, line) * line : 0;
+    const int64_t nbytes = masks + values + own_ * threads_;
+    char* memory = spare.data;
+    if (nbytes > spare.nbytes) {
+      block_ = std::make_unique<Block>(static_cast<size_t>(nbytes));
+      memory = static_cast<char*>(block_->data());
+    }
+    masks_ = reinterpret_cast<uint64_t*>(memory);
+    values_ = reinterpret_cast<T*>(memory + masks);
+    memory_ = memory + masks + values;
+    taken_ = std::make_unique<Counter[]>(static_cast<size_t>(threads_));
+    const int64_t ranges = columns_first_ ? panels_ : row_units_, of_each = panels_ * row_units_ / ranges;
+    if (epilogue_.whole_rows() && of_each > 1) {
+      unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(ranges));
+      for (int64_t r = 0; r < ranges; ++r) unfinished_[static_cast<size_t>(r)] = of_each;
+    }
+  }
+
+  // Makes the masks. Whether there are so many zeros that the rest pays.
+  bool prepare() {
+    const int64_t tasks = parts(rows_, mask_rows);
+    found_.resize(static_cast<size_t>(tasks));
+    const auto some = [](void* context, int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) static_cast<Skipping*>(context)->survey(task);
+    };
+    if (shared_ && rows_ * k() >= shared_elements)
+      parallel_for(tasks, 1, some, this);
+    else
+      some(this, 0, tasks);
+    int64_t terms = 0;
+    uint64_t least = infinity;
+    for (const Found& found : found_) terms += found.terms, least = std::min(least, found.least);
+    const auto lowest = least_exponents - (static_cast<int64_t>(least >> mantissa) - bias) + bias;
+    lowest_ = static_cast<uint64_t>(std::clamp<int64_t>(lowest, 1, 2 * bias + 1)) << mantissa;
+    const auto of = [](int64_t part, int64_t whole) { return static_cast<double>(part) / static_cast<double>(whole); };
+    const double each = term_cost * of(terms, rows_ * k()) + row_cost * of(static_cast<int64_t>(steps_.size()), k()) +
+                        pack_cost * of(row_units_, rows_) + (turned_ ? turn_cost / static_cast<double>(k()) : 0);
+    return each * of(panels_ * set_.wide, columns_) + mask_cost / static_cast<double>(columns_) < worth;
+  }
+
+  // False: interrupted.
+  bool run() {
+    const auto chunk = [](void* context, int64_t begin, int64_t end) {
+      for (int64_t slot = begin; slot < end; ++slot) static_cast<Skipping*>(context)->work(slot);
+    };
+    parallel_for(threads_, 1, chunk, this);
+    return !stop_.stopped();
+  }
+
+ private:
+  static constexpr int64_t size = sizeof(T), line = 64;
+  struct alignas(line) Counter {
+    std::atomic<int64_t> count{0};
+  };
+  struct Found {
+    int64_t terms = 0;
+    uint64_t least = infinity;  // the magnitude of the least element that is not zero, as bits
+  };
+
+  int64_t k() const { return steps_.back().begin + steps_.back().count; }
+  int64_t panel_steps() const { return std::min(most_steps, panel_bytes / (set_.wide * size)); }
+  // Elements from row to row of the copy of some steps of the sparse operand.
+  int64_t value_step(const Steps& steps) const { return copied_ ? parts(steps.count, set_.turned) * set_.turned : s_.row; }
+
+  // Cuts the chains into steps for which masks and panels have room, and puts together what one panel has room for.
+  void divide_k(int64_t k) {
+    const Chains chains(k);
+    const int64_t most = panel_steps();
+    for (int64_t chain = 0; chain < chains.count; ++chain) {
+      const int64_t begin = chains.begin(chain), end = begin + chains.length(chain);
+      parted_ |= end - begin > most;
+      for (int64_t p = begin; p < end; p += most) {
+        const Steps steps{p, std::min(most, end - p), p == begin, p + most >= end, chain > 0};
+        if (packs_.empty() || packs_.back().count + steps.count > most)
+          packs_.push_back({static_cast<int64_t>(steps_.size()), 0, p, 0});
+        steps_.push_back(steps);
+        packs_.back().count += steps.count;
+        packs_.back().last_steps = static_cast<int64_t>(steps_.size());
+        value_begin_.push_back(value_steps_);
+        value_steps_ += parts(steps.count, set_.turned) * set_.turned;
+      }
+    }
+  }
+
+  const T* values_of(size_t n) const { return copied_ ? values_ + rows_ * value_begin_[n] : sparse_ + steps_[n].begin; }
+  uint64_t* masks_of(size_t n) const { return masks_ + rows_ * static_cast<int64_t>(n); }
+
+  // The masks of some rows.
+  void survey(int64_t task) {
+    const int64_t row = task * mask_rows, count = std::min(mask_rows, rows_ - row);
+    Found& found = found_[static_cast<size_t>(task)];
+    for (size_t n = 0; n < steps_.size(); ++n) {
+      const Steps& steps = steps_[n];
+      const int64_t step = value_step(steps);
+      const T* values = values_of(n) + row * step;
+      if (copied_) {
+        const T* from = sparse_ + row * s_.row + steps.begin * s_.step;
+        T* to = values_ + rows_ * value_begin_[n] + row * step;
+        for (int64_t p = 0; p < steps.count; p += set_.turned)
+          set_.turn(count, from, s_.step, s_.row, to + p, p, steps.count - 1, step);
+      }
+      uint64_t* masks = masks_of(n) + row;
+      set_.nonzero(count, steps.count, values, step, masks);
+      for (int64_t r = 0; r < count; ++r) found.terms += std::popcount(masks[r]);
+      uint64_t extent[2];
+      set_.extent(count, steps.count, values, step, extent);
+      if (extent[1] != none) found.least = std::min(found.least, extent[1] + 1);
+    }
+  }
+
+  void work(int64_t slot) {
+    const int64_t units = panels_ * row_units_;
+    // First the units that are this thread's in every product of these sizes, whose memory is then near.
+    for (int64_t i = 0; i < threads_; ++i) {
+      const int64_t owner = (slot + i) % threads_, begin = units * owner / threads_, end = units * (owner + 1) / threads_;
+      std::atomic<int64_t>& taken = taken_[static_cast<size_t>(owner)].count;
+      for (int64_t u; !stop_.asked() && (u = begin + taken.fetch_add(1, std::memory_order_relaxed)) < end;) unit(u, slot);
+    }
+  }
+
+  void unit(int64_t number, int64_t slot) {
+    const int64_t panel = columns_first_ ? number / row_units_ : number % panels_;
+    const int64_t row_unit = columns_first_ ? number % row_units_ : number / panels_;
+    const int64_t i0 = rows_ * row_unit / row_units_, i1 = rows_ * (row_unit + 1) / row_units_;
+    const int64_t j0 = panel * set_.wide, columns = std::min<int64_t>(set_.wide, columns_ - j0);
+    T* const packed = reinterpret_cast<T*>(memory_ + slot * own_);
+    T* const sums = packed + panel_steps() * set_.wide;
+    T* const partial = sums + sums_ * set_.wide;
+    T* const edge = partial + partial_ * set_.wide;
+    const bool direct = !turned_ && columns == set_.wide;
+    for (const Pack& pack : packs_) {
+      if (stop_.asked()) return;
+      set_.pack_wide(pack.count, dense_ + pack.begin * d_.step + j0 * d_.row, d_.row, d_.step, packed, columns);
+      uint64_t extent[2];
+      set_.extent(pack.count, set_.wide, packed, set_.wide, extent);
+      const bool exact = extent[0] < infinity && extent[1] + 1 >= lowest_;
+      const bool final = pack.last_steps == static_cast<int64_t>(steps_.size());
+      for (int64_t i = i0; i < i1; i += near_rows) {
+        const int64_t count = std::min(near_rows, i1 - i), at = packs_.size() > 1 ? i - i0 : 0;
+        T* const to = direct ? c_ + i * out_.row + j0 : sums + at * set_.wide;
+        const int64_t to_step = direct ? out_.row : set_.wide;
+        for (int64_t n = pack.first_steps; n < pack.last_steps; ++n) {
+          const Steps& steps = steps_[static_cast<size_t>(n)];
+          const uint64_t all = exact ? 0 : ~uint64_t{0} >> (64 - steps.count);
+          const int64_t step = value_step(steps);
+          T* const part = partial + (i - i0) * set_.wide;
+          set_.skip(count, masks_of(static_cast<size_t>(n)) + i, all, values_of(static_cast<size_t>(n)) + i * step, step,
+                    packed + (steps.begin - pack.begin) * set_.wide, part, !steps.first, steps.last ? to : part,
+                    steps.last ? to_step : set_.wide, steps.last && steps.later);
+        }
+        if (final && !direct) store(to, i, count, j0, columns, edge);
+      }
+    }
+    report(panel, row_unit, i0, i1, j0, j0 + columns);
+  }
+
+  // Sums to where they belong in C.
+  void store(const T* from, int64_t i, int64_t count, int64_t j0, int64_t columns, T* edge) const {
+    T* const to = c_ + i * out_.row + j0 * out_.step;
+    if (!turned_) {
+      for (int64_t r = 0; r < count; ++r)
+        std::memcpy(to + r * out_.row, from + r * set_.wide, static_cast<size_t>(columns * size));
+      return;
+    }
+    // Few of C's rows at a time: so each of their lines is written at once.
+    const int64_t whole = count / set_.turned * set_.turned;
+    for (int64_t j = 0; j < columns; j += turned_columns) {
+      const int64_t some = std::min(turned_columns, columns - j);
+      T* const rows = to + j * out_.step;
+      for (int64_t r = 0; r < whole; r += set_.turned)
+        set_.turn(some, from + j, set_.wide, 1, rows + r, r, count - 1, out_.step);
+      if (whole == count) continue;
+      set_.turn(some, from + j, set_.wide, 1, edge, whole, count - 1, set_.turned);
+      for (int64_t n = 0; n < some; ++n)
+        std::memcpy(rows + whole + n * out_.step, edge + n * set_.turned, static_cast<size_t>((count - whole) * size));
+    }
+  }
+
+  void report(int64_t panel, int64_t row_unit, int64_t i0, int64_t i1, int64_t j0, int64_t j1) const {
+    if (!epilogue_) return;
+    if (columns_first_) std::swap(i0, j0), std::swap(i1, j1);
+    if (!epilogue_.whole_rows())
+      epilogue_.block(i0, i1, j0, j1);
+    else if (!unfinished_ || unfinished_[static_cast<size_t>(columns_first_ ? panel : row_unit)].fetch_sub(1, std::memory_order_acq_rel) == 1)
+      epilogue_.rows(i0, i1);
+  }
+
+  const TileSet<T>& set_;
+  const T* sparse_;
+  const T* dense_;
+  T* c_;
+  const Side s_, d_, out_;
+  const int64_t rows_, columns_;
+  const bool columns_first_;  // C's rows are the columns here
+  const bool turned_;         // C's elements follow one another along the rows here
+  const Epilogue& epilogue_;
+  Stop stop_;
+  const bool shared_;
+  std::vector<Steps> steps_;
+  std::vector<Pack> packs_;
+  std::vector<int64_t> value_begin_;  // of the copies of the steps, in elements of one row
+  int64_t value_steps_ = 0;           // of all copies
+  bool parted_ = false;               // some chain is longer than a panel
+  bool copied_ = false;               // the sparse operand's steps do not follow one another: they are copied
+  int64_t threads_ = 1, panels_ = 0, row_units_ = 1;
+  int64_t sums_ = 0, partial_ = 0, own_ = 0;  // rows of sums, of parts of chains, and bytes, of each thread
+  std::unique_ptr<Block> block_;              // unless spare memory is enough
+  uint64_t* masks_ = nullptr;
+  T* values_ = nullptr;
+  char* memory_ = nullptr;
+  std::vector<Found> found_;
+  uint64_t lowest_ = 0;  // the least magnitude, as bits, that the dense operand's elements may have
+  std::unique_ptr<Counter[]> taken_;                    // of the units that are each thread's own
+  std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each range of C's rows, the units not made yet
+};
+
+}  // namespace
+
+template <class T>
+std::optional<bool> skipping_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Epilogue& epilogue,
+                                     const Poll* poll, Spare spare) {
+  const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
+  if (std::min({g.m, g.n, g.k}) < fewest || work < least_work || (g.c.col_stride != 1 && g.c.row_stride != 1)) return {};
+  const Side left{g.a.row_stride, g.a.col_stride}, right{g.b.col_stride, g.b.row_stride};
+  const int zeros_left = zeros_of(a, g.m, g.k, left), zeros_right = zeros_of(b, g.n, g.k, right);
+  if (4 * std::max(zeros_left, zeros_right) < samples) return {};
+  const bool of_left = zeros_left > zeros_right || (zeros_left == zeros_right && g.c.col_stride == 1);
+  if ((of_left ? left : right).step != 1 && static_cast<double>(of_left ? g.m : g.n) * static_cast<double>(g.k) * sizeof(T) > most_copied) return {};
+  if (work < polled_work) poll = nullptr;
+  const Side down{g.c.row_stride, g.c.col_stride}, across{g.c.col_stride, g.c.row_stride};
+  Skipping<T> product(of_left ? a : b, of_left ? left : right, of_left ? b : a, of_left ? right : left, c,
+                      of_left ? down : across, of_left ? g.m : g.n, of_left ? g.n : g.m, g.k, !of_left, epilogue, poll, spare,
+                      shared);
+  if (!product.prepare()) return {};
+  thread_state().gemms_skipping_zeros.add(1);
+  return product.run();
+}
+
+template std::optional<bool> skipping_product<float>(const Gemm&, const float*, const float*, float*, bool, const Epilogue&,
+                                                     const Poll*, Spare);
+template std::optional<bool> skipping_product<double>(const Gemm&, const double*, const double*, double*, bool,
+                                                      const Epilogue&, const Poll*, Spare);
+
+}  // namespace weft

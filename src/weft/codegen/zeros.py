@@ -1,0 +1,206 @@
+"""Products that skip the zeros of an operand, as LLVM code for the CPU's vectors.
+
+What a relu or dropout has gone through is zero at half of its elements, and so is the gradient that goes back through it. A
+row of such an operand picks, out of a *panel* (some rows of the other operand, `width` columns of them, one after the
+other), the rows that it multiplies by something else than zero, and adds these up in registers. Up to 64 rows of a panel are
+named by the bits of one integer, the row's *mask*.
+
+``skip``
+    ``void (rows, masks, all, values, value_step, panel, partial, resumed, to, to_step, add)``: for r < rows, the sum over
+    the bits p of ``masks[r] | all``, the lowest first, of ``values[r * value_step + p]`` times row p of the panel; begun at
+    zero or, where ``resumed``, at row r of ``partial`` (rows of ``width``). Stored at ``to + r * to_step``, or added to what
+    is there where ``add``. It is one chain of multiply-adds, as in a tile (`weft.codegen.microkernel`).
+``nonzero``
+    ``void (rows, count, from, step, masks)``: of row r of ``count`` elements, 1 ... 64, at ``from + r * step``, those that
+    are not zero (what is no number, too), as the bits of ``masks[r]``.
+``extent``
+    ``void (rows, count, from, step, out)``: of such rows, of any length, as two integers at ``out``: the largest magnitude's
+    bits; and the least of all magnitudes' bits less one, as unsigned numbers, so that zeros do not count.
+
+A row of a panel is `SUMS` vectors: enough sums to cover the latency of multiply-adds. Each of these loads its vector, which
+costs no more on a CPU that loads as often as it multiplies, and skips what a tile has to compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from weft.codegen.llvmtext import BIT, I64, POINTER, Function, Value, Vectors, number
+
+#: Vectors of a row of a panel.
+SUMS = 8
+
+
+def width(lanes: int) -> int:
+    """Columns of a panel, of vectors of so many elements."""
+    return SUMS * lanes
+
+
+def declarations(vectors: Vectors) -> str:
+    """The intrinsics that these functions call, besides those of `Vectors.declarations`."""
+    kind, lanes, bits = _integers(vectors), vectors.lanes, 8 * vectors.size
+    text = "declare i64 @llvm.cttz.i64(i64, i1)\n"
+    for name in ("umin", "umax"):
+        text += f"declare {kind} @llvm.{name}.v{lanes}i{bits}({kind}, {kind})\n"
+        text += f"declare i{bits} @llvm.vector.reduce.{name}.v{lanes}i{bits}({kind})\n"
+    return text
+
+
+def functions(vectors: Vectors) -> list[Function]:
+    """The functions, in the order of `NAMES`."""
+    return [_skip(vectors), _nonzero(vectors), _extent(vectors)]
+
+
+NAMES = ("skip", "nonzero", "extent")
+
+
+def _integers(vectors: Vectors) -> str:
+    """The type of a vector's elements as integers."""
+    return vectors.of(f"i{8 * vectors.size}")
+
+
+def _word(f: Function, base: Value, index: Value) -> Value:
+    """The address of a 64-bit integer."""
+    return f.new(POINTER, f"getelementptr i64, {base}, {index}")
+
+
+def _skip(vectors: Vectors) -> Function:
+    arguments = {"rows": I64, "masks": POINTER, "all": I64, "values": POINTER, "value_step": I64, "panel": POINTER}
+    arguments |= {"partial": POINTER, "resumed": BIT, "to": POINTER, "to_step": I64, "add": BIT}
+    f = Function(vectors, "skip", arguments)
+    rows, masks, everything, values, value_step, panel, partial, resumed, to, to_step, add = f.args
+    lanes = vectors.lanes
+
+    def row(r: Value, _: list[Value]) -> list[Value]:
+        mask = f.integer("or", f.new(I64, f"load i64, {_word(f, masks, r)}"), everything)
+        value = f.at(values, f.integer("mul", r, value_step))
+        out = f.at(to, f.integer("mul", r, to_step))
+
+        def begun() -> list[Value]:
+            at = f.at(partial, f.times(r, width(lanes)))
+            return [f.load(f.at(at, v * lanes)) for v in range(SUMS)]
+
+        sums = _either(f, resumed, begun, [f.zero()] * SUMS)
+
+        def step(p: Value, sums: list[Value]) -> list[Value]:
+            x = f.broadcast(f.element(f.at(value, p)))
+            right = f.at(panel, f.times(p, width(lanes)))
+            return [f.multiply_add(x, f.load(f.at(right, v * lanes)), sums[v]) for v in range(SUMS)]
+
+        sums = _for_bits(f, mask, sums, step)
+        sums = _either(f, add, lambda: [f.add(f.load(f.at(out, v * lanes)), sums[v]) for v in range(SUMS)], sums)
+        for v, value in enumerate(sums):
+            f.store(value, f.at(out, v * lanes))
+        return []
+
+    f.loop(rows, [], row)
+    f.do("ret void")
+    return f
+
+
+def _either(f: Function, condition: Value, made: Callable[[], list[Value]], given: list[Value]) -> list[Value]:
+    """What is made if the condition holds, else what is given."""
+    before, here, after = f.here, f.label("here"), f.label("after")
+    f.fork(condition, here, after)
+    f.begin(here)
+    new = made()
+    end = f.here
+    f.jump(after)
+    f.begin(after)
+    return f.joined((before, given), (end, new))
+
+
+def _for_bits(
+    f: Function, bits: Value, start: list[Value], body: Callable[[Value, list[Value]], list[Value]]
+) -> list[Value]:
+    """Run ``body(position, values)`` for each bit that is set, the lowest first; the last values."""
+    before, turn, end = f.here, f.label("turn"), f.label("end")
+    f.fork(f.new(BIT, f"icmp ne {bits}, 0"), turn, end)
+    f.begin(turn)
+    left, values = f.phi(I64), [f.phi(value.kind) for value in start]
+    position = f.new(I64, f"call i64 @llvm.cttz.i64({left}, i1 true)")
+    new = body(position, values)
+    rest = f.integer("and", left, f.integer("sub", left, number(1)))
+    f.fork(f.new(BIT, f"icmp ne {rest}, 0"), turn, end)
+    f.incoming(left, (bits, before), (rest, turn))
+    for phi, first, later in zip(values, start, new, strict=True):
+        f.incoming(phi, (first, before), (later, turn))
+    f.begin(end)
+    return f.joined((before, start), (turn, new))
+
+
+def _each_vector(
+    f: Function,
+    count: Value,
+    start: Value,
+    first: list[Value],
+    body: Callable[[Value, Value, list[Value]], list[Value]],
+) -> list[Value]:
+    """Run ``body(position, vector, values)`` for the vectors of so many elements; of the last, lanes beyond them are zero."""
+    shift = f.vectors.lanes.bit_length() - 1
+    whole = f.integer("lshr", count, number(shift))
+
+    def turn(at: Value, values: list[Value]) -> list[Value]:
+        position = f.integer("shl", at, number(shift))
+        return body(position, f.load(f.at(start, position)), values)
+
+    values = f.loop(whole, first, turn)
+    done = f.integer("shl", whole, number(shift))
+    left = f.integer("sub", count, done)
+
+    def last() -> list[Value]:
+        return body(done, f.load(f.at(start, done), f.mask(left)), values)
+
+    return _either(f, f.less(number(0), left), last, values)
+
+
+def _nonzero(vectors: Vectors) -> Function:
+    arguments = {"rows": I64, "count": I64, "from": POINTER, "step": I64, "masks": POINTER}
+    f = Function(vectors, "nonzero", arguments)
+    rows, count, start, step, masks = f.args
+    lanes = vectors.lanes
+
+    def some(position: Value, vector: Value, found: list[Value]) -> list[Value]:
+        unequal = f.new(vectors.of(BIT), f"fcmp une {vector}, zeroinitializer")
+        bits = f.new(f"i{lanes}", f"bitcast {unequal} to i{lanes}")
+        return [f.integer("or", found[0], f.integer("shl", f.new(I64, f"zext {bits} to i64"), position))]
+
+    def row(r: Value, _: list[Value]) -> list[Value]:
+        (mask,) = _each_vector(f, count, f.at(start, f.integer("mul", r, step)), [number(0)], some)
+        f.do(f"store {mask}, {_word(f, masks, r)}")
+        return []
+
+    f.loop(rows, [], row)
+    f.do("ret void")
+    return f
+
+
+def _extent(vectors: Vectors) -> Function:
+    arguments = {"rows": I64, "count": I64, "from": POINTER, "step": I64, "out": POINTER}
+    f = Function(vectors, "extent", arguments)
+    rows, count, start, step, out = f.args
+    kind, bits = _integers(vectors), 8 * vectors.size
+    name = f"v{vectors.lanes}i{bits}"
+
+    def splat(n: int) -> str:
+        return "<" + ", ".join(f"i{bits} {n}" for _ in range(vectors.lanes)) + ">"
+
+    def some(_: Value, vector: Value, found: list[Value]) -> list[Value]:
+        most, least = found
+        pattern = f.new(kind, f"bitcast {vector} to {kind}")
+        magnitude = f.new(kind, f"and {pattern}, {splat((1 << (bits - 1)) - 1)}")
+        less = f.new(kind, f"add {magnitude}, {splat(-1)}")
+        most = f.new(kind, f"call {kind} @llvm.umax.{name}({most}, {magnitude})")
+        return [most, f.new(kind, f"call {kind} @llvm.umin.{name}({least}, {less})")]
+
+    def row(r: Value, found: list[Value]) -> list[Value]:
+        return _each_vector(f, count, f.at(start, f.integer("mul", r, step)), found, some)
+
+    found = f.loop(rows, [Value(kind, "zeroinitializer"), Value(kind, splat(-1))], row)
+    for at, (reduce, value) in enumerate(zip(("umax", "umin"), found, strict=True)):
+        scalar = f.new(f"i{bits}", f"call i{bits} @llvm.vector.reduce.{reduce}.{name}({value})")
+        if bits < 64:
+            scalar = f.new(I64, f"zext {scalar} to i64")
+        f.do(f"store {scalar}, {_word(f, out, number(at))}")
+    f.do("ret void")
+    return f
