@@ -234,7 +234,9 @@ class Runner:
         """Run a product, or one row of it."""
         (a, i), (b, j) = self.matrix(p, p.a, p.m, p.k), self.matrix(p, p.b, p.k, p.n)
         c, k = self.matrix(p, p.c, p.m, p.n)
-        result = np.matmul(np.ascontiguousarray(a[i]), np.ascontiguousarray(b[j])).astype(held_as(p.dtype))
+        wide = held_as(p.dtype.compute)
+        x, y = (widened(flat[at], p.dtype).astype(wide, order="C") for flat, at in ((a, i), (b, j)))
+        result = narrowed(rounded(np.matmul(x, y), p.dtype), p.dtype)
         if row is None:
             c[k] = result
         else:

@@ -113,6 +113,19 @@ def test_files_that_are_something_else(folder: Path) -> None:
     assert (folder / "README").exists()
 
 
+def test_pipes_and_devices_are_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither waited for nor read for ever, and replaced."""
+    first, second, third = files(folder)
+    first.unlink()
+    os.mkfifo(first)
+    second.unlink()
+    second.symlink_to("/dev/zero")
+    monkeypatch.setenv("WEFT_CACHE_DIR", str(folder))
+    assert [entry.key for entry in cache.entries()] == [third.name.removesuffix(cache.SUFFIX)]
+    assert work(folder) == (2, 1, [])
+    assert work(folder) == (0, 3, [])
+
+
 def test_file_under_the_name_of_another(folder: Path) -> None:
     """A file copied over another has a right checksum, and is the wrong kernel."""
     first, second, third = files(folder)

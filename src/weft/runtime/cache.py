@@ -9,6 +9,7 @@ must be the user's own: code is loaded from them.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -75,7 +76,7 @@ def load(key: str) -> Code | None:
         return None
     path = str(directory() / (key + SUFFIX))
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open) as file:
             status = os.fstat(file.fileno())
             data = file.read() if status.st_uid == os.geteuid() else b""
     except OSError:
@@ -109,12 +110,21 @@ def save(key: str, code: Code) -> None:
         )
 
 
+def _open(path: str, flags: int) -> int:
+    """A descriptor of a file; never waits, and refuses what is no file: a pipe that nobody writes, a device without end."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "Not a file", path)
+    return descriptor
+
+
 def entries() -> list[Entry]:
     """What the cache holds, most recently used first."""
     result = []
     for path, size, used in _files(directory()):
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=_open) as file:
                 head = file.read(len(MAGIC) + 32 + 256)
         except OSError:
             continue
