@@ -84,8 +84,8 @@ class Nest:
     Arrays have one axis for each loop, of size 1 where they do not move; their strides become the kernel's.
     """
 
-    def __init__(self, form: str, dims: str, sizes: Sequence[int], short: bool = False) -> None:
-        self.form, self.dims, self.sizes, self.short = form, dims, tuple(sizes), short
+    def __init__(self, form: str, dims: str, sizes: Sequence[int], short: bool = False, near: bool = False) -> None:
+        self.form, self.dims, self.sizes, self.short, self.near = form, dims, tuple(sizes), short, near
         self.r = dims.find("r")
         self.body: list[Instr] = []
         self.values: list[Any] = []
@@ -231,7 +231,7 @@ class Nest:
 
     @property
     def kernel(self) -> Kernel:
-        return Kernel(self.form, self.dims, tuple(self.buffer_types), tuple(self.body), self.short)
+        return Kernel(self.form, self.dims, tuple(self.buffer_types), tuple(self.body), self.short, self.near)
 
     def totals(self) -> list[int]:
         """The units of each phase."""

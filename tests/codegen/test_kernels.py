@@ -448,6 +448,16 @@ def test_an_expensive_value_is_kept_in_the_output(n: int, in_place: bool) -> Non
     assert compiled.source.count("to_float32(to_float32(") == 1
 
 
+@pytest.mark.parametrize("n", [1, 31, 100, 2049, 4096])
+@pytest.mark.parametrize("near", [False, True])
+def test_an_expensive_value_of_another_type_than_the_output_waits_on_the_stack(n: int, near: bool) -> None:
+    k = Nest("row", "or", (5, n), near=near)
+    dear = k.apply("dear", k.apply("cast", k.load(data((5, n), float16)), dtype=float32), dtype=float32)
+    part = k.apply("divide", dear, k.reduce("sum", dear, float32), dtype=float32)
+    k.store(np.empty((5, n), float16.numpy), k.apply("cast", part, dtype=float16))
+    assert k.run(3).source.count("to_float32(to_float32(") == 2 - near
+
+
 @pytest.mark.parametrize("again", ["later", "in memory"])
 def test_an_operand_that_is_needed_again_is_not_overwritten(again: str) -> None:
     k = Nest("row", "or", (5, 700))

@@ -10,7 +10,8 @@ value that is already in memory if it is all that the pass reduces. What m2 redu
 needed twice. The last pass fetches what the next row reads into the second-level cache.
 
 An expensive value that a later pass needs again waits in an output of the kernel that has the right type and is written
-last, over an operand too if that is not needed any more. Loading it back gives the same bits as computing it again.
+last, over an operand too if that is not needed any more; or, where no output has the type, as those of 16 bits have not, on the
+stack, if rows are known to be short enough (`Kernel.near`). Loading it back gives the same bits as computing it again.
 
 What a "columns" kernel does besides is in `weft.codegen.across`.
 """
@@ -42,7 +43,7 @@ from weft.codegen.emit import (
 )
 from weft.codegen.loops import begin, unravel
 from weft.dtypes import bool_
-from weft.ir.kernel import BLOCK, LANES, RUN, RUNS, Apply, Load, LoadAt, Reduce, Scalar, Store
+from weft.ir.kernel import BLOCK, LANES, NEAR_LENGTH, RUN, RUNS, Apply, Load, LoadAt, Reduce, Scalar, Store
 
 #: Elements of a row whose values are computed into stack arrays before they are reduced.
 CHUNK = 512
@@ -70,6 +71,7 @@ class Passes:
                 self.stores[body.level[i] if early else self.count].append(i)
         self.kept: dict[int, int] = {}  # value -> the Store in whose buffer it waits
         self.kept_in: dict[int, int] = {}  # value -> the pass that puts it there
+        self.near: list[int] = []  # kept values that wait on the stack, and are their own Store
         for p in range(self.count):
             for q in range(p + 1, self.count + 1):
                 self._keep(p, q)
@@ -137,6 +139,9 @@ class Passes:
                     if self._harmless(s, p):
                         break
                     del self.kept[v], self.kept_in[v]
+            if v not in self.kept and body.kernel.near and body.types[v] is not bool_:
+                self.kept[v], self.kept_in[v] = v, p
+                self.near.append(v)
 
     def _harmless(self, s: int, p: int) -> bool:
         """Whether nothing wants what Store s's buffer holds once pass p begins to write there, but the pass itself before."""
@@ -189,6 +194,8 @@ class Row:
                     self.whole.add(self.arrays[i])
         for (name, _), array in made.items():
             self.w.line(f"{array} = stack({name}, {BLOCK if array in self.whole else CHUNK})")
+        for v in self.passes.near:
+            self.w.line(f"h{v} = stack({variable_type(self.body.types[v])}, {NEAR_LENGTH})")
 
     def swept(self, p: int) -> bool:
         """Whether pass p reduces by vectors, into lanes."""
@@ -223,15 +230,17 @@ class Row:
             dtype = body.types[i]
             kept_in = passes.kept_in.get(i, p + 1)
             waits = ""
-            if kept_in <= p:
+            if i in passes.near:
+                waits = f"h{i}[{j}]"
+            elif kept_in <= p:
                 s = passes.kept[i]
                 waits = f"b{body.stores[s].buffer}[{self.place.position(s, counters)}]"
             if kept_in < p:
-                w.assign(f"v{i}", variable_type(dtype), widened(dtype, waits))
+                w.assign(f"v{i}", variable_type(dtype), waits if i in passes.near else widened(dtype, waits))
             else:
                 body.value(w, i, self.place.position(i, counters))
                 if kept_in == p:
-                    keep.append(f"{waits} = {narrowed(dtype, f'v{i}')}")
+                    keep.append(f"{waits} = " + (f"v{i}" if i in passes.near else narrowed(dtype, f"v{i}")))
         for line in keep:
             w.line(line)
 

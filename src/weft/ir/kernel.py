@@ -144,6 +144,8 @@ RUNS = ("sum", "prod")
 LANES = 32
 #: The most elements of a row in the code for short ones: `weft.codegen.short`.
 SHORT_LENGTH = 64
+#: The most elements of a row whose values may wait on the stack for a later pass.
+NEAR_LENGTH = 4096
 #: Lanes of a run that are left for the wider type, where the sums are of deviations ("m2").
 FOLDED = 8
 #: Rows of an "outer" reduction that are reduced into one partial result.
@@ -202,6 +204,8 @@ class Kernel:
     body: tuple[Instr, ...]
     #: Of a row kernel: rows have from 1 to SHORT_LENGTH elements. The code may rely on it, the bits do not change.
     short: bool = False
+    #: Of a row kernel: rows have at most NEAR_LENGTH elements. The code may rely on it, the bits do not change.
+    near: bool = False
 
     @property
     def fallible(self) -> bool:

@@ -570,7 +570,9 @@ def finish(nest: Nest, buffer_of: Callable[[Place], int]) -> Call:
         else:
             params.extend(step.strides)
             body.append(K.StoreAt(buffer(step), step.args[1:], step.args[0], step.accumulate))
-    kernel = K.Kernel(nest.form, nest.dims, tuple(dtypes), tuple(body), is_short(nest))
+    # what is computed in float32 finds no room in operands and results of 16 bits
+    near = nest.form == "row" and 0 < nest.sizes[-1] <= K.NEAR_LENGTH and any(dtype.is_half for dtype in dtypes)
+    kernel = K.Kernel(nest.form, nest.dims, tuple(dtypes), tuple(body), is_short(nest), near)
     return Call(kernel, list(numbers), params, patches, nest.sizes)
 
 
