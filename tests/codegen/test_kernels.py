@@ -375,6 +375,30 @@ def test_reduction_of_strided_and_row_level_values(form: str) -> None:
     k.run(2)
 
 
+@pytest.mark.parametrize("step", [2, 3, -1, -2])
+@pytest.mark.parametrize("r", [1, 2, 8, 9, 16, 17, 511, 513, 2300])
+def test_reductions_of_elements_that_lie_apart(step: int, r: int) -> None:
+    """The last element of the last row is the last that may be read."""
+    for op, dtype in (("sum", float32), ("max", float32), ("m2", float32), ("argmin", int64)):
+        k = Nest("reduce", "or", (3, r))
+        k.store(
+            np.empty((3, 1), dtype.numpy), k.reduce(op, k.load(data((3, abs(step) * (r - 1) + 1))[:, ::step]), dtype)
+        )
+        k.run(2)
+
+
+@pytest.mark.parametrize("dtype", dtypes.ALL, ids=repr)
+def test_reductions_of_every_second_element_of_every_type(dtype: dtypes.DType) -> None:
+    given = data((4, 2 * 700 - 1), float32 if dtype is dtypes.bfloat16 else dtype)
+    given = (to_bfloat16(given) if dtype is dtypes.bfloat16 else given)[:, ::2]
+    for op in ("max", "argmin", "any"):
+        k = Nest("reduce", "or", (4, 700))
+        result = int64 if op == "argmin" else bool_ if op == "any" else dtype
+        out = np.uint16 if result is dtypes.bfloat16 else result.numpy
+        k.store(np.empty((4, 1), out), k.reduce(op, k.load(given, dtype), result))
+        k.run(2)
+
+
 def softmax(n: int, dtype: dtypes.DType = float32, op: str = "multiply", in_place: bool = False) -> Nest:
     """The shape of a softmax, over five rows of n."""
     k = Nest("row", "or", (5, n))

@@ -10,7 +10,9 @@ from typing import Any
 from llvmlite import ir
 
 from weft.codegen import types
-from weft.codegen.types import intrinsic
+from weft.codegen.types import counting, intrinsic
+
+I32, I64 = ir.IntType(32), ir.IntType(64)
 
 NAMESPACE: dict[str, Any] = {}
 
@@ -84,4 +86,50 @@ def choose(typingctx: Any, condition: Any, a: Any, b: Any) -> Any:
     return a(condition, a, b), codegen
 
 
-NAMESPACE.update(stack=stack, advance=advance, choose=choose)
+#: Elements that are picked at once.
+PICKED = 8
+
+
+@intrinsic
+def pick(typingctx: Any, to: Any, source: Any, stride: Any, count: Any) -> Any:
+    """Copy ``count`` elements that lie ``stride`` apart, from ``source`` on, to an aligned array.
+
+    Of every second one whole vectors are loaded, but for the last: what follows an operand may not be read.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        b, (target, first, apart, n) = builder, args
+        element = first.type.pointee
+        size = context.get_abi_sizeof(element)
+        vector = ir.VectorType(element, PICKED)
+
+        def at(k: Any) -> Any:
+            return b.gep(first, [b.mul(k, apart)])
+
+        def store(value: Any, k: Any) -> None:
+            b.store(value, b.bitcast(b.gep(target, [k]), vector.as_pointer()), align=size)
+
+        pairs = b.icmp_signed("==", apart, I64(2))
+        most = b.select(pairs, b.sub(n, I64(1)), n)
+        whole = b.sub(most, b.srem(most, I64(PICKED)))
+        with b.if_else(pairs) as (every_second, others):
+            with every_second, counting(b, I64(0), whole, I64(PICKED)) as k:
+                both = ir.VectorType(element, 2 * PICKED)
+                x = b.load(b.bitcast(b.gep(first, [b.mul(k, I64(2))]), both.as_pointer()), align=size)
+                store(
+                    b.shuffle_vector(x, x, ir.Constant(ir.VectorType(I32, PICKED), list(range(0, 2 * PICKED, 2)))),
+                    k,
+                )
+            with others, counting(b, I64(0), whole, I64(PICKED)) as k:
+                x = ir.Constant(vector, ir.Undefined)
+                for i in range(PICKED):
+                    x = b.insert_element(x, b.load(at(b.add(k, I64(i))), align=size), I32(i))
+                store(x, k)
+        with counting(b, whole, n, I64(1)) as k:
+            b.store(b.load(at(k), align=size), b.gep(target, [k]))
+        return context.get_dummy_value()
+
+    return types.void(to, source, types.int64, types.int64), codegen
+
+
+NAMESPACE.update(stack=stack, advance=advance, choose=choose, pick=pick)

@@ -252,6 +252,28 @@ class Row:
             if i in self.body.stores:
                 self.body.store(self.w, i, self.place.position(i, {self.body.r: j}))
 
+    def picked(self, p: int) -> bool:
+        """Whether pass p does nothing but reduce operands that lie apart along the row."""
+        body = self.body
+        args = {body.reduces[i].arg: i for i in self.passes.reduces[p]}
+        return set(self.passes.values(p)) == set(args) and all(
+            isinstance(load := body.kernel.body[arg], Load)
+            and load.access[body.r] == "s"
+            and storage(body.types[arg]) is reduced_type(body, i)
+            and (body.reduces[i].op not in ("any", "all") or body.types[arg] is bool_)
+            for arg, i in args.items()
+        )
+
+    def pick(self, arrays: Sequence[str]) -> None:
+        """Copy those operands' elements of a chunk to the stack arrays."""
+        for array in arrays:
+            arg, r = self.body.reduces[int(array[1:])].arg, self.body.r
+            load = self.body.kernel.body[arg]
+            assert isinstance(load, Load)
+            to = f"advance({array}, chunk - block)" if array in self.whole else array
+            source = f"advance(b{load.buffer}, {self.place.position(arg, {r: 'chunk'})})"
+            self.w.line(f"pick({to}, {source}, s{self.body.strides_of[arg]}_{r}, size)")
+
     def fetch(self, p: int, j: str) -> None:
         """In the pass that does so: fetch what the next row reads at element ``j``."""
         if p == self.fetching:
@@ -277,12 +299,16 @@ class Row:
         elif self.passes.loops(p):
             with w.block(f"for chunk in range(block, stop, {CHUNK}):"):
                 w.assign("size", "int64", f"imin({CHUNK}, stop - chunk)")
-                with w.block(f"for k in {self.body.each(self.passes.computed(p))}(size):"):
-                    w.assign("j", "int64", "chunk + k")
-                    self.element(p, "j")
-                    for array in dict.fromkeys(self.arrays[i] for i, _ in reduces if i in self.arrays):
-                        at = "j - block" if array in self.whole else "k"
-                        w.line(f"{array}[{at}] = {reduced_element(self.body, int(array[1:]))}")
+                arrays = list(dict.fromkeys(self.arrays[i] for i, _ in reduces if i in self.arrays))
+                if self.picked(p):
+                    self.pick(arrays)
+                else:
+                    with w.block(f"for k in {self.body.each(self.passes.computed(p))}(size):"):
+                        w.assign("j", "int64", "chunk + k")
+                        self.element(p, "j")
+                        for array in arrays:
+                            at = "j - block" if array in self.whole else "k"
+                            w.line(f"{array}[{at}] = {reduced_element(self.body, int(array[1:]))}")
                 for i, _ in by_chunk:
                     self._reduce(i, "chunk", "size")
         else:
