@@ -141,6 +141,13 @@ class Maker:
 
     do_reshape2 = do_reshape
 
+    def do_again(self, _: Node) -> Node | None:
+        """An input under other axes: operands are read in several shapes at once."""
+        inputs = [n for n in self.pool if n.op == "input" and n.size]
+        return self.do_reshape(inputs[self.rng.integers(len(inputs))]) if inputs else None
+
+    do_again2 = do_again
+
     def do_permute(self, x: Node) -> Node:
         return op("permute", x, attrs=(tuple(int(p) for p in self.rng.permutation(x.ndim)),))
 
@@ -202,6 +209,19 @@ class Maker:
         return op("subtract", x, op("reduce_max", x, attrs=(x.ndim - 1, x.ndim)))
 
     do_centre2 = do_centre
+
+    def do_scale(self, x: Node) -> Node | None:
+        """The last axes, however many, by the sum of their squares; the sums in another shape are there for others to use."""
+        if not x.ndim or not x.size or x.dtype.kind != "f":
+            return None
+        kept = x.shape[: int(self.rng.integers(x.ndim))]
+        rows = op("reshape", x, attrs=((*kept, x.size // math.prod(kept)),))
+        squares = op("reduce_sum", op("square", rows), attrs=(len(kept), len(kept) + 1))
+        self.pool.append(op("reshape", squares, attrs=((1, *squares.shape),)))
+        scaled = op("multiply", rows, squares)
+        return scaled if self.rng.random() < 0.5 else op("reshape", scaled, attrs=(x.shape,))
+
+    do_scale2 = do_scale
 
     def do_matmul(self, x: Node) -> Node | None:
         if x.ndim < 2 or x.dtype.kind == "b" or not x.size:
