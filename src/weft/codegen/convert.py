@@ -139,3 +139,9 @@ def f32_to_bf16(x: Val) -> Val:
     bits = x.bits()
     rounded = bits + (((bits >> 16) & 1) + 0x7FFF)
     return (where(is_nan(x), bits | 0x400000, rounded) >> 16).as_int(16)
+
+
+@elementwise(_from(types.float32, types.uint16))
+def bf16_bits(x: Val) -> Val:
+    """The bits of a bfloat16, from the float32 number that equals it."""
+    return (x.as_float(32).bits() >> 16).as_int(16)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from weft.dtypes import DType, bool_, float16, int64, uint8, uint16
+from weft.dtypes import DType, bfloat16, bool_, float16, int64, uint8, uint16
 from weft.ir.kernel import (
     ACROSS,
     Across,
@@ -62,6 +62,14 @@ def narrowed(dtype: DType, text: str) -> str:
     if dtype.is_half:
         return f"f32_to_f16({text})" if dtype is float16 else f"f32_to_bf16({text})"
     return text
+
+
+def packed(body: Body, i: int) -> str:
+    """The buffer element for the value of instruction i, which is not rounded again if it was when it was computed."""
+    instr, dtype = body.kernel.body[i], body.types[i]
+    if dtype is bfloat16 and isinstance(instr, Apply) and instr.op != "copy":
+        return f"bf16_bits(v{i})"
+    return narrowed(dtype, f"v{i}")
 
 
 def rounded(dtype: DType, text: str) -> str:
@@ -336,7 +344,7 @@ class Body:
                 w.assign(new, variable_type(dtype), f"{old} + v{instr.arg}")
             w.line(f"b{instr.buffer}[at{i}] = {narrowed(dtype, new)}")
             return
-        w.line(f"b{instr.buffer}[{position}] = {narrowed(dtype, f'v{instr.arg}')}")
+        w.line(f"b{instr.buffer}[{position}] = {packed(self, instr.arg)}")
 
 
 @dataclass(slots=True)

@@ -22,8 +22,8 @@ from weft.codegen.emit import (
     Writer,
     cost_of,
     identity,
-    narrowed,
     operands,
+    packed,
     partial_types,
     reduced_element,
     reduced_type,
@@ -265,7 +265,7 @@ class _Short:
         with w.block("for k in range(n1):"), self.vectors():
             self.compute(self.count)
             for s in self.stores:
-                w.line(f"u{s}[k * {ROWS} + q] = {narrowed(body.types[s], f'v{body.stores[s].arg}')}")
+                w.line(f"u{s}[k * {ROWS} + q] = {packed(body, body.stores[s].arg)}")
 
 
 def row(body: Body, name: str) -> Function:
