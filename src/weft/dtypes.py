@@ -88,6 +88,8 @@ ALL: tuple[DType, ...] = (
     float64,
 )
 BY_NAME = {d.name: d for d in ALL}
+#: Those that NumPy has, by its own types.
+BY_NUMPY = {np.dtype(d.name): d for d in ALL if d is not bfloat16}
 SIGNED = (int8, int16, int32, int64)
 UNSIGNED = (uint8, uint16, uint32, uint64)
 default_float = float32

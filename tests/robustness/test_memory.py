@@ -16,13 +16,14 @@ from weft.modes import lazy as lazy_mode
 from weft.modes import static as static_mode
 from weft.recent import Recent
 
-#: Resident bytes that belong to this process alone.
+#: Memory that only this process can have taken. Clean pages of libraries are not counted: they become private, without a page
+#: more in use, when the last other process that has the same library open ends.
 RESIDENT = """
 def resident():
     import gc
     gc.collect()
     with open("/proc/self/smaps_rollup") as file:
-        return sum(int(line.split()[1]) for line in file if line.startswith(("Private", "Swap:"))) * 1024
+        return sum(int(line.split()[1]) for line in file if line.startswith(("Private_Dirty", "Swap:"))) * 1024
 """
 
 #: A model of the digits' size, and one training step.

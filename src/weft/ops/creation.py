@@ -21,6 +21,11 @@ from weft.ops.registry import Op, Operand, broadcast, cast, composite, register
 # From values
 
 
+def _has(dtype: np.dtype) -> bool:
+    """Whether there is a type of this name, also of arrays in another byte order."""
+    return dtype in dtypes.BY_NUMPY or dtype.name in dtypes.BY_NAME  # a name takes NumPy a microsecond to make
+
+
 def _array(data: Any, dtype: DType | None) -> np.ndarray:
     """Nested lists, or anything NumPy takes, as an array in a type that Weft has."""
     try:
@@ -32,14 +37,14 @@ def _array(data: Any, dtype: DType | None) -> np.ndarray:
             f"A tensor is made from numbers, equally nested lists of them, or arrays, not from {kind_of(data)} that holds "
             "something else."
         )
-    if array.dtype.name not in dtypes.BY_NAME:
+    if not _has(array.dtype):
         raise TypeError(f"Weft has no type {array.dtype.name}; the types are {', '.join(dtypes.BY_NAME)}.")
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if dtype is None and not hasattr(data, "dtype"):
         kind = array.dtype.kind
         dtype = dtypes.default_float if kind == "f" or array.size == 0 else dtypes.default_int if kind in "iu" else None
-        if array.dtype == np.uint64:
+        if kind == "u" and array.dtype == np.uint64:
             raise OverflowError("An integer does not fit int64; pass dtype=weft.uint64.")
     if dtype is not None and dtype.kind in "iu" and array.dtype.kind == "f":
         return _whole(data, array, dtype)
@@ -149,7 +154,7 @@ def asarray(data: Any, dtype: Any = None, *, copy: bool | None = None, device: A
     wanted = None if dtype is None else as_dtype(dtype)
     if isinstance(data, Tensor):
         x = data
-    elif isinstance(data, np.ndarray) and data.dtype.name in dtypes.BY_NAME and data.dtype.isnative:
+    elif isinstance(data, np.ndarray) and _has(data.dtype) and data.dtype.isnative:
         try:
             x = from_numpy(data)
         except ValueError:  # elements that are not aligned
@@ -185,7 +190,7 @@ def from_numpy(array: Any) -> Any:
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"from_numpy takes a NumPy array, not {type(array).__name__}; use weft.asarray.")
-    if array.dtype.name not in dtypes.BY_NAME or not array.dtype.isnative:
+    if not _has(array.dtype) or not array.dtype.isnative:
         raise TypeError(f"Weft has no type {array.dtype}; the types are {', '.join(dtypes.BY_NAME)}.")
     return _native.from_numpy(array)
 

@@ -313,14 +313,19 @@ def _unravel(flat: Any, attrs: Any) -> Any:
     return tuple(out[::-1]) if len(out) > 1 else out[0]
 
 
-def true_positions(mask: Any) -> list[Any]:
-    """The positions along each axis where a mask holds, row by row."""
+def _flat_positions(mask: Any) -> Any:
+    """The positions where a mask holds, in the flattened tensor."""
     count = _true_count(mask)
     flat = reshape(mask, attrs=((mask.size,),))
-    found = X.nonzero(flat, attrs=(count,)) if count else _native.empty((0,), dtypes.int64)
+    return X.nonzero(flat, attrs=(count,)) if count else _native.empty((0,), dtypes.int64)
+
+
+def true_positions(mask: Any) -> list[Any]:
+    """The positions along each axis where a mask holds, row by row."""
+    found = _flat_positions(mask)
     if mask.ndim == 1:
         return [found]
-    if count == 0 or mask.ndim == 0:
+    if found.size == 0 or mask.ndim == 0:
         return [found] * mask.ndim
     return list(_unravel(found, attrs=(tuple(mask.shape),)))
 
@@ -381,10 +386,17 @@ def _simple(x: Any, key: Any) -> Any:
     return out
 
 
+#: The attributes of ops that pick along the first axis.
+_FIRST = ((0,), 0, (0,))
+
+
 def getitem(x: Any, key: Any) -> Any:
     """``x[key]``."""
-    if key.__class__ is Tensor and key.dtype.kind in "iu" and x.ndim:
-        return index_get(x, key, attrs=((0,), 0, (0,)))
+    if key.__class__ is Tensor and x.ndim:
+        if key.dtype.kind in "iu":
+            return index_get(x, key, attrs=_FIRST)
+        if key.dtype is dtypes.bool_ and key.shape == x.shape and x.is_contiguous():
+            return index_get(reshape(x, attrs=((x.size,),)), _flat_positions(key), attrs=_FIRST)
     if _plain(x):
         simple = _simple(x, key)
         if simple is not None:

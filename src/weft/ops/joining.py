@@ -120,8 +120,22 @@ def stack(tensors: Any, axis: int = 0) -> Any:
                 f"stack takes tensors of one shape; tensor {k} has {list(t.shape)} and the first {list(shape)}."
             )
     d = axis_of(axis, len(shape) + 1)
-    parts = [reshape(t, attrs=((*shape[:d], 1, *shape[d:]),)) for t in parts]
+    if 1 < len(parts) <= 7:
+        return stacked(*parts, attrs=(d,))
+    parts = _with_axis(parts, d)
     return E.copy(parts[0]) if len(parts) == 1 else _join(parts, d)
+
+
+def _with_axis(parts: Sequence[Any], axis: int) -> list[Any]:
+    """Tensors of one shape with a new axis of size 1."""
+    shape = tuple(parts[0].shape)
+    return [reshape(t, attrs=((*shape[:axis], 1, *shape[axis:]),)) for t in parts]
+
+
+@composite("stacked", -1)
+def stacked(*parts: Any, attrs: Any) -> Any:
+    (axis,) = attrs
+    return joined(*_with_axis(parts, axis), attrs=(axis,))
 
 
 # Repeating and filling up
