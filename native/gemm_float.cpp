@@ -30,6 +30,7 @@ constexpr int64_t few_rows = 16;       // fewer in a unit would read B too often
 constexpr int64_t followed_bytes = 12 << 10;  // of a unit's rows of C that an epilogue then reads: a third of the nearest cache
 constexpr int64_t few_tiles = 4;       // in a unit, of which one more or less does not matter
 constexpr int64_t units_per_thread = 4;
+constexpr int64_t many_tiles = 10;     // in a unit, of which one more or less takes less time than tiles that are not full
 constexpr int64_t even_blocks = 4;     // blocks of k in each of its parts from which one more or less does not matter
 constexpr int64_t sum_cost = 3;        // of writing and adding a sum that waits, in elements of B
 constexpr int64_t pack_panels = 8;     // panels of B packed side by side, because memory is read in runs of lines
@@ -64,6 +65,7 @@ class Product {
     divide(threads);
     threads_ = std::min(threads, units());
     choose();
+    if (a_mode_ != Mode::in_place && unit_tiles() >= many_tiles) whole_tiles_ = true;
     const auto elements = [](auto... sizes) {
       int64_t product = sizeof(T);
       bool large = false;
@@ -76,11 +78,15 @@ class Product {
     own_a_ = a_mode_ == Mode::by_unit ? a_unit : 0;
     if (a_mode_ == Mode::shared) shared_a_ = memory(elements(a_unit, blocks_, row_units_), shared_a_block_);
     if (b_mode_ == Mode::shared) shared_b_ = memory(elements(panels_, set_.nr, g.k), shared_b_block_);
+    // Lines that another core has read are slow to write, unless past the caches, where so many do not stay anyway.
+    const bool stream = far_b_ && g.b.col_stride == 1 && panels_ * set_.nr * g.k * static_cast<int64_t>(sizeof(T)) > in_reach &&
+                        reinterpret_cast<uintptr_t>(shared_b_) % line == 0;
+    pack_shared_b_ = stream ? set_.stream_b : set_.pack_b;
     if (b_mode_ == Mode::own) own_b_ = panels_ * set_.nr * g.k, own_parts_.resize(static_cast<size_t>(threads_ * k_parts_));
     if (b_mode_ == Mode::by_unit) own_b_ = 2 * pack_panels * set_.nr * deepest_;
     if (own_a_ + own_b_) own_ = memory(elements(own_a_ + own_b_, threads_), own_block_);
     if (k_parts_ > 1) sums_ = memory(elements(blocks_ - first_block(1), g.m, g.n), sums_block_);
-    divisible_ = threads_ > 1 && k_parts_ == 1 && !whole_tiles_ && b_mode_ != Mode::by_unit &&
+    divisible_ = threads_ > 1 && k_parts_ == 1 && !followed_ && b_mode_ != Mode::by_unit &&
                  static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) >= divided_work;
     slots_ = std::make_unique<Slot[]>(static_cast<size_t>(threads_));
     a_tasks_ = a_mode_ == Mode::shared ? blocks_ * row_units_ : 0;
@@ -144,7 +150,7 @@ class Product {
       // What follows finds a unit's rows of C in the nearest cache if they are few. B is then read more often, so it must be near.
       const int64_t row_bytes = g_.n * static_cast<int64_t>(sizeof(T)), rows = followed_bytes / row_bytes;
       if (epilogue_ && rows >= few_tiles * set_.mr && g_.k * row_bytes <= near && g_.m > rows * row_units_)
-        row_units_ = parts(parts(g_.m, rows), least) * least, whole_tiles_ = true;
+        row_units_ = parts(parts(g_.m, rows), least) * least, whole_tiles_ = followed_ = true;
       return;
     }
     // Few rows: divide the columns instead, if they allow a better division.
@@ -199,14 +205,14 @@ class Product {
   int64_t depth(int64_t block) const { return chains_.length(block); }
   int64_t width(int64_t panel) const { return std::min<int64_t>(set_.nr, g_.n - panel * set_.nr); }
 
-  // The tiles of a unit's rows, of nearly equal heights: low tiles use the registers badly.
+  // The tiles of a unit's rows: full ones, or of nearly equal heights, because low tiles use the registers badly.
   struct Rows {
-    int64_t first, count, tiles;
-    int64_t at(int64_t tile) const { return count * tile / tiles; }
+    int64_t first, count, tiles, full, height;
+    int64_t at(int64_t tile) const { return full ? std::min(tile * height, count) : count * tile / tiles; }
   };
   Rows rows_of(int64_t unit) const {
     const int64_t first = row_of(unit), count = row_of(unit + 1) - first;
-    return {first, count, parts(count, set_.mr)};
+    return {first, count, parts(count, set_.mr), whole_tiles_ && a_mode_ != Mode::in_place ? count / set_.mr : 0, set_.mr};
   }
 
   // The tiles' rows of A for one block of k, one after another.
@@ -234,8 +240,8 @@ class Product {
         __builtin_prefetch(from + i * (across ? g_.b.row_stride : g_.b.col_stride) + j);
   }
 
-  // Panels of B for one block of k, one after another.
-  void pack_b(int64_t first, int64_t last, int64_t block, T* to) const {
+  // Panels of B for one block of k, one after another, written by one of the functions for that.
+  void pack_b(int64_t first, int64_t last, int64_t block, T* to, Pack<T> write) const {
     const int64_t k0 = first_k(block), k = depth(block), most = g_.b.row_stride == 1 ? pack_run : pack_steps;
     for (int64_t group = first; group < last; group += pack_panels) {
       const int64_t end = std::min(last, group + pack_panels);
@@ -244,8 +250,8 @@ class Product {
         fetch_b(k0 + p + steps, std::min(most, k - p - steps), group * set_.nr,
                 std::min(g_.n, end * set_.nr) - group * set_.nr);
         for (int64_t panel = group; panel < end; ++panel)
-          set_.pack_b(steps, b_ + (k0 + p) * g_.b.row_stride + panel * set_.nr * g_.b.col_stride, g_.b.col_stride,
-                      g_.b.row_stride, to + ((panel - first) * k + p) * set_.nr, width(panel));
+          write(steps, b_ + (k0 + p) * g_.b.row_stride + panel * set_.nr * g_.b.col_stride, g_.b.col_stride,
+                g_.b.row_stride, to + ((panel - first) * k + p) * set_.nr, width(panel));
       }
     }
   }
@@ -291,6 +297,7 @@ class Product {
     Coming(const T* start, int64_t pieces, int64_t stride, int64_t length, int64_t turns)
         : at_(reinterpret_cast<const char*>(start)), end_(at_ + length * size), stride_(stride * size),
           back_(parts(length * size, line) * line), left_(pieces), per_turn_(parts(pieces * back_ / line, turns)) {}
+    bool done() const { return left_ == 0; }
     // One of the turns.
     void some() {
       for (int64_t n = per_turn_; n > 0 && left_ > 0; --n) {
@@ -313,12 +320,15 @@ class Product {
     return {from, k, g_.b.row_stride, columns, turns};
   }
 
-  // The packed panel that a unit reads after one.
-  Coming coming_panel(const T* right, int64_t block, int64_t panel, int64_t first, int64_t last, int64_t end,
-                      int64_t turns) const {
-    if (panel + 1 < last) return {right + depth(block) * set_.nr, 1, 0, depth(block) * set_.nr, turns};
-    if (block + 1 == end) return {};
-    return {right + packed_at(first, block + 1) - packed_at(panel, block), 1, 0, depth(block + 1) * set_.nr, turns};
+  // The packed panel that a unit reads after one, and how many elements it has: none after the last.
+  struct Ahead {
+    const T* from;
+    int64_t count;
+  };
+  Ahead ahead_of(const T* right, int64_t block, int64_t panel, int64_t first, int64_t last, int64_t end) const {
+    if (panel + 1 < last) return {right + depth(block) * set_.nr, depth(block) * set_.nr};
+    if (block + 1 == end) return {right, 0};
+    return {right + packed_at(first, block + 1) - packed_at(panel, block), depth(block + 1) * set_.nr};
   }
 
   // The rows of A that are packed after those of a block of a unit, which runs one part of k: of its next block or, after the
@@ -349,7 +359,7 @@ class Product {
       return;
     }
     const int64_t first = (task - a_tasks_) / blocks_ * pack_panels;
-    pack_b(first, std::min(panels_, first + pack_panels), block, shared_b_ + packed_at(first, block));
+    pack_b(first, std::min(panels_, first + pack_panels), block, shared_b_ + packed_at(first, block), pack_shared_b_);
   }
 
   // Tasks that all threads share, each of which waits until all are done or the product is given up.
@@ -428,7 +438,7 @@ class Product {
     T* const own_b = own_a + own_a_;
     if (b_mode_ == Mode::own && !std::exchange(own_parts_[static_cast<size_t>(slot * k_parts_ + part)], true))
       for (int64_t block = first_block(part); block < first_block(part + 1); ++block)
-        pack_b(0, panels_, block, own_b + packed_at(0, block));
+        pack_b(0, panels_, block, own_b + packed_at(0, block), set_.pack_b);
     T *packed = own_b, *packing = own_b + own_b_ / 2;
     Group group{}, next{};
     Coming later_a;
@@ -451,7 +461,7 @@ class Product {
         if (b_mode_ == Mode::by_unit) {
           if (in_group == 0) {
             group = group_at(block, panel, last);
-            if (!next.exists()) pack_b(group.first, group.last, block, packed);
+            if (!next.exists()) pack_b(group.first, group.last, block, packed, set_.pack_b);
             else std::swap(packed, packing);
             next = following(group, first, last, end);
           }
@@ -469,15 +479,21 @@ class Product {
                          : b_mode_ == Mode::shared ? shared_b_ + packed_at(panel, block)
                          : b_mode_ == Mode::own    ? own_b + packed_at(panel, block)
                                                    : packed + in_group * k * set_.nr;
-        if (far_b_) later = coming_panel(right, block, panel, first, last, end, rows.tiles);
+        const Ahead ahead = far_b_ ? ahead_of(right, block, panel, first, last, end) : Ahead{right, 0};
+        if (rows.full && b_packed && width(panel) == set_.nr && out.col_stride == 1) {
+          full_tiles(rows, k, left, right, panel, out, ahead, later, later_a);
+          continue;
+        }
+        if (ahead.count) later = {ahead.from, 1, 0, ahead.count, rows.tiles};
         // A panel of few columns is best run in higher tiles, unless A is packed for those of the others.
         const bool tall = !a_packed && width(panel) <= set_.narrow;
         for (int64_t t = 0, i = 0, height; i < rows.count; ++t, i += height) {
           later.some();
           later_a.some();
           height = tall ? set_.next_height(rows.count - i) : rows.at(t + 1) - i;
-          const T* at = left + (a_packed ? t * k * set_.packed_rows : i * a_row);
-          tile(height, k, at, a_row, a_k, right, b_k, rows.first + i, panel, out);
+          const T* from = left + (a_packed ? t * k * set_.packed_rows : i * a_row);
+          set_.run(height, width(panel), k, from, a_row, a_k, right, b_k, at(rows.first + i, panel, out), out.row_stride,
+                   out.col_stride, out.add);
         }
       }
     }
@@ -505,6 +521,23 @@ class Product {
     return {sums_ + (block - first_block(1)) * g_.m * g_.n, g_.n, 1, false};
   }
 
+  // A unit's tiles for one packed panel of B, all full ones at once unless something is to be fetched between them.
+  void full_tiles(const Rows& rows, int64_t k, const T* left, const T* right, int64_t panel, const Sums& out,
+                  const Ahead& ahead, Coming& later, Coming& later_a) const {
+    const int64_t lines = parts(parts(ahead.count, line_elements), rows.tiles), apart = k * set_.packed_rows;
+    T* const to = at(rows.first, panel, out);
+    for (int64_t t = 0, count; t < rows.full; t += count) {
+      later.some();
+      later_a.some();
+      count = later.done() && later_a.done() ? rows.full - t : 1;
+      set_.column(k, count, left + t * apart, right, to + t * set_.mr * out.row_stride, out.row_stride, out.add,
+                  ahead.from + t * lines * line_elements, lines);
+    }
+    if (const int64_t i = rows.full * set_.mr; i < rows.count)
+      set_.run(rows.count - i, set_.nr, k, left + rows.full * apart, 1, set_.packed_rows, right, set_.nr,
+               to + i * out.row_stride, out.row_stride, 1, out.add);
+  }
+
   // Adds the sums of the blocks that are not in C, in order.
   void add_sums(const Rows& rows) const {
     for (int64_t i = rows.first; i < rows.first + rows.count; ++i) {
@@ -519,11 +552,9 @@ class Product {
     }
   }
 
-  // The tile of C at a row and a panel of columns.
-  void tile(int64_t height, int64_t k, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, int64_t row,
-            int64_t panel, const Sums& sums) const {
-    T* out = sums.data + row * sums.row_stride + panel * set_.nr * sums.col_stride;
-    set_.run(height, width(panel), k, a, a_row, a_k, b, b_k, out, sums.row_stride, sums.col_stride, sums.add);
+  // Where the sums at a row and a panel of columns go.
+  T* at(int64_t row, int64_t panel, const Sums& sums) const {
+    return sums.data + row * sums.row_stride + panel * set_.nr * sums.col_stride;
   }
 
   const Gemm& g_;
@@ -539,9 +570,11 @@ class Product {
   int64_t blocks_, deepest_;  // how many, and the length of the longest
   int64_t panels_, row_units_ = 1, column_units_ = 1, k_parts_ = 1, threads_ = 1;
   bool whole_tiles_ = false;  // units of rows end where tiles do
+  bool followed_ = false;     // units have the few rows of C that an epilogue finds in a cache
   bool divisible_ = false;    // units that run are shared with threads that have nothing else to do
   bool far_b_ = false;        // packed panels of B do not stay near: each is fetched before its turn
   Mode a_mode_ = Mode::in_place, b_mode_ = Mode::in_place;
+  Pack<T> pack_shared_b_ = nullptr;
   int64_t a_unit_ = 0;  // elements of one unit's packed rows of A in one block of k
   int64_t own_a_ = 0, own_b_ = 0, a_tasks_ = 0, b_tasks_ = 0;
   T *shared_a_ = nullptr, *shared_b_ = nullptr, *own_ = nullptr, *sums_ = nullptr;

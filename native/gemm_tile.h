@@ -18,6 +18,12 @@ template <class T>
 using Edge = void (*)(int64_t k, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, T* c, int64_t c_row,
                       bool add, int64_t columns);
 
+// So many full tiles one below the other, of packed rows of A (each tile's after those of the one above) and a packed panel of
+// B. Before each, so many more cache lines of what is at `ahead` are brought into an L2 cache.
+template <class T>
+using Column = void (*)(int64_t k, int64_t tiles, const T* a, const T* b, T* c, int64_t c_row, bool add, const T* ahead,
+                        int64_t lines);
+
 // to[p * width + j] = from[j * line + p * step] for p < k and j < lines; the places of other j may be written too.
 template <class T>
 using Pack = void (*)(int64_t k, const T* from, int64_t line, int64_t step, T* to, int64_t lines);
@@ -55,7 +61,9 @@ struct TileSet {
   Tile<T> of_rows[most_tile_rows];   // the tile of 1, 2, ... mr rows
   Edge<T> edges[most_tile_rows];     // of 1, 2, ... mr rows, and of some more: `next_height`
   int narrow;                        // the most columns of edges of more than mr rows
+  Column<T> column;
   Pack<T> pack_a, pack_b, pack_wide;
+  Pack<T> stream_b;                  // pack_b that, where `line` is 1, writes past the caches, to a multiple of a vector's size
   int wide, turned;                  // the width of pack_wide; the lines that `turn` takes at once
   Turn<T> turn;
   Skip<T> skip;

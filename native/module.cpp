@@ -173,7 +173,7 @@ bool is_plain(nb::handle o) { return is_tensor(o.ptr()) && as_tensor(o.ptr())->p
 
 template <class T>
 void take_tiles(int rows, int columns, int packed_rows, int lanes, int turned, const std::vector<uintptr_t>& addresses) {
-  constexpr size_t others = 7;
+  constexpr size_t others = 9;
   std::vector<int> edges(static_cast<size_t>(std::clamp(rows, 0, most_tile_rows)));
   std::iota(edges.begin(), edges.end(), 1);
   for (int tall : tall_edges)
@@ -189,9 +189,11 @@ void take_tiles(int rows, int columns, int packed_rows, int lanes, int turned, c
   const auto* next = addresses.data();
   for (int i = 0; i < rows; ++i) set.of_rows[i] = reinterpret_cast<Tile<T>>(*next++);
   for (int height : edges) set.edges[height - 1] = reinterpret_cast<Edge<T>>(*next++);
+  set.column = reinterpret_cast<Column<T>>(*next++);
   set.pack_a = reinterpret_cast<Pack<T>>(*next++);
   set.pack_b = reinterpret_cast<Pack<T>>(*next++);
   set.pack_wide = reinterpret_cast<Pack<T>>(*next++);
+  set.stream_b = reinterpret_cast<Pack<T>>(*next++);
   set.turn = reinterpret_cast<Turn<T>>(*next++);
   set.skip = reinterpret_cast<Skip<T>>(*next++);
   set.nonzero = reinterpret_cast<Nonzero<T>>(*next++);

@@ -29,6 +29,12 @@ void tile(int64_t k, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t
   edge<T, Rows>(k, a, a_row, a_k, b, b_k, c, c_row, add, columns);
 }
 
+template <class T>
+void column(int64_t k, int64_t tiles, const T* a, const T* b, T* c, int64_t c_row, bool add, const T*, int64_t) {
+  for (int64_t t = 0; t < tiles; ++t)
+    tile<T, rows>(k, a + t * k * (rows + 1), 1, rows + 1, b, columns, c + t * rows * c_row, c_row, add);
+}
+
 template <class T, int Width>
 void pack(int64_t k, const T* from, int64_t line, int64_t step, T* to, int64_t lines) {
   for (int64_t p = 0; p < k; ++p)
@@ -79,7 +85,7 @@ void extent(int64_t lines, int64_t count, const T* from, int64_t step, uint64_t*
 template <class T, size_t... Height, size_t... EdgeHeight>
 bool use(std::index_sequence<Height...>, std::index_sequence<EdgeHeight...>) {
   weft::set_tiles<T>({rows, columns, rows + 1, {tile<T, Height + 1>...}, {edge<T, EdgeHeight + 1>...}, lanes,
-                      pack<T, rows + 1>, pack<T, columns>, pack<T, wide>, wide, turned, turn<T>, skip<T>, nonzero<T>,
+                      column<T>, pack<T, rows + 1>, pack<T, columns>, pack<T, wide>, pack<T, columns>, wide, turned, turn<T>, skip<T>, nonzero<T>,
                       extent<T>});
   return true;
 }

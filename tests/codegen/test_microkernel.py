@@ -107,6 +107,38 @@ def test_tiles_give_packed_operands_the_same_bits(dtype: weft.DType, number: int
 
 @pytest.mark.parametrize("dtype", [weft.float32, weft.float64], ids=repr)
 @pytest.mark.parametrize("number", range(4))
+def test_columns_of_tiles_give_the_same_bits(dtype: weft.DType, number: int) -> None:
+    shape = tiles.candidates(dtype)[number]
+    made = functions(dtype, shape)
+    tile = ctypes.CFUNCTYPE(None, *TILE)(made[f"tile_{shape.rows}"])
+    column = ctypes.CFUNCTYPE(None, INT, INT, *[POINTER] * 3, INT, ctypes.c_bool, POINTER, INT)(made["column"])
+    rng = np.random.default_rng(4)
+    # Fewer turns than there are after C is fetched, as many, and more, with steps left over.
+    late = microkernel.LATE * microkernel.UNROLL
+    for k in (0, 1, 7, late, late + 1, 2 * late + 3):
+        b = rng.standard_normal((k, shape.columns)).astype(dtype.numpy)
+        for count, lines, add in ((0, 0, False), (1, 0, True), (3, 0, False), (3, 2, True)):
+            a = rng.standard_normal((count, k, shape.packed_rows)).astype(dtype.numpy)
+            got = np.ones((count * shape.rows + 1, shape.columns + 3), dtype.numpy)
+            expected = got.copy()
+            row = got.shape[1]
+            column(k, count, a.ctypes.data, b.ctypes.data, got.ctypes.data, row, add, b.ctypes.data, lines)
+            for t in range(count):
+                to = expected[t * shape.rows :].ctypes.data
+                tile(k, a[t].ctypes.data, 1, shape.packed_rows, b.ctypes.data, shape.columns, to, row, add)
+            np.testing.assert_array_equal(got, expected)
+
+
+def aligned(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """Zeros, at an address that is a multiple of a cache line."""
+    nbytes = shape[0] * shape[1] * dtype.itemsize
+    block = np.zeros(nbytes + 64, np.uint8)
+    start = -block.ctypes.data % 64
+    return block[start : start + nbytes].view(dtype).reshape(shape)
+
+
+@pytest.mark.parametrize("dtype", [weft.float32, weft.float64], ids=repr)
+@pytest.mark.parametrize("number", range(4))
 def test_packing(dtype: weft.DType, number: int) -> None:
     shape = tiles.candidates(dtype)[number]
     made = functions(dtype, shape)
@@ -124,7 +156,7 @@ def test_packing(dtype: weft.DType, number: int) -> None:
                     (strided[0, 0, 1:].ctypes.data, 6, 6 * lines, strided),
                     (backwards[0, lines - 1 :].ctypes.data, -1, lines, backwards),
                 ):
-                    to = np.zeros((k + 1, width), dtype.numpy)
+                    to = aligned((k + 1, width), np.dtype(dtype.numpy))
                     pack(k, start, line, step, to.ctypes.data, lines)
                     np.testing.assert_array_equal(to[:k, :lines], x)
                     assert not to[k].any()

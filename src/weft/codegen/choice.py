@@ -182,13 +182,14 @@ def _tiles(shape: Shape) -> int:
 def _trial(dtype: DType, shape: Shape) -> Callable[[], None]:
     """What runs a tile over packed rows."""
     code = loader.compile_text(microkernel.build_trial(dtype.name, shape, fused()))
-    ((address,),) = loader.load([(code, ("trial",))])
-    run = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 3)(address)
+    ((address,),) = loader.load([(code, ("column",))])
+    size, pointer = ctypes.c_int64, ctypes.c_void_p
+    run = ctypes.CFUNCTYPE(None, size, size, *[pointer] * 3, size, ctypes.c_bool, pointer, size)(address)
     sizes = [_tiles(shape) * DEPTH * shape.packed_rows, DEPTH * shape.columns, ROWS * shape.columns]
     memory = [ctypes.create_string_buffer(size * dtype.itemsize + 64) for size in sizes]
     a, b, c = (-(-ctypes.addressof(block) // 64) * 64 for block in memory)
 
     def call(memory: object = memory) -> None:  # which lives as long as what reads it
-        run(DEPTH, _tiles(shape), a, b, c)
+        run(DEPTH, _tiles(shape), a, b, c, shape.columns, False, b, 0)
 
     return call

@@ -70,7 +70,8 @@ class Vectors:
         return (
             f"declare {v} @llvm.fma.{suffix}({v}, {v}, {v})\n"
             f"declare {v} @llvm.masked.load.{suffix}.p0(ptr, i32, {self.of(BIT)}, {v})\n"
-            "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)\ndeclare i64 @llvm.smin.i64(i64, i64)\n"
+            "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)\n"
+            "declare i64 @llvm.smin.i64(i64, i64)\ndeclare i64 @llvm.smax.i64(i64, i64)\n"
         )
 
 
@@ -196,8 +197,13 @@ class Function:
         name = f"@llvm.masked.load.{v.suffix}.p0"
         return self.new(v.kind, f"call {v.kind} {name}({at}, i32 {v.size}, {mask}, {v.kind} zeroinitializer)")
 
-    def store(self, value: Value, at: Value) -> None:
-        self.do(f"store {value}, {at}, align {self.vectors.size}")
+    def store(self, value: Value, at: Value, stream: bool = False) -> None:
+        """``stream``: past the caches, a vector, at an address that is a multiple of its size."""
+        if stream:
+            size = self.vectors.size * self.vectors.lanes
+            self.do(f"store {value}, {at}, align {size}, !nontemporal !{{i32 1}}")
+        else:
+            self.do(f"store {value}, {at}, align {self.vectors.size}")
 
     def broadcast(self, value: Value) -> Value:
         """A vector with a number in every lane."""
@@ -232,9 +238,9 @@ class Function:
     def zero(self) -> Value:
         return Value(self.vectors.kind, "zeroinitializer")
 
-    def prefetch(self, at: Value) -> None:
-        """Bring what is going to be written near."""
-        self.do(f"call void @llvm.prefetch.p0({at}, i32 1, i32 3, i32 1)")
+    def prefetch(self, at: Value, write: bool = True, level: int = 1) -> None:
+        """Bring what is going to be written, or read, into a cache: the nearest or, at level 2, the next."""
+        self.do(f"call void @llvm.prefetch.p0({at}, i32 {write:d}, i32 {4 - level}, i32 1)")
 
     def barrier(self) -> None:
         """LLVM moves nothing from one side of it to the other."""

@@ -8,10 +8,14 @@ One module for each type holds, for a tile of ``mr`` rows and ``nr`` columns (`S
 ``edge_R`` (R = 1 ... mr, 8, 12)
     the same with one more argument, the number of columns, 1 ... nr: no other column of B is read or of C written. Where R
     is more than mr, one vector of columns at the most: of so few columns, a tile of mr rows has too few sums.
-``pack_b``, ``pack_a``, ``pack_wide``
+``column``
+    ``void (k, tiles, a, b, c, c_row, add, ahead, lines)``: so many full tiles, one below the other, of packed rows of A and a
+    packed panel of B. Before each, so many more cache lines of what is at ``ahead`` are brought into the L2 cache.
+``pack_a``, ``pack_b``, ``pack_wide``, ``stream_b``
     ``void (k, from, line, step, to, lines)``: to[p * W + j] = from[j * line + p * step] for all p < k and j < lines, where W is
-    nr (``pack_b``), mr rounded up to vectors (``pack_a``) or `Shape.wide` (``pack_wide``); what the places of the other j hold
-    afterwards is not said, but none is left as it was.
+    mr rounded up to vectors (``pack_a``), nr (``pack_b``, ``stream_b``) or `Shape.wide` (``pack_wide``); what the places of the
+    other j hold afterwards is not said, but none is left as it was. Where ``line`` is 1, ``stream_b`` writes past the caches,
+    to an address that is a multiple of a vector's size.
 ``turn``
     lines that become columns (`weft.codegen.packing`).
 ``skip``, ``nonzero``, ``extent``
@@ -39,6 +43,11 @@ from weft.codegen.llvmtext import BIT, I64, POINTER, Function, Value, Vectors, n
 
 #: Steps of k in one turn of a full tile's loop, a power of two: enough that counting costs nothing.
 UNROLL = 4
+#: Turns before the end of a column's tile when its part of C is fetched. Earlier, it would be driven out of the nearest cache
+#: again, or drive out what the tile reads: rows of C often compete for the same places.
+LATE = 16
+#: Bytes of a cache line.
+LINE = 64
 #: Rows of the highest tile: each height is a function to be compiled. The native driver has room for as many.
 MOST_ROWS = 12
 #: Heights of edges of one vector that are higher than the tile.
@@ -76,7 +85,7 @@ class Shape:
     @property
     def packed(self) -> dict[str, int]:
         """The widths of packed panels, by what packs them."""
-        return {"pack_a": self.packed_rows, "pack_b": self.columns, "pack_wide": self.wide}
+        return {"pack_a": self.packed_rows, "pack_b": self.columns, "pack_wide": self.wide, "stream_b": self.columns}
 
     @property
     def packed_rows(self) -> int:
@@ -114,9 +123,7 @@ def _tile(vectors: Vectors, shape: Shape, rows: int, masked: bool) -> Function:
         sums = given.added(
             given.sums(shape, [None] * shape.vectors, packed=2 * rows > shape.rows), [None] * shape.vectors
         )
-        for r, out in enumerate(given.outs):
-            for v in range(shape.vectors):
-                f.store(sums[r * shape.vectors + v], f.at(out, v * shape.lanes))
+        _store_rows(f, shape, sums, given.outs)
         f.do("ret void")
         return f
     columns = f.args[9]
@@ -145,6 +152,51 @@ def _tile(vectors: Vectors, shape: Shape, rows: int, masked: bool) -> Function:
     return f
 
 
+def _row(
+    f: Function, rows: int, values: list[Value], y: Value, masks: list[Value | None], left: Callable[[int], Value]
+) -> list[Value]:
+    """Sums to which row ``y`` of B has been added, times the elements of A at ``left(row)``."""
+    width = len(masks)
+    right = [f.load(f.at(y, v * f.vectors.lanes), mask) for v, mask in enumerate(masks)]
+    result = []
+    for r in range(rows):
+        x = f.broadcast(f.element(left(r)))
+        result += [f.multiply_add(x, right[v], values[r * width + v]) for v in range(width)]
+    return result
+
+
+class Packed:
+    """Sums over k of packed operands, which stand at ``a`` and ``b``.
+
+    What moves is known, so that between loads and multiply-adds nothing is computed. The pointers are half a turn ahead: most
+    offsets then take one byte. Steps stay apart, because LLVM would put the multiply-adds of one sum right after each other,
+    where with few sums one waits for the other.
+    """
+
+    def __init__(self, f: Function, shape: Shape, rows: int) -> None:
+        self.f, self.shape, self.rows = f, shape, rows
+        self.masks: list[Value | None] = [None] * shape.vectors
+        self.ahead = UNROLL // 2 * shape.packed_rows, UNROLL // 2 * shape.columns
+
+    def start(self, a: Value, b: Value) -> list[Value]:
+        """The values with which turns begin."""
+        pointers = [self.f.opaque(self.f.at(x, n)) for x, n in zip((a, b), self.ahead, strict=True)]
+        return [*pointers, *[self.f.zero()] * (self.rows * self.shape.vectors)]
+
+    def step(self, _: Value, values: list[Value]) -> list[Value]:
+        """One step of k."""
+        f, (x, y, *sums) = self.f, values
+        new = _row(f, self.rows, sums, f.at(y, -self.ahead[1]), self.masks, lambda r: f.at(x, r - self.ahead[0]))
+        f.barrier()
+        return [f.at(x, self.shape.packed_rows), f.at(y, self.shape.columns), *new]
+
+    def turn(self, number: Value, values: list[Value]) -> list[Value]:
+        """As many as there are in a turn."""
+        for _ in range(UNROLL):
+            values = self.step(number, values)
+        return values
+
+
 class Operands:
     """What a tile of ``rows`` rows is given: its arguments, and the addresses of its rows."""
 
@@ -160,18 +212,6 @@ class Operands:
         for out in self.outs:
             f.prefetch(out)
 
-    def row(
-        self, values: list[Value], y: Value, masks: list[Value | None], left: Callable[[int], Value]
-    ) -> list[Value]:
-        """Sums to which row ``y`` of B has been added, times the elements of A at ``left(row)``."""
-        f, width = self.f, len(masks)
-        right = [f.load(f.at(y, v * f.vectors.lanes), mask) for v, mask in enumerate(masks)]
-        result = []
-        for r in range(self.rows):
-            x = f.broadcast(f.element(left(r)))
-            result += [f.multiply_add(x, right[v], values[r * width + v]) for v in range(width)]
-        return result
-
     def sums(self, shape: Shape, masks: list[Value | None], packed: bool) -> list[Value]:
         """The sums over k, row by row, of as many vectors as there are masks. ``packed``: with a loop of their own for packed
         operands."""
@@ -181,7 +221,7 @@ class Operands:
 
         def step(values: list[Value]) -> list[Value]:
             xs, y, sums = values[:pointers], values[pointers], values[pointers + 1 :]
-            new = self.row(sums, y, masks, lambda r: f.at(xs[r // 3], self.offsets[r % 3]))
+            new = _row(f, self.rows, sums, y, masks, lambda r: f.at(xs[r // 3], self.offsets[r % 3]))
             return [*(f.opaque(f.at(x, self.a_k)) for x in xs), f.opaque(f.at(y, self.b_k)), *new]
 
         def turn(step: Callable[[list[Value]], list[Value]]) -> Callable[[Value, list[Value]], list[Value]]:
@@ -202,26 +242,15 @@ class Operands:
         if not packed:
             return f.loop(left_over, f.loop(turns, start, turn(step)), rest)[pointers + 1 :]
 
-        # Packed operands: what moves is known, so that between loads and multiply-adds nothing is computed. The pointers are
-        # half a turn ahead: most offsets then take one byte. Steps stay apart, because LLVM would put the multiply-adds
-        # of one sum right after each other, where with few sums one waits for the other.
-        half = UNROLL // 2 * shape.packed_rows, UNROLL // 2 * shape.columns
-
-        def packed_step(values: list[Value]) -> list[Value]:
-            x, y, *sums = values
-            new = self.row(sums, f.at(y, -half[1]), masks, lambda r: f.at(x, r - half[0]))
-            f.barrier()
-            return [f.at(x, shape.packed_rows), f.at(y, shape.columns), *new]
-
         here, other, after = (f.label(name) for name in ("packed", "other", "after"))
         strides = [(self.a_row, 1), (self.a_k, shape.packed_rows), (self.b_k, shape.columns)]
         wrong = [f.integer("xor", stride, number(n)) for stride, n in strides]
         neither = f.integer("or", f.integer("or", wrong[0], wrong[1]), wrong[2])
         f.fork(f.new(BIT, f"icmp eq {neither}, 0"), here, other)
         f.begin(here)
-        ahead = [f.opaque(f.at(x, n)) for x, n in zip((self.a, self.b), half, strict=True)]
-        quick = f.loop(turns, [*ahead, *start[pointers + 1 :]], turn(packed_step))
-        quick = f.loop(left_over, quick, lambda number, values: packed_step(values))[2:]
+        operands = Packed(f, shape, self.rows)
+        quick = f.loop(turns, operands.start(self.a, self.b), operands.turn)
+        quick = f.loop(left_over, quick, operands.step)[2:]
         here = f.here
         f.jump(after)
         f.begin(other)
@@ -233,17 +262,66 @@ class Operands:
 
     def added(self, sums: list[Value], masks: list[Value | None]) -> list[Value]:
         """The sums, to which what C holds is added if that is wanted."""
-        f = self.f
-        before, adding, done = f.here, f.label("adding"), f.label("done")
-        f.fork(self.add, adding, done)
-        f.begin(adding)
-        new = []
-        for n, value in enumerate(sums):
-            r, v = divmod(n, len(masks))
-            new.append(f.add(f.load(f.at(self.outs[r], v * f.vectors.lanes), masks[v]), value))
-        f.jump(done)
-        f.begin(done)
-        return f.joined((before, sums), (adding, new))
+        return _added(self.f, self.add, self.outs, sums, masks)
+
+
+def _added(f: Function, add: Value, outs: list[Value], sums: list[Value], masks: list[Value | None]) -> list[Value]:
+    """Sums of some rows, to which what stands at ``outs`` is added where ``add``."""
+    before, adding, done = f.here, f.label("adding"), f.label("done")
+    f.fork(add, adding, done)
+    f.begin(adding)
+    new = []
+    for n, value in enumerate(sums):
+        r, v = divmod(n, len(masks))
+        new.append(f.add(f.load(f.at(outs[r], v * f.vectors.lanes), masks[v]), value))
+    f.jump(done)
+    f.begin(done)
+    return f.joined((before, sums), (adding, new))
+
+
+def _store_rows(f: Function, shape: Shape, sums: list[Value], outs: list[Value]) -> None:
+    """Store whole rows of a tile."""
+    for n, value in enumerate(sums):
+        r, v = divmod(n, shape.vectors)
+        f.store(value, f.at(outs[r], v * shape.lanes))
+
+
+def _column(vectors: Vectors, shape: Shape) -> Function:
+    """Full tiles, one below the other, of packed operands."""
+    kinds = {"k": I64, "tiles": I64, "a": POINTER, "b": POINTER, "c": POINTER, "c_row": I64, "add": BIT}
+    f = Function(vectors, "column", {**kinds, "ahead": POINTER, "lines": I64}, own=("b", "c"))
+    k, tiles, a, b, c, c_row, add, ahead, lines = f.args
+    turns = f.integer("lshr", k, number(UNROLL.bit_length() - 1))
+    left_over = f.integer("and", k, number(UNROLL - 1))
+    early = f.new(I64, f"call i64 @llvm.smax.i64({f.integer('sub', turns, number(LATE))}, i64 0)")
+    late = f.integer("sub", turns, early)
+    operands = Packed(f, shape, shape.rows)
+    offsets = [f.times(c_row, r) for r in range(shape.rows + 1)]
+
+    def fetch(_: Value, values: list[Value]) -> list[Value]:
+        f.prefetch(values[0], write=False, level=2)
+        return [f.at(values[0], LINE // vectors.size)]
+
+    def tile(_: Value, values: list[Value]) -> list[Value]:
+        a, c, ahead = values
+        (ahead,) = f.loop(lines, [ahead], fetch)
+        outs = [f.at(c, offset) for offset in offsets[:-1]]
+
+        def part(second: Value, values: list[Value]) -> list[Value]:
+            # One loop for the turns before C is fetched and those after: its code is long.
+            count = f.new(I64, f"select i1 {f.less(second, number(1)).name}, {early}, {late}")
+            values = f.loop(count, values, operands.turn)
+            for out in outs:
+                f.prefetch(out)
+            return values
+
+        x, _, *sums = f.loop(left_over, f.loop(number(2), operands.start(a, b), part), operands.step)
+        _store_rows(f, shape, _added(f, add, outs, sums, operands.masks), outs)
+        return [f.at(x, -operands.ahead[0]), f.at(c, offsets[-1]), ahead]
+
+    f.loop(tiles, [a, c, ahead], tile)
+    f.do("ret void")
+    return f
 
 
 def _store_some(f: Function, values: list[Value], at: list[Value], count: Value) -> None:
@@ -281,27 +359,13 @@ def _store_some(f: Function, values: list[Value], at: list[Value], count: Value)
 def symbols(shape: Shape) -> tuple[str, ...]:
     """The names of a module's functions, in the order in which the native driver takes their addresses."""
     tiles = (f"tile_{r}" for r in range(1, shape.rows + 1))
-    return (*tiles, *(f"edge_{r}" for r in shape.edges), *shape.packed, "turn", *zeros.NAMES)
+    return (*tiles, *(f"edge_{r}" for r in shape.edges), "column", *shape.packed, "turn", *zeros.NAMES)
 
 
 def build_trial(dtype: str, shape: Shape, fused: bool) -> str:
-    """A module with the full tile and ``trial``: ``void (k, tiles, a, b, c)``: so many packed tiles of A, one below the other,
-    times a panel of B, to a matrix C of as many columns."""
+    """A module with ``column`` alone."""
     vectors = Vectors(dtype, shape.lanes, fused)
-    tile = _tile(vectors, shape, shape.rows, masked=False)
-    f = Function(vectors, "trial", {"k": I64, "tiles": I64, "a": POINTER, "b": POINTER, "c": POINTER})
-    k, tiles, a, b, c = f.args
-    columns, packed = number(shape.columns), number(shape.packed_rows)
-
-    def turn(at: Value, values: list[Value]) -> list[Value]:
-        a, c = values
-        given = [k, a, number(1), packed, b, columns, c, columns, Value(BIT, "zeroext false")]
-        f.do(f"call void @tile_{shape.rows}({', '.join(map(str, given))})")
-        return [f.at(a, f.integer("mul", k, packed)), f.at(c, shape.rows * shape.columns)]
-
-    f.loop(tiles, [a, c], turn)
-    f.do("ret void")
-    return vectors.declarations + tile.text() + f.text()
+    return vectors.declarations + _column(vectors, shape).text()
 
 
 def build(dtype: str, shape: Shape, fused: bool) -> str:
@@ -309,5 +373,5 @@ def build(dtype: str, shape: Shape, fused: bool) -> str:
     vectors = Vectors(dtype, shape.lanes, fused)
     functions = [_tile(vectors, shape, rows, masked=False) for rows in range(1, shape.rows + 1)]
     functions += [_tile(vectors, shape, rows, masked=True) for rows in shape.edges]
-    functions += packing.pack(vectors, shape.packed) + zeros.functions(vectors)
+    functions += [_column(vectors, shape), *packing.pack(vectors, shape.packed), *zeros.functions(vectors)]
     return vectors.declarations + zeros.declarations(vectors) + "".join(function.text() for function in functions)

@@ -23,7 +23,8 @@ def group(lanes: int, widths: Iterable[int]) -> int:
 
 
 def pack(vectors: Vectors, widths: Mapping[str, int]) -> list[Function]:
-    """Packing functions of these names for panels of so many lines, whole numbers of vectors, and ``turn``, the last."""
+    """Packing functions of these names for panels of so many lines, whole numbers of vectors, and ``turn``, the last. Those
+    whose names begin with ``stream`` write past the caches where lines lie side by side."""
     size = group(vectors.lanes, widths.values())
     return [*(_pack(vectors, name, width, size) for name, width in widths.items()), _turn(vectors, size)]
 
@@ -46,7 +47,7 @@ def _pack(vectors: Vectors, name: str, width: int, group: int) -> Function:
         def turn(number_: Value, values: list[Value], masks: list[Value | None] = masks) -> list[Value]:
             x, y = values
             for v, mask in zip(offsets, masks, strict=True):
-                f.store(f.load(f.at(x, v), mask), f.at(y, v))
+                f.store(f.load(f.at(x, v), mask), f.at(y, v), stream=name.startswith("stream"))
             return [f.at(x, step), f.at(y, width)]
 
         f.loop(k, [start, to], turn)
