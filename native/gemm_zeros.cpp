@@ -20,10 +20,11 @@
 namespace weft {
 namespace {
 
-constexpr double least_work = 1 << 19;     // multiply-adds for which looking for zeros pays
+constexpr double least_work = 1 << 20;     // multiply-adds for which looking for zeros pays
 constexpr int64_t fewest = 16;             // rows, columns and terms of a product that is worth it
 constexpr int samples = 32;                // elements that are looked at first,
 constexpr int first_samples = 8;           // and those of them that tell that an operand has no zeros
+constexpr int doubt = 4;                   // more of them might have been zero: about one and a half standard deviations
 constexpr int64_t panel_bytes = 16 << 10;  // half of the nearest cache
 constexpr int64_t most_steps = 64;         // bits of a mask
 constexpr int64_t unit_rows = 256;         // whose sums stay in an L2 cache
@@ -34,7 +35,6 @@ constexpr int64_t mask_rows = 64;          // whose masks are made in one go
 constexpr int64_t shared_elements = 1 << 16;  // of the sparse operand for which waking another thread pays
 constexpr double unit_work = 1 << 16;      // multiply-adds for which it does
 constexpr int64_t units_per_thread = 4;
-constexpr int64_t most_copied = 16 << 20;  // bytes of a copy of the sparse operand
 
 // What a term, a row and the rest cost beside a term of a tile, and how much less all that has to be (measured on Zen 4).
 constexpr double term_cost = 1, row_cost = 4.5, pack_cost = 4, turn_cost = 5, mask_cost = 24, worth = 0.9;
@@ -79,7 +79,7 @@ class Skipping {
  public:
   // C[rows, columns] = sparse[rows, k] @ dense[k, columns], whose elements (i, j) are at i * out.row + j * out.step.
   Skipping(const T* sparse, Side s, const T* dense, Side d, T* c, Side out, int64_t rows, int64_t columns, int64_t k,
-           bool columns_first, const Epilogue& epilogue, const Poll* poll, Spare spare, bool shared)
+           bool columns_first, const Epilogue& epilogue, const Poll* poll, bool shared)
       : set_(*tile_set<T>()), sparse_(sparse), dense_(dense), c_(c), s_(s), d_(d), out_(out), rows_(rows), columns_(columns),
         columns_first_(columns_first), turned_(out.step != 1), epilogue_(epilogue), stop_(poll), shared_(shared) {
     divide_k(k);
@@ -91,22 +91,12 @@ class Skipping {
     while (threads_ > 1 && panels_ * row_units_ < threads_ * units_per_thread && rows >= 2 * row_units_ * least_unit_rows)
       row_units_ *= 2;
     threads_ = std::min(threads_, panels_ * row_units_);
-    copied_ = s.step != 1;
     const int64_t most = parts(rows, row_units_);
-    sums_ = packs_.size() > 1 ? most : std::min(most, near_rows);
+    const bool waiting = turned_ || columns % set_.wide != 0;  // sums wait until they can be stored
+    sums_ = !waiting ? 0 : packs_.size() > 1 ? most : std::min(most, near_rows);
     partial_ = parted_ ? most : 0;
-    own_ = parts((panel_steps() + sums_ + partial_ + near_rows) * set_.wide * size, line) * line;
-    const int64_t masks = parts(rows * static_cast<int64_t>(steps_.size()) * 8, line) * line;
-    const int64_t values = copied_ ? parts(rows * value_steps_ * size, line) * line : 0;
-    const int64_t nbytes = masks + values + own_ * threads_;
-    char* memory = spare.data;
-    if (nbytes > spare.nbytes) {
-      block_ = std::make_unique<Block>(static_cast<size_t>(nbytes));
-      memory = static_cast<char*>(block_->data());
-    }
-    masks_ = reinterpret_cast<uint64_t*>(memory);
-    values_ = reinterpret_cast<T*>(memory + masks);
-    memory_ = memory + masks + values;
+    panel_ = std::min(k, panel_steps());
+    own_ = parts(((panel_ + sums_ + partial_) * set_.wide + turned_columns * set_.turned) * size, line) * line;
     taken_ = std::make_unique<Counter[]>(static_cast<size_t>(threads_));
     const int64_t ranges = columns_first_ ? panels_ : row_units_, of_each = panels_ * row_units_ / ranges;
     if (epilogue_.whole_rows() && of_each > 1) {
@@ -115,8 +105,25 @@ class Skipping {
     }
   }
 
+  // Whether it pays if such a share of the sparse operand is not zero.
+  bool pays(double share) const {
+    const auto of = [](int64_t part, int64_t whole) { return static_cast<double>(part) / static_cast<double>(whole); };
+    const double each = term_cost * share + row_cost * of(static_cast<int64_t>(steps_.size()), k()) +
+                        pack_cost * of(row_units_, rows_) + (turned_ ? turn_cost / static_cast<double>(k()) : 0);
+    return each * of(panels_ * set_.wide, columns_) + mask_cost / static_cast<double>(columns_) < worth;
+  }
+
   // Makes the masks. Whether there are so many zeros that the rest pays.
-  bool prepare() {
+  bool prepare(Spare spare) {
+    const int64_t masks = parts(rows_ * static_cast<int64_t>(steps_.size()) * 8, line) * line;
+    const int64_t nbytes = masks + own_ * threads_;
+    char* memory = spare.data;
+    if (nbytes > spare.nbytes) {
+      block_ = std::make_unique<Block>(static_cast<size_t>(nbytes));
+      memory = static_cast<char*>(block_->data());
+    }
+    masks_ = reinterpret_cast<uint64_t*>(memory);
+    memory_ = memory + masks;
     const int64_t tasks = parts(rows_, mask_rows);
     found_.resize(static_cast<size_t>(tasks));
     const auto some = [](void* context, int64_t begin, int64_t end) {
@@ -131,10 +138,7 @@ class Skipping {
     for (const Found& found : found_) terms += found.terms, least = std::min(least, found.least);
     const auto lowest = least_exponents - (static_cast<int64_t>(least >> mantissa) - bias) + bias;
     lowest_ = static_cast<uint64_t>(std::clamp<int64_t>(lowest, 1, 2 * bias + 1)) << mantissa;
-    const auto of = [](int64_t part, int64_t whole) { return static_cast<double>(part) / static_cast<double>(whole); };
-    const double each = term_cost * of(terms, rows_ * k()) + row_cost * of(static_cast<int64_t>(steps_.size()), k()) +
-                        pack_cost * of(row_units_, rows_) + (turned_ ? turn_cost / static_cast<double>(k()) : 0);
-    return each * of(panels_ * set_.wide, columns_) + mask_cost / static_cast<double>(columns_) < worth;
+    return pays(static_cast<double>(terms) / static_cast<double>(rows_ * k()));
   }
 
   // False: interrupted.
@@ -158,8 +162,6 @@ class Skipping {
 
   int64_t k() const { return steps_.back().begin + steps_.back().count; }
   int64_t panel_steps() const { return std::min(most_steps, panel_bytes / (set_.wide * size)); }
-  // Elements from row to row of the copy of some steps of the sparse operand.
-  int64_t value_step(const Steps& steps) const { return copied_ ? parts(steps.count, set_.turned) * set_.turned : s_.row; }
 
   // Cuts the chains into steps for which masks and panels have room, and puts together what one panel has room for.
   void divide_k(int64_t k) {
@@ -175,13 +177,10 @@ class Skipping {
         steps_.push_back(steps);
         packs_.back().count += steps.count;
         packs_.back().last_steps = static_cast<int64_t>(steps_.size());
-        value_begin_.push_back(value_steps_);
-        value_steps_ += parts(steps.count, set_.turned) * set_.turned;
       }
     }
   }
 
-  const T* values_of(size_t n) const { return copied_ ? values_ + rows_ * value_begin_[n] : sparse_ + steps_[n].begin; }
   uint64_t* masks_of(size_t n) const { return masks_ + rows_ * static_cast<int64_t>(n); }
 
   // The masks of some rows.
@@ -190,13 +189,13 @@ class Skipping {
     Found& found = found_[static_cast<size_t>(task)];
     for (size_t n = 0; n < steps_.size(); ++n) {
       const Steps& steps = steps_[n];
-      const int64_t step = value_step(steps);
-      const T* values = values_of(n) + row * step;
-      if (copied_) {
-        const T* from = sparse_ + row * s_.row + steps.begin * s_.step;
-        T* to = values_ + rows_ * value_begin_[n] + row * step;
+      const T* values = sparse_ + row * s_.row + steps.begin * s_.step;
+      int64_t step = s_.row;
+      T turned[mask_rows * most_steps];  // where the elements of a row do not follow one another
+      if (s_.step != 1) {
         for (int64_t p = 0; p < steps.count; p += set_.turned)
-          set_.turn(count, from, s_.step, s_.row, to + p, p, steps.count - 1, step);
+          set_.turn(count, values, s_.step, s_.row, turned + p, p, steps.count - 1, most_steps);
+        values = turned, step = most_steps;
       }
       uint64_t* masks = masks_of(n) + row;
       set_.nonzero(count, steps.count, values, step, masks);
@@ -223,7 +222,7 @@ class Skipping {
     const int64_t i0 = rows_ * row_unit / row_units_, i1 = rows_ * (row_unit + 1) / row_units_;
     const int64_t j0 = panel * set_.wide, columns = std::min<int64_t>(set_.wide, columns_ - j0);
     T* const packed = reinterpret_cast<T*>(memory_ + slot * own_);
-    T* const sums = packed + panel_steps() * set_.wide;
+    T* const sums = packed + panel_ * set_.wide;
     T* const partial = sums + sums_ * set_.wide;
     T* const edge = partial + partial_ * set_.wide;
     const bool direct = !turned_ && columns == set_.wide;
@@ -241,10 +240,9 @@ class Skipping {
         for (int64_t n = pack.first_steps; n < pack.last_steps; ++n) {
           const Steps& steps = steps_[static_cast<size_t>(n)];
           const uint64_t all = exact ? 0 : ~uint64_t{0} >> (64 - steps.count);
-          const int64_t step = value_step(steps);
           T* const part = partial + (i - i0) * set_.wide;
-          set_.skip(count, masks_of(static_cast<size_t>(n)) + i, all, values_of(static_cast<size_t>(n)) + i * step, step,
-                    packed + (steps.begin - pack.begin) * set_.wide, part, !steps.first, steps.last ? to : part,
+          set_.skip(count, masks_of(static_cast<size_t>(n)) + i, all, sparse_ + i * s_.row + steps.begin * s_.step,
+                    s_.row, s_.step, packed + (steps.begin - pack.begin) * set_.wide, part, !steps.first, steps.last ? to : part,
                     steps.last ? to_step : set_.wide, steps.last && steps.later);
         }
         if (final && !direct) store(to, i, count, j0, columns, edge);
@@ -297,15 +295,11 @@ class Skipping {
   const bool shared_;
   std::vector<Steps> steps_;
   std::vector<Pack> packs_;
-  std::vector<int64_t> value_begin_;  // of the copies of the steps, in elements of one row
-  int64_t value_steps_ = 0;           // of all copies
   bool parted_ = false;               // some chain is longer than a panel
-  bool copied_ = false;               // the sparse operand's steps do not follow one another: they are copied
   int64_t threads_ = 1, panels_ = 0, row_units_ = 1;
-  int64_t sums_ = 0, partial_ = 0, own_ = 0;  // rows of sums, of parts of chains, and bytes, of each thread
+  int64_t panel_ = 0, sums_ = 0, partial_ = 0, own_ = 0;  // rows of each thread's panel, sums and parts of chains; its bytes
   std::unique_ptr<Block> block_;              // unless spare memory is enough
   uint64_t* masks_ = nullptr;
-  T* values_ = nullptr;
   char* memory_ = nullptr;
   std::vector<Found> found_;
   uint64_t lowest_ = 0;  // the least magnitude, as bits, that the dense operand's elements may have
@@ -324,13 +318,12 @@ std::optional<bool> skipping_product(const Gemm& g, const T* a, const T* b, T* c
   const int zeros_left = zeros_of(a, g.m, g.k, left), zeros_right = zeros_of(b, g.n, g.k, right);
   if (4 * std::max(zeros_left, zeros_right) < samples) return {};
   const bool of_left = zeros_left > zeros_right || (zeros_left == zeros_right && g.c.col_stride == 1);
-  if ((of_left ? left : right).step != 1 && static_cast<double>(of_left ? g.m : g.n) * static_cast<double>(g.k) * sizeof(T) > most_copied) return {};
   if (work < polled_work) poll = nullptr;
   const Side down{g.c.row_stride, g.c.col_stride}, across{g.c.col_stride, g.c.row_stride};
   Skipping<T> product(of_left ? a : b, of_left ? left : right, of_left ? b : a, of_left ? right : left, c,
-                      of_left ? down : across, of_left ? g.m : g.n, of_left ? g.n : g.m, g.k, !of_left, epilogue, poll, spare,
-                      shared);
-  if (!product.prepare()) return {};
+                      of_left ? down : across, of_left ? g.m : g.n, of_left ? g.n : g.m, g.k, !of_left, epilogue, poll, shared);
+  const int zeros = std::min(std::max(zeros_left, zeros_right) + doubt, samples);
+  if (!product.pays(1 - static_cast<double>(zeros) / samples) || !product.prepare(spare)) return {};
   thread_state().gemms_skipping_zeros.add(1);
   return product.run();
 }

@@ -50,14 +50,14 @@ void turn(int64_t k, const T* from, int64_t line, int64_t step, T* to, int64_t f
 }
 
 template <class T>
-void skip(int64_t count, const uint64_t* masks, uint64_t all, const T* values, int64_t value_step, const T* panel,
-          const T* partial, bool resumed, T* to, int64_t to_step, bool add) {
+void skip(int64_t count, const uint64_t* masks, uint64_t all, const T* values, int64_t value_row, int64_t value_step,
+          const T* panel, const T* partial, bool resumed, T* to, int64_t to_row, bool add) {
   for (int64_t r = 0; r < count; ++r)
     for (int64_t j = 0; j < wide; ++j) {
       T sum = resumed ? partial[r * wide + j] : T{};
       for (int64_t p = 0; p < 64; ++p)
-        if ((masks[r] | all) >> p & 1) sum = std::fma(values[r * value_step + p], panel[p * wide + j], sum);
-      T& out = to[r * to_step + j];
+        if ((masks[r] | all) >> p & 1) sum = std::fma(values[r * value_row + p * value_step], panel[p * wide + j], sum);
+      T& out = to[r * to_row + j];
       out = add ? out + sum : sum;
     }
 }

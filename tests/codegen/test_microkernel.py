@@ -181,25 +181,27 @@ def test_lines_become_columns(dtype: weft.DType) -> None:
 @pytest.mark.parametrize("dtype", [weft.float32, weft.float64], ids=repr)
 def test_rows_are_picked_by_bits(dtype: weft.DType) -> None:
     shape = tiles.candidates(dtype)[0]
-    kinds = (INT, POINTER, INT, POINTER, INT, POINTER, POINTER, ctypes.c_bool, POINTER, INT, ctypes.c_bool)
+    kinds = (INT, POINTER, INT, POINTER, INT, INT, POINTER, POINTER, ctypes.c_bool, POINTER, INT, ctypes.c_bool)
     skip = ctypes.CFUNCTYPE(None, *kinds)(functions(dtype, shape)["skip"])
     rng = np.random.default_rng(4)
     values, panel, partial = (
         rng.integers(-9, 10, s).astype(dtype.numpy) for s in ((6, 70), (64, shape.wide), (6, shape.wide))
     )
+    turned = np.ascontiguousarray(values.T)
     masks = np.array([0, 1, 1 << 63, 0b1011, 2**64 - 1, 0xF0F0], np.uint64)
     chosen = (masks[:, None] >> np.arange(64, dtype=np.uint64) & np.uint64(1)).astype(bool)
     for everything in (0, 0b110):
         picked = chosen | (everything >> np.arange(64) & 1).astype(bool)
         for resumed in (False, True):
             for add in (False, True):
-                to = np.full((7, shape.wide + 5), 3, dtype.numpy)
-                expected = to.copy()
                 sums = np.where(picked, values[:, :64], 0) @ panel + (partial if resumed else 0)
-                expected[:6, : shape.wide] = sums + (3 if add else 0)
-                pointers = (partial.ctypes.data, resumed, to.ctypes.data, to.shape[1], add)
-                skip(6, masks.ctypes.data, everything, values.ctypes.data, 70, panel.ctypes.data, *pointers)
-                np.testing.assert_array_equal(to, expected)
+                for given in ((values.ctypes.data, 70, 1), (turned.ctypes.data, 1, 6)):
+                    to = np.full((7, shape.wide + 5), 3, dtype.numpy)
+                    expected = to.copy()
+                    expected[:6, : shape.wide] = sums + (3 if add else 0)
+                    pointers = (partial.ctypes.data, resumed, to.ctypes.data, to.shape[1], add)
+                    skip(6, masks.ctypes.data, everything, *given, panel.ctypes.data, *pointers)
+                    np.testing.assert_array_equal(to, expected)
 
 
 @pytest.mark.parametrize("dtype", [weft.float32, weft.float64], ids=repr)

@@ -127,7 +127,7 @@ def test_nothing_but_zeros() -> None:
         (256, 512, 512, 0.1, 0),  # too few
         (256, 512, 512, 0.5, 1),  # a relu's
         (64, 1000, 10, 0.9, 0),  # a panel is much wider
-        (64, 64, 100, 0.9, 0),  # little work
+        (64, 100, 128, 0.9, 0),  # little work
         (8, 4096, 512, 0.9, 0),  # panels are not used often enough
     ],
 )

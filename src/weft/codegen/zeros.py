@@ -6,10 +6,10 @@ other), the rows that it multiplies by something else than zero, and adds these 
 named by the bits of one integer, the row's *mask*.
 
 ``skip``
-    ``void (rows, masks, all, values, value_step, panel, partial, resumed, to, to_step, add)``: for r < rows, the sum over
-    the bits p of ``masks[r] | all``, the lowest first, of ``values[r * value_step + p]`` times row p of the panel; begun at
-    zero or, where ``resumed``, at row r of ``partial`` (rows of ``width``). Stored at ``to + r * to_step``, or added to what
-    is there where ``add``. It is one chain of multiply-adds, as in a tile (`weft.codegen.microkernel`).
+    ``void (rows, masks, all, values, value_row, value_step, panel, partial, resumed, to, to_row, add)``: for r < rows, the sum
+    over the bits p of ``masks[r] | all``, the lowest first, of ``values[r * value_row + p * value_step]`` times row p of the
+    panel; begun at zero or, where ``resumed``, at row r of ``partial`` (rows of ``width``). Stored at ``to + r * to_row``, or
+    added to what is there where ``add``. It is one chain of multiply-adds, as in a tile (`weft.codegen.microkernel`).
 ``nonzero``
     ``void (rows, count, from, step, masks)``: of row r of ``count`` elements, 1 ... 64, at ``from + r * step``, those that
     are not zero (what is no number, too), as the bits of ``masks[r]``.
@@ -65,16 +65,17 @@ def _word(f: Function, base: Value, index: Value) -> Value:
 
 
 def _skip(vectors: Vectors) -> Function:
-    arguments = {"rows": I64, "masks": POINTER, "all": I64, "values": POINTER, "value_step": I64, "panel": POINTER}
-    arguments |= {"partial": POINTER, "resumed": BIT, "to": POINTER, "to_step": I64, "add": BIT}
+    arguments = {"rows": I64, "masks": POINTER, "all": I64, "values": POINTER, "value_row": I64}
+    arguments |= {"value_step": I64, "panel": POINTER, "partial": POINTER, "resumed": BIT, "to": POINTER, "to_row": I64}
+    arguments |= {"add": BIT}
     f = Function(vectors, "skip", arguments)
-    rows, masks, everything, values, value_step, panel, partial, resumed, to, to_step, add = f.args
+    rows, masks, everything, values, value_row, value_step, panel, partial, resumed, to, to_row, add = f.args
     lanes = vectors.lanes
 
     def row(r: Value, _: list[Value]) -> list[Value]:
         mask = f.integer("or", f.new(I64, f"load i64, {_word(f, masks, r)}"), everything)
-        value = f.at(values, f.integer("mul", r, value_step))
-        out = f.at(to, f.integer("mul", r, to_step))
+        value = f.at(values, f.integer("mul", r, value_row))
+        out = f.at(to, f.integer("mul", r, to_row))
 
         def begun() -> list[Value]:
             at = f.at(partial, f.times(r, width(lanes)))
@@ -83,7 +84,7 @@ def _skip(vectors: Vectors) -> Function:
         sums = _either(f, resumed, begun, [f.zero()] * SUMS)
 
         def step(p: Value, sums: list[Value]) -> list[Value]:
-            x = f.broadcast(f.element(f.at(value, p)))
+            x = f.broadcast(f.element(f.at(value, f.integer("mul", p, value_step))))
             right = f.at(panel, f.times(p, width(lanes)))
             return [f.multiply_add(x, f.load(f.at(right, v * lanes)), sums[v]) for v in range(SUMS)]
 
