@@ -460,3 +460,21 @@ def test_many_sizes_share_kernels() -> None:
         f(rand(n, 4))
     assert traces(f) == 202
     assert weft.stats().kernels_compiled + weft.stats().kernels_loaded == compiled
+
+
+def test_a_strided_input_returned_under_another_shape() -> None:
+    """What the copy of the input is computed with must not need what reads the copy."""
+
+    def f(x: Any) -> Any:
+        d = x - x.max(1, keepdims=True)
+        across = d.T.reshape(24)
+        v = (across - across.max(0, keepdims=True)).max(0, keepdims=True)
+        return d * v.reshape(1, 1), x.reshape(24)
+
+    x = rand(6, 5)[:, :4].T
+    eager, static = f(x), weft.static(f)(x)
+    with weft.lazy():
+        lazy = f(x)
+    for a, b, c in zip(eager, lazy, static, strict=True):
+        same(b, a)
+        same(c, a)

@@ -271,3 +271,19 @@ def test_constants_are_shared_by_nothing() -> None:
     rate = b.scalar()
     graph = b.graph(*(op("multiply", b.input(4, 4), rate) for _ in range(3)))
     assert forms(check(graph, scalars=[0.5])) == ["map"] * 3
+
+
+@pytest.mark.parametrize("inputs", [1, 3, 120])
+def test_copies_of_inputs_leave_no_circle(inputs: int) -> None:
+    """A kernel that stores a copy of an input as an output takes in nothing that is made from what loads the copy."""
+    b = Builder()
+    outputs = []
+    for _ in range(inputs):
+        x = b.input(4, 6, strides=(1, 5))
+        d = op("subtract", x, total(x, 1, 2, "reduce_max"))
+        across = flat(transpose(d), 24)  # loops cannot follow x's axes
+        v = total(op("subtract", across, total(across, 0, 1, "reduce_max")), 0, 1, "reduce_max")
+        outputs += [op("multiply", d, op("reshape", v, attrs=((1, 1),))), flat(x, 24)]
+    plan = check(b.graph(*outputs))
+    assert sorted(forms(plan)) == sorted(["map", "row", "row", "reduce", "map"] * inputs)
+    assert sum(i.nodes == ["copy"] for i in plan.instrs if hasattr(i, "kernel")) == inputs

@@ -9,6 +9,8 @@ import pytest
 from weft import _native, config, dtypes
 from weft.compiler import compile_graph
 from weft.ir.graph import Graph
+from weft.passes.groups import Group
+from weft.passes.launches import ancestors_of_all
 from weft.passes.schedule import KernelCall, Schedule
 
 from .build import Builder, arrays_for, check, layer_norm, linear, op, softmax, total
@@ -414,3 +416,15 @@ def test_a_schedule_shows_them() -> None:
     assert text.startswith("1 launches")
     assert "\n  0 matmul 20x6x5" in text
     assert "\n  + map oo[20x5]" in text
+
+
+@pytest.mark.parametrize("circle", [1, 2, 4])
+def test_groups_that_depend_on_one_another_are_an_error(circle: int) -> None:
+    b = Builder()
+    groups = [Group(k, "loops", b.input(3)) for k in range(6)]
+    for k in range(5):
+        groups[k].need(groups[k + 1])
+    assert ancestors_of_all(groups) == [0b111110, 0b111100, 0b111000, 0b110000, 0b100000, 0]
+    groups[circle].need(groups[1])
+    with pytest.raises(AssertionError, match="in a circle"):
+        ancestors_of_all(groups)

@@ -21,7 +21,9 @@ axes. Otherwise:
 
 Everything that joins a group must leave the groups free of cycles: a group hosts a node only if it does not depend on any
 other group that will load the node. `Group.deps` holds every dependence that is known so far, and the walk adds one only after
-this check, so a cycle can never arise; a group of its own is always possible.
+this check, so a cycle can never arise; a group of its own is always possible. Only the copy of an input that loops cannot
+follow may have its group before the need for it is known: if that group depends by then on one that needs the copy, another
+attempt at the schedule leaves the copy a group of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from weft.ir.graph import Graph
 from weft.ir.node import Node, const, make, toposort
 from weft.passes.attention import GRADIENTS, call_of
 from weft.passes.classify import EXPENSIVE, Costs
-from weft.passes.groups import Constraints, Group, Port, Sinks, Use
+from weft.passes.groups import Constraints, Group, Port, Retry, Sinks, Use
 from weft.passes.indexmap import IndexMap, is_row_major, through
 from weft.passes.rows import Rows
 from weft.passes.scans import attach_scan
@@ -50,7 +52,10 @@ NEAR = 16
 
 
 class Fusion:
-    """The groups of a graph. ``home[node]`` is the group that stores a node."""
+    """The groups of a graph. ``home[node]`` is the group that stores a node.
+
+    Raises `Retry` where a group that stores the copy of an input came to need what reads the copy.
+    """
 
     def __init__(self, graph: Graph, sinks: Sinks, constraints: Constraints) -> None:
         self.graph = graph
@@ -68,8 +73,11 @@ class Fusion:
         costs = Costs(order, self.users, {*sinks.of, *constraints.stored})
         self.kinds, self.weights = costs.kind, costs.of
         self.rows = Rows(costs.beneath, constraints)
+        self.circular = False  # whether a copy cannot be loaded: see `_copied`
         for node in reversed(order):
             self._visit(node)
+        if self.circular:  # only now, for there may be several
+            raise Retry
 
     # The walk
 
@@ -160,11 +168,20 @@ class Fusion:
                     m = use.group.space.resolve(use.map)
                     use.group.items[node, m] = [(copy, m)]
                     use.map = m
-            if copy in self.home:
-                for use in failing:
-                    self._load(copy, use)
-            else:
-                self._store(copy, failing, alone=True)
+            self._copied(copy, failing)
+
+    def _copied(self, copy: Node, uses: list[Use]) -> None:
+        """Have the copy of an input loaded, which may be stored already, as an output or a value of the graph."""
+        home = self.home.get(copy)
+        if home is None:
+            self._store(copy, uses, alone=True)
+        elif any(self.depends(home, use.group) for use in uses):  # a guest of its group needs what one of them makes
+            self.constraints.stored.add(copy)
+            self.constraints.no_guests.add(copy)
+            self.circular = True
+        else:
+            for use in uses:
+                self._load(copy, use)
 
     def _movement(self, node: Node, uses: list[Use]) -> None:
         if node.op != "reshape" and (node in self.sinks.of or node in self.constraints.stored):

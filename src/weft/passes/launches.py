@@ -390,12 +390,16 @@ def within_rows(nest: Nest, step: Step, rows: int, width: int) -> bool:
 def ancestors_of_all(groups: list[Group]) -> list[int]:
     """Everything that each group needs, directly or not, as bits, by the groups' numbers."""
     above: list[int | None] = [None] * len(groups)
+    opened = 0  # those whose needs have been put on the stack, all of which are known when their turn comes again
     for group in groups:
         todo = [group]
         while todo:
             top = todo[-1]
             missing = [groups[d] for d in bits(top.deps) if above[d] is None]
             if missing:
+                if opened & top.bit:
+                    raise AssertionError("the groups depend on one another in a circle")
+                opened |= top.bit
                 todo += missing
                 continue
             todo.pop()
