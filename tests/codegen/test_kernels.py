@@ -525,6 +525,23 @@ def test_reduction_over_gathered_elements() -> None:
     k.run(2)
 
 
+@pytest.mark.parametrize("dims", ["ri", "ori"])
+@pytest.mark.parametrize("r", [1, 7, 33, 700])
+def test_an_outer_reduction_of_what_it_stores_over(dims: str, r: int) -> None:
+    sizes = (*(3 for _ in dims[:-2]), r, 300)
+    kept = (*sizes[:-2], 1, 300)
+    array = data(sizes)
+    k = Nest("outer", dims, sizes)
+    x = k.load(array)
+    y = k.apply("multiply", x, k.scalar(-2.0, float32), dtype=float32)
+    for value in (x, y):
+        for op, dtype in (("min", float32), ("sum", float32), ("m2", float32), ("argmin", int64)):
+            k.store(np.empty(kept, dtype.numpy), k.reduce(op, value, dtype))
+    k.store(array, y)
+    k.run(1)
+    k.run(3)
+
+
 def test_wide_outer_reduction_spans_tiles() -> None:
     k = Nest("outer", "ori", (2, 600, 2500))
     x = k.load(data((2, 600, 2500)))

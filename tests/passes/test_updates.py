@@ -7,9 +7,10 @@ import pytest
 
 from weft import dtypes
 from weft.ir import kernel as K
+from weft.ir.node import Node
 from weft.passes.schedule import KernelCall, Schedule
 
-from .build import Builder, check, forms, op, total
+from .build import Builder, arrays_for, check, forms, op, total
 from .models import transpose
 
 
@@ -108,6 +109,26 @@ def test_a_base_that_is_needed_is_copied() -> None:
     check(b.graph(y, z))
     check(b.graph(z, op("assign", y, v, attrs=(3, (1,)))))
     check(b.graph(op("add", z, op("negative", y))))
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+@pytest.mark.parametrize("name", ["assign", "scatter_set", "scatter_add"])
+def test_an_update_that_reads_its_base_comes_before_what_overwrites_the_base(name: str, turn: int) -> None:
+    """Its base is copied, and yet it reads the base itself, for its value."""
+    b = Builder()
+    x, v, i = b.input(6), b.input(2), b.input(6, dtype=dtypes.int64)
+    doubled = op("multiply", x, 2.0)
+
+    def updated(y: Node) -> Node:
+        if name == "assign":
+            return op("assign", y, op("slice", op("multiply", y, doubled), attrs=((0,), (1,), (5,))), attrs=(1, (1,)))
+        return op(name, y, op("multiply", y, doubled), op("check_index", i, 6), attrs=((6,),))
+
+    y = op("exp", x)
+    over = op("exp", op("assign", y, v, attrs=(1, (1,))))
+    arrays = [*arrays_for(b.graph(x))[:2], np.array([5, 0, 3, 1, 2, 4])]
+    check(b.graph(*[over, updated(y)][::turn]), arrays)
+    check(b.graph(op("exp", updated(x)), writes=[(x, doubled)]), arrays)
 
 
 def test_a_base_that_dies_is_overwritten() -> None:

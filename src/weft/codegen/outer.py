@@ -142,11 +142,12 @@ class _Block:
                     position = " + ".join(body.terms(i, {**names, r: "j", r + 1: "chunk"}))
                     source = f"advance(b{self.load(i).buffer}, {position})"
                     w.line(f"gather_tile(tile{i}, {TILE}, {source}, 1, s{i}_{r + 1}, rows, size, {TILE})")
+                for i in self.memory:  # before anything is stored, which may be over what they read
+                    self.rows(i, self.at(i, names, "j", "chunk"), "j", "rows", "chunk", "size")
                 if self.arrays or self.stores:
                     self.compute(names)
-                for i in body.reduces:
-                    source = self.at(i, names, "j", "chunk") if i in self.memory else f"{self.arrays[i]}, {self.wide}"
-                    self.rows(i, source, "j", "rows", "chunk", "size")
+                for i, array in self.arrays.items():
+                    self.rows(i, f"{array}, {self.wide}", "j", "rows", "chunk", "size")
         return None
 
     def load(self, i: int) -> Load:

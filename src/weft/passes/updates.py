@@ -256,7 +256,10 @@ class Updates:
         copy = self._copy_group(node, source, strides, ("n", node), None, group.ports[0].node.shape)
         if source[0] == "n":
             self._need(copy, self.fusion.home[base])
-        self.readers[source] = [copy if g is group else g for g in self.readers[source]]
+        readers = self.readers[source]
+        if all(step.place != source for step in self.nests[group].steps):  # else it still reads that, for its value
+            readers.remove(group)
+        readers.append(copy)
         self._need(group, copy)
         self.rank[copy] = self.rank[group]
 
