@@ -62,3 +62,32 @@ def test_every_mode_gives_the_same(program: Callable[[Any, Any], list[Any]], tur
     function = weft.static(program)
     for _ in range(2):
         assert ran(lambda x: function(x, index)) == want
+
+
+def replaced(x: Any, y: Any) -> Any:
+    x.copy_(weft.softmax(y, -1))
+
+
+def scaled(x: Any, y: Any) -> Any:
+    x.mul_(weft.softmax(y, -1))
+
+
+@pytest.mark.parametrize("program", [replaced, scaled])
+@pytest.mark.parametrize("columns", [7, 100])
+def test_rows_are_written_into_what_lies_across(program: Callable[[Any, Any], Any], columns: int) -> None:
+    """The memory around the tensor that is written stays as it is."""
+    rng = np.random.default_rng(1)
+    given, values = rng.standard_normal((columns + 40, 30)), rng.standard_normal((20, columns))
+
+    def ran(mode: Callable[[Any, Any], Any]) -> bytes:
+        around = weft.from_numpy(given.copy())
+        mode(around[:columns, 5:25].transpose(0, 1), weft.from_numpy(values.copy()))
+        return around.numpy().tobytes()
+
+    def lazily(x: Any, y: Any) -> None:
+        with weft.lazy():
+            program(x, y)
+
+    want = ran(program)
+    assert ran(lazily) == want
+    assert ran(weft.static(program)) == want

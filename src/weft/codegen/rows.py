@@ -134,7 +134,10 @@ class Passes:
             if v in self.kept or (users and all(u in shared for u in users)) or self._cost(v) < EXPENSIVE:
                 continue
             for s in self.stores[self.count]:
-                if body.kernel.buffers[body.stores[s].buffer] is body.types[v] and s not in self.kept.values():
+                store = body.stores[s]
+                if store.access[body.r] != "c":  # this pass may go by vectors
+                    continue
+                if body.kernel.buffers[store.buffer] is body.types[v] and s not in self.kept.values():
                     self.kept[v], self.kept_in[v] = s, p
                     if self._harmless(s, p):
                         break
