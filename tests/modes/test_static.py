@@ -478,3 +478,24 @@ def test_a_strided_input_returned_under_another_shape() -> None:
     for a, b, c in zip(eager, lazy, static, strict=True):
         same(b, a)
         same(c, a)
+
+
+@pytest.mark.parametrize("n", [20, 40, 257])
+def test_a_transposed_leaf_steps_along_its_gradient(n: int) -> None:
+    def f(x: Any) -> Any:
+        x = x.detach().requires_grad_()
+        (g,) = weft.grad(weft.log_softmax(x, axis=-1).sum(), [x])
+        with weft.no_grad():
+            x.sub_(g * 0.01)
+        return g
+
+    for mode in ("lazy", "static"):
+        x, y = rand(n, n).T, rand(n, n).T
+        want = f(x)
+        if mode == "static":
+            got = weft.static(f)(y)
+        else:
+            with weft.lazy():
+                got = f(y)
+        same(got, want)
+        same(y, x)
