@@ -110,9 +110,7 @@ class Passes:
     def plain(self, p: int) -> bool:
         """Whether pass p goes by vectors."""
         simple = all(reduce.op in _SIMPLE for reduce in (self.body.reduces[i] for i in self.reduces[p]))
-        values = self.values(p)
-        waits = [self.kept[v] for v in values if self.kept_in.get(v, p + 1) <= p]
-        return simple and self.body.plain([*values, *waits])
+        return simple and self.body.plain(self.values(p))
 
     def memory(self, i: int) -> tuple[int, int] | None:
         """Where Reduce i can find its argument in memory: (buffer, instruction whose position that is), or None."""
