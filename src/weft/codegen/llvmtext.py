@@ -161,6 +161,17 @@ class Function:
         self.begin(end)
         return self.joined((before, start), (last, new))
 
+    def either(self, condition: Value, made: Callable[[], Sequence[Value]], given: Sequence[Value]) -> list[Value]:
+        """What is made if the condition holds, else what is given."""
+        before, here, after = self.here, self.label("here"), self.label("after")
+        self.fork(condition, here, after)
+        self.begin(here)
+        new = made()
+        end = self.here
+        self.jump(after)
+        self.begin(after)
+        return self.joined((before, given), (end, new))
+
     # Integers and addresses
 
     def integer(self, what: str, x: Value, y: Value) -> Value:

@@ -267,16 +267,15 @@ class Operands:
 
 def _added(f: Function, add: Value, outs: list[Value], sums: list[Value], masks: list[Value | None]) -> list[Value]:
     """Sums of some rows, to which what stands at ``outs`` is added where ``add``."""
-    before, adding, done = f.here, f.label("adding"), f.label("done")
-    f.fork(add, adding, done)
-    f.begin(adding)
-    new = []
-    for n, value in enumerate(sums):
-        r, v = divmod(n, len(masks))
-        new.append(f.add(f.load(f.at(outs[r], v * f.vectors.lanes), masks[v]), value))
-    f.jump(done)
-    f.begin(done)
-    return f.joined((before, sums), (adding, new))
+
+    def both() -> list[Value]:
+        new = []
+        for n, value in enumerate(sums):
+            r, v = divmod(n, len(masks))
+            new.append(f.add(f.load(f.at(outs[r], v * f.vectors.lanes), masks[v]), value))
+        return new
+
+    return f.either(add, both, sums)
 
 
 def _store_rows(f: Function, shape: Shape, sums: list[Value], outs: list[Value]) -> None:

@@ -81,7 +81,7 @@ def _skip(vectors: Vectors) -> Function:
             at = f.at(partial, f.times(r, width(lanes)))
             return [f.load(f.at(at, v * lanes)) for v in range(SUMS)]
 
-        sums = _either(f, resumed, begun, [f.zero()] * SUMS)
+        sums = f.either(resumed, begun, [f.zero()] * SUMS)
 
         def step(p: Value, sums: list[Value]) -> list[Value]:
             x = f.broadcast(f.element(f.at(value, f.integer("mul", p, value_step))))
@@ -89,7 +89,7 @@ def _skip(vectors: Vectors) -> Function:
             return [f.multiply_add(x, f.load(f.at(right, v * lanes)), sums[v]) for v in range(SUMS)]
 
         sums = _for_bits(f, mask, sums, step)
-        sums = _either(f, add, lambda: [f.add(f.load(f.at(out, v * lanes)), sums[v]) for v in range(SUMS)], sums)
+        sums = f.either(add, lambda: [f.add(f.load(f.at(out, v * lanes)), sums[v]) for v in range(SUMS)], sums)
         for v, value in enumerate(sums):
             f.store(value, f.at(out, v * lanes))
         return []
@@ -97,18 +97,6 @@ def _skip(vectors: Vectors) -> Function:
     f.loop(rows, [], row)
     f.do("ret void")
     return f
-
-
-def _either(f: Function, condition: Value, made: Callable[[], list[Value]], given: list[Value]) -> list[Value]:
-    """What is made if the condition holds, else what is given."""
-    before, here, after = f.here, f.label("here"), f.label("after")
-    f.fork(condition, here, after)
-    f.begin(here)
-    new = made()
-    end = f.here
-    f.jump(after)
-    f.begin(after)
-    return f.joined((before, given), (end, new))
 
 
 def _for_bits(
@@ -152,7 +140,7 @@ def _each_vector(
     def last() -> list[Value]:
         return body(done, f.load(f.at(start, done), f.mask(left)), values)
 
-    return _either(f, f.less(number(0), left), last, values)
+    return f.either(f.less(number(0), left), last, values)
 
 
 def _nonzero(vectors: Vectors) -> Function:
