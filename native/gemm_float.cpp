@@ -19,6 +19,7 @@
 
 #include "allocator.h"
 #include "gemm_tile.h"
+#include "shares.h"
 
 namespace weft {
 namespace {
@@ -88,7 +89,8 @@ class Product {
     if (k_parts_ > 1) sums_ = memory(elements(blocks_ - first_block(1), g.m, g.n), sums_block_);
     divisible_ = threads_ > 1 && k_parts_ == 1 && !followed_ && b_mode_ != Mode::by_unit &&
                  static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) >= divided_work;
-    slots_ = std::make_unique<Slot[]>(static_cast<size_t>(threads_));
+    if (divisible_) slots_ = std::make_unique<Slot[]>(static_cast<size_t>(threads_));
+    shares_ = Shares(units(), threads_);
     a_tasks_ = a_mode_ == Mode::shared ? blocks_ * row_units_ : 0;
     b_tasks_ = b_mode_ == Mode::shared ? blocks_ * parts(panels_, pack_panels) : 0;
     // Rows that several units read are made by all threads before; those of one unit by that unit.
@@ -121,9 +123,8 @@ class Product {
     int64_t part, row_unit, first, last, block, end, panel;
   };
 
-  // What there is of each thread.
+  // The unit that each thread runs.
   struct alignas(line) Slot {
-    std::atomic<int64_t> taken{0};  // of the units that are its own
     std::mutex mutex;
     Unit running{};
   };
@@ -376,18 +377,12 @@ class Product {
 
   // One thread's part.
   void work(int64_t slot) {
-    const int64_t tasks = a_tasks_ + b_tasks_, units = this->units();
+    const int64_t tasks = a_tasks_ + b_tasks_;
     together(row_tasks_, next_rows_, prepared_,
              [this](int64_t t) { prologue_.rows(g_.m * t / row_tasks_, g_.m * (t + 1) / row_tasks_); });
     together(tasks, next_task_, packed_, [this](int64_t t) { pack(t); });
-    // First the units that are this thread's in every product of these sizes, whose memory is then near; then others'; then
-    // parts of those that still run.
-    for (int64_t i = 0; i < threads_; ++i) {
-      const int64_t owner = (slot + i) % threads_;
-      std::atomic<int64_t>& taken = slots_[static_cast<size_t>(owner)].taken;
-      const int64_t begin = units * owner / threads_, end = units * (owner + 1) / threads_;
-      for (int64_t u; !stop_.stopped() && (u = begin + taken.fetch_add(1, std::memory_order_relaxed)) < end;) unit(u, slot);
-    }
+    shares_.take(slot, stop_, [&](int64_t number) { unit(number, slot); });
+    // Then parts of those that still run.
     for (int64_t i = 1; divisible_ && i < threads_ && !stop_.stopped(); ++i)
       if (Unit found = half_of(slots_[static_cast<size_t>((slot + i) % threads_)]); found.panel < found.last)
         run(found, slot), i = 0;
@@ -429,10 +424,10 @@ class Product {
     const int64_t part = unit.part, row_unit = unit.row_unit, first = unit.first, end = unit.end;
     int64_t last = unit.last;
     const Rows rows = rows_of(row_unit);
-    Slot& mine = slots_[static_cast<size_t>(slot)];
+    Slot* const mine = divisible_ ? &slots_[static_cast<size_t>(slot)] : nullptr;
     if (divisible_) {
-      std::lock_guard lock(mine.mutex);
-      mine.running = unit;
+      std::lock_guard lock(mine->mutex);
+      mine->running = unit;
     }
     T* const own_a = own_ ? own(slot) : nullptr;
     T* const own_b = own_a + own_a_;
@@ -452,7 +447,7 @@ class Product {
       const int64_t a_row = a_packed ? 1 : g_.a.row_stride, a_k = a_packed ? set_.packed_rows : g_.a.col_stride;
       const int64_t b_k = b_packed ? set_.nr : g_.b.row_stride;
       for (int64_t panel = first; panel < last; ++panel) {
-        if (divisible_ && panel >= (last = begin_panel(mine, block, panel))) break;
+        if (divisible_ && panel >= (last = begin_panel(*mine, block, panel))) break;
         const int64_t in_group = (panel - first) % pack_panels;
         if (in_group == 0 && stop_.asked()) return;
         if (a_mode_ == Mode::by_unit && panel == std::max(first, unit.last - fetched_panels))
@@ -587,6 +582,7 @@ class Product {
   alignas(line) std::atomic<int64_t> next_task_{0};
   alignas(line) std::atomic<int64_t> packed_{0};
   std::unique_ptr<Slot[]> slots_;
+  Shares shares_;
 };
 
 }  // namespace

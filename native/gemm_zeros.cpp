@@ -15,6 +15,7 @@
 #include "allocator.h"
 #include "gemm_float.h"
 #include "gemm_tile.h"
+#include "shares.h"
 #include "thread_state.h"
 
 namespace weft {
@@ -97,7 +98,7 @@ class Skipping {
     partial_ = parted_ ? most : 0;
     panel_ = std::min(k, panel_steps());
     own_ = parts(((panel_ + sums_ + partial_) * set_.wide + turned_columns * set_.turned) * size, line) * line;
-    taken_ = std::make_unique<Counter[]>(static_cast<size_t>(threads_));
+    shares_ = Shares(panels_ * row_units_, threads_);
     const int64_t ranges = columns_first_ ? panels_ : row_units_, of_each = panels_ * row_units_ / ranges;
     if (epilogue_.whole_rows() && of_each > 1) {
       unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(ranges));
@@ -144,7 +145,9 @@ class Skipping {
   // False: interrupted.
   bool run() {
     const auto chunk = [](void* context, int64_t begin, int64_t end) {
-      for (int64_t slot = begin; slot < end; ++slot) static_cast<Skipping*>(context)->work(slot);
+      auto& self = *static_cast<Skipping*>(context);
+      for (int64_t slot = begin; slot < end; ++slot)
+        self.shares_.take(slot, self.stop_, [&](int64_t number) { self.unit(number, slot); });
     };
     parallel_for(threads_, 1, chunk, this);
     return !stop_.stopped();
@@ -152,9 +155,6 @@ class Skipping {
 
  private:
   static constexpr int64_t size = sizeof(T), line = 64;
-  struct alignas(line) Counter {
-    std::atomic<int64_t> count{0};
-  };
   struct Found {
     int64_t terms = 0;
     uint64_t least = infinity;  // the magnitude of the least element that is not zero, as bits
@@ -203,16 +203,6 @@ class Skipping {
       uint64_t extent[2];
       set_.extent(count, steps.count, values, step, extent);
       if (extent[1] != none) found.least = std::min(found.least, extent[1] + 1);
-    }
-  }
-
-  void work(int64_t slot) {
-    const int64_t units = panels_ * row_units_;
-    // First the units that are this thread's in every product of these sizes, whose memory is then near.
-    for (int64_t i = 0; i < threads_; ++i) {
-      const int64_t owner = (slot + i) % threads_, begin = units * owner / threads_, end = units * (owner + 1) / threads_;
-      std::atomic<int64_t>& taken = taken_[static_cast<size_t>(owner)].count;
-      for (int64_t u; !stop_.asked() && (u = begin + taken.fetch_add(1, std::memory_order_relaxed)) < end;) unit(u, slot);
     }
   }
 
@@ -303,7 +293,7 @@ class Skipping {
   char* memory_ = nullptr;
   std::vector<Found> found_;
   uint64_t lowest_ = 0;  // the least magnitude, as bits, that the dense operand's elements may have
-  std::unique_ptr<Counter[]> taken_;                    // of the units that are each thread's own
+  Shares shares_;
   std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each range of C's rows, the units not made yet
 };
 
