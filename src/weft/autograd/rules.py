@@ -14,10 +14,21 @@ from weft import _native
 from weft.autograd.node import Kinds, hang, kind_of, operand_kinds
 from weft.compiler import compile_graph
 from weft.dtypes import DType
+from weft.errors import AutogradError
 from weft.ir.graph import Graph, Input
 from weft.ir.node import make, toposort
 from weft.ops import reduction
-from weft.ops.movement import as_strided, contiguous_strides, expand, reshape
+from weft.ops.movement import (
+    as_strided,
+    contiguous_strides,
+    expand,
+    inverse,
+    memory_order,
+    permute,
+    region,
+    reshape,
+    slice_,
+)
 from weft.ops.registry import OPS, Op, Saved
 from weft.recent import Recent
 from weft.record.recorder import SCALAR_DTYPES, PlanRecorder, View, scalar_leaf
@@ -196,22 +207,66 @@ def refresh_view(t: Tensor) -> None:
         return
     if base.grad_fn is None:
         return
-    _hang_view(t, base)
-
-
-def _hang_view(t: Tensor, base: Tensor) -> None:
-    attrs = (t.offset - base.offset, tuple(t.strides), tuple(t.shape))
-    hang(t, record_call(draft(as_strided, attrs, (base,), 0), [t]), 0)
+    if t.requires_grad and t.grad_fn is None:
+        if not _native.grad_enabled():
+            return
+        raise AutogradError(
+            f"A tensor of shape {list(t.shape)} that requires grad is a view of a tensor that was modified in place with "
+            "values that require grad, so it is a leaf no more; make it of a copy, with x.clone()."
+        )
+    _hang_view(t, _ordered(base))
 
 
 def rebase_view(t: Tensor, base: Tensor, node: Any) -> None:
     """A view was modified in place: its base is now its old value with the region replaced."""
     hang(t, node, 0)
-    attrs = (t.offset - base.offset, tuple(t.strides))
-    replaced = record_call(draft(OPS["assign"], attrs, (base, t), 0), [base])
+    whole = _ordered(base)
+    replaced = record_call(draft(OPS["assign"], _region(t, whole), (whole, t), 0), [whole])
     base._storage_epoch += 1
-    hang(base, replaced, 0)
-    _hang_view(t, base)
+    hang(whole, replaced, 0)
+    if whole is not base:
+        perm, flip = memory_order(base.shape, base.strides)
+        _move(_move(whole, slice_, flip), permute, (inverse(perm),), base)
+    _hang_view(t, whole)
+
+
+def _hang_view(t: Tensor, whole: Tensor) -> None:
+    attrs = (*_region(t, whole), tuple(t.shape))
+    hang(t, record_call(draft(as_strided, attrs, (whole,), 0), [t]), 0)
+
+
+def _ordered(base: Tensor) -> Tensor:
+    """A tensor, or a view of it, whose axes lie in memory in their order and forwards.
+
+    Where a view lies in memory says for such a tensor where it lies among its row-major elements, which is what the tape names.
+    """
+    if base.is_contiguous():
+        return base
+    perm, flip = memory_order(base.shape, base.strides)
+    return _move(_move(base, permute, (perm,)), slice_, flip)
+
+
+def _region(t: Tensor, whole: Tensor) -> tuple[int, tuple[int, ...]]:
+    """Offset and strides of a view among the row-major elements of what `_ordered` gave."""
+    found = region(t.shape, t.strides, t.offset - whole.offset, whole.shape, whole.strides)
+    if found is None:
+        raise AutogradError(
+            f"A tensor of shape {list(whole.shape)} and strides {list(whole.strides)}, whose axes interleave in memory, was "
+            "modified in place through a view; its history cannot be told. Make it of a copy, x.contiguous(), first."
+        )
+    return found
+
+
+def _move(x: Tensor, op: Op, attrs: Any, out: Tensor | None = None) -> Tensor:
+    """A view of a tensor with its place on the tape, or ``out``, which is that view, given this place."""
+    if out is None:
+        assert op.view is not None
+        layout = op.view(tuple(x.shape), tuple(x.strides), attrs)
+        assert layout is not None
+        out = _native.strided(x, *layout)
+    if x.requires_grad:
+        hang(out, record_call(draft(op, attrs, (x,), 0), [out]), 0)
+    return out
 
 
 # The gradient itself

@@ -56,6 +56,7 @@ def slow(handle: Any, attrs: Any, operands: tuple[Any, ...]) -> Any:
 
 def record(recorder: Recorder, op: Op, attrs: Any, operands: tuple[Any, ...]) -> Any:
     """Add one op to the graph being recorded."""
+    refresh_views(operands)
     recorder.met(operands)
     if op.kind == "inplace":
         return record_inplace(recorder, op, attrs, operands)
@@ -147,6 +148,7 @@ def eager(op: Op, attrs: Any, operands: tuple[Any, ...]) -> Any:
     for o in operands:
         if isinstance(o, _native.Tensor):
             settle(o)
+    refresh_views(operands)
     if op.kind == "inplace":
         return eager_inplace(op, attrs, operands)
     kind = weak_result(op, operands)
@@ -154,9 +156,6 @@ def eager(op: Op, attrs: Any, operands: tuple[Any, ...]) -> Any:
         return on_numbers(op, operands, kind)
     if not 0 < len(operands) <= MOST_OPERANDS:
         return eager_wide(op, attrs, operands)
-    for o in operands:
-        if isinstance(o, _native.Tensor):
-            rules.refresh_view(o)
     with _lock:
         plan = op.handle.find_plan(attrs, operands) or build_plan(op, attrs, operands)
         if plan.differentiable and not plan.grad_ready and needs_grad(operands):
@@ -201,6 +200,13 @@ def settle(t: Tensor) -> None:
         cell.recorder.realize(t, cell)
     if t.symbol is not None and t._pending is None:
         t.symbol = None
+
+
+def refresh_views(operands: Sequence[Any]) -> None:
+    """Give operands that are views of what was modified in place since their places on the tape."""
+    for o in operands:
+        if isinstance(o, _native.Tensor):
+            rules.refresh_view(o)
 
 
 def needs_grad(operands: Sequence[Any]) -> bool:
@@ -315,7 +321,8 @@ def check_inplace(op: Op, operands: Sequence[Any]) -> None:
         )
     if _native.grad_enabled():
         base = t.base if t.base is not None else t
-        if (t.requires_grad and t.is_leaf) or (base.requires_grad and base.is_leaf):
+        of_leaf = t.requires_grad and not base.requires_grad  # a leaf may be a view itself
+        if of_leaf or (base.requires_grad and base.is_leaf):
             raise AutogradError(
                 f"{op.name} would modify a leaf tensor that requires grad in place; do it inside weft.no_grad(), or use "
                 "the form that makes a new tensor."

@@ -78,7 +78,11 @@ class StaticRecorder(Recorder):
             if not isinstance(t, _native.Tensor) or t._pending is not None or t.dtype.kind != "f":
                 continue
             made_here = t.symbol is not None and t.symbol.cell.recorder is self
-            if not made_here and not any(t is u for u in self.untaped):
+            if made_here or any(t is u for u in self.untaped):
+                continue
+            if t.grad_fn is not None and any(t.base is u for u in self.untaped):  # its history came with its base's
+                self.untaped.append(t)
+            else:
                 self.outside.setdefault(id(t), (t, t.requires_grad))
 
     def capture(self, t: Tensor) -> Cell:

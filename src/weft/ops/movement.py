@@ -7,6 +7,7 @@ both: (shape, strides, attrs) -> (shape, strides, offset), in elements, or None 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,47 @@ def reshape_strides(shape: tuple[int, ...], strides: tuple[int, ...], new: tuple
             out[k] = step
         step = max(out[k], 1) * new[k]
     return tuple(out)
+
+
+def inverse(perm: Sequence[int]) -> tuple[int, ...]:
+    """The permutation that undoes one."""
+    return tuple(sorted(range(len(perm)), key=perm.__getitem__))
+
+
+def memory_order(shape: Sequence[int], strides: Sequence[int]) -> tuple[tuple[int, ...], Any]:
+    """How axes are permuted into the order of memory, and the attributes of the `slice` that then turns them all forwards.
+
+    The same slice turns them back.
+    """
+    perm = tuple(sorted(range(len(shape)), key=lambda d: -abs(strides[d])))
+    back = [strides[d] < 0 and shape[d] > 1 for d in perm]
+    sizes = tuple(shape[d] for d in perm)
+    starts = tuple(n - 1 if turn else 0 for n, turn in zip(sizes, back, strict=True))
+    return perm, (starts, tuple(-1 if turn else 1 for turn in back), sizes)
+
+
+def region(
+    shape: Sequence[int], strides: Sequence[int], offset: int, root: Sequence[int], root_strides: Sequence[int]
+) -> tuple[int, tuple[int, ...]] | None:
+    """Offset and strides of a view among the row-major elements of a root whose axes follow one another in memory.
+
+    ``offset`` is that in memory, from the root's first element. None where the root's axes interleave.
+    """
+    axes = [(n, s, step) for n, s, step in zip(root, root_strides, contiguous_strides(root), strict=True) if n > 1]
+    if any(outer < n * inner for (_, outer, _), (n, inner, _) in pairwise(axes)):
+        return None
+    if 0 in shape:
+        return 0, contiguous_strides(shape)
+
+    def element(place: int) -> int:
+        found = 0
+        for _, s, step in axes:
+            steps, place = divmod(place, s)
+            found += steps * step
+        return found
+
+    first = element(offset)
+    return first, tuple(element(offset + s) - first if n > 1 else 0 for n, s in zip(shape, strides, strict=True))
 
 
 def _node(op: str, layout: View) -> Any:
@@ -121,10 +163,7 @@ def _grad_reshape(g: Any, c: Saved) -> Sequence[Any]:
 
 def _grad_permute(g: Any, c: Saved) -> Sequence[Any]:
     (perm,) = c.attrs
-    inverse = [0] * len(perm)
-    for i, p in enumerate(perm):
-        inverse[p] = i
-    return (permute(g, attrs=(tuple(inverse),)),)
+    return (permute(g, attrs=(inverse(perm),)),)
 
 
 def _grad_expand(g: Any, c: Saved) -> Sequence[Any]:
