@@ -66,6 +66,12 @@ bool overlaps(PyObject* const* operands, size_t count) {
   return false;
 }
 
+// Whether a tensor is a view of one that requires grad, of which it may not know.
+bool is_part(PyObject* o) {
+  PyObject* base = as_tensor(o)->base;
+  return base && as_tensor(base)->requires_grad;
+}
+
 // Records the call on the tape, if any output can carry a gradient. `outputs` go on with what is kept for it.
 void record_node(PyObject* plan_object, const Plan& plan, OpHandleObject* op, PyObject* attrs,
                  PyObject* const* operands, size_t count, PyObject* const* outputs, size_t n_outputs, size_t n_kept) {
@@ -229,7 +235,8 @@ PyObject* call(OpHandleObject* op, PyObject* attrs, PyObject* const* operands, s
       return call_slow_path(op, attrs, operands, count);
     record = plan.differentiable;
   }
-  if (plan.kind == Plan::inplace && (as_tensor(operands[0])->storage->readonly || overlaps(operands, count)))
+  if (plan.kind == Plan::inplace &&
+      (as_tensor(operands[0])->storage->readonly || overlaps(operands, count) || (ts.grad_enabled && is_part(operands[0]))))
     return call_slow_path(op, attrs, operands, count);
   return run_any(entry->plan_object, plan, op, attrs, operands, count, record);
 }

@@ -43,7 +43,7 @@ bool take(View& view, PyObject* key, int64_t n, int64_t stride) {
   const Py_ssize_t size = PySlice_AdjustIndices(n, &start, &stop, step);
   if (size) view.offset += start * stride;
   else view.none_taken = true;
-  return view.add(size, step * stride);
+  return view.add(size, size > 1 ? step * stride : stride);  // a step that is not taken may be of any size
 }
 
 // Row-major strides.

@@ -146,3 +146,57 @@ def test_axes_that_interleave() -> None:
     base = weft.from_numpy(np.lib.stride_tricks.as_strided(memory.numpy(), (2, 3), (24, 16), writeable=True))
     with pytest.raises(weft.AutogradError, match="axes interleave in memory"):
         base[1].copy_(weft.ones(3, dtype=weft.float64, requires_grad=True))
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_a_view_from_before_its_base_became_a_leaf(repeated: bool) -> None:
+    base = weft.zeros(3)
+    view = base[:2]
+    if repeated:
+        view.mul_(2)  # the call is known
+    base.requires_grad_()
+    with pytest.raises(weft.AutogradError, match="leaf tensor that requires grad in place"):
+        view.mul_(2)
+    with weft.no_grad():
+        view.add_(2)
+    assert base.tolist() == [2, 2, 0]
+
+
+@pytest.mark.parametrize("mode", ["eager", "lazy"])
+def test_a_view_without_a_history_of_a_tensor_that_has_one(mode: str) -> None:
+    def update() -> None:
+        base = weft.ones(2, 2).requires_grad_() * 1
+        with weft.no_grad():
+            view = base[0]
+            view.mul_(3)
+        view.mul_(2)
+
+    with pytest.raises(weft.AutogradError, match=r"through a view that was made inside weft\.no_grad\(\)"):
+        MODES[mode](update)()
+
+
+class Tenfold(weft.autograd.Function):
+    """Its input, but ten times its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g * 10
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_input_that_a_function_hands_back_is_modified(mode: str) -> None:
+    def program(y: Any) -> Any:
+        x = y * 1
+        made = Tenfold.apply(x)
+        made.mul_(3)  # x is changed as well
+        return weft.grad(made.sum() + x.sum() * 2, [y])[0], x.detach()
+
+    gradient, x = MODES[mode](program)(weft.ones(2, requires_grad=True))
+    assert gradient.tolist() == [90, 90]
+    assert x.tolist() == [3, 3]
+    with pytest.raises(weft.AutogradError, match="leaf tensor that requires grad in place"):
+        Tenfold.apply(weft.ones(2, requires_grad=True)).mul_(3)

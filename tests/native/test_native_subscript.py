@@ -64,6 +64,19 @@ def test_views_are_those_of_python(seed: int) -> None:
         assert described(view, x) == described(getitem(x, key), x), (x.shape, x.strides, key)
 
 
+@pytest.mark.parametrize("step", [2**62, -(2**62), 2**63 - 1, 2**100, -(2**100)])
+def test_steps_of_any_size(step: int) -> None:
+    x = weft.arange(24).reshape(2, 3, 4)
+    expected = x.numpy()[:, ::step]
+    assert described(x[:, ::step], x) == described(getitem(x, np.s_[:, ::step]), x)
+    with weft.lazy():
+        lazy = x[:, ::step] * 1
+    for made in (x[:, ::step], getitem(x, np.s_[:, ::step]), lazy, weft.static(lambda x: x[:, ::step] * 1)(x)):
+        np.testing.assert_array_equal(made.numpy(), expected)
+    x[:, ::step] = 100
+    assert np.count_nonzero(x.numpy() == 100) == expected.size
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_assignments_are_those_of_numpy(seed: int) -> None:
     rng = random.Random(seed)

@@ -142,8 +142,12 @@ def _alias(t: Tensor) -> Tensor:
 
 
 def _own(out: Tensor, inputs: tuple[Any, ...]) -> Tensor:
-    """An output as a tensor object of its own: forward may hand an input back."""
-    return _alias(out) if any(out is t for t in inputs) else out
+    """An output as a tensor object of its own: forward may hand an input back, of which it is a view then."""
+    if not any(out is t for t in inputs):
+        return out
+    alias = _alias(out)
+    alias.base = out.base if out.base is not None else out
+    return alias
 
 
 def _detached(t: Any, made: Any, outs: tuple[Any, ...]) -> Any:

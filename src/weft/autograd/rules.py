@@ -217,6 +217,17 @@ def refresh_view(t: Tensor) -> None:
     _hang_view(t, _ordered(base))
 
 
+def is_of_leaf(t: Tensor) -> bool:
+    """Whether a tensor is a leaf that requires grad or a view of one, which may be a view of a tensor without history."""
+    node = t.grad_fn
+    while isinstance(node, _native.GradNode) and OPS[node.op.name].view is not None:
+        (edge,) = node.edges
+        if not isinstance(edge, tuple):
+            return True
+        node = edge[0]
+    return node is None and t.requires_grad
+
+
 def rebase_view(t: Tensor, base: Tensor, node: Any) -> None:
     """A view was modified in place: its base is now its old value with the region replaced."""
     hang(t, node, 0)

@@ -319,14 +319,19 @@ def check_inplace(op: Op, operands: Sequence[Any]) -> None:
             f"{op.name} cannot write to an expanded tensor of shape {list(t.shape)}: several of its elements share one place "
             "in memory. Write to a copy, x.clone(), instead."
         )
-    if _native.grad_enabled():
-        base = t.base if t.base is not None else t
-        of_leaf = t.requires_grad and not base.requires_grad  # a leaf may be a view itself
-        if of_leaf or (base.requires_grad and base.is_leaf):
-            raise AutogradError(
-                f"{op.name} would modify a leaf tensor that requires grad in place; do it inside weft.no_grad(), or use "
-                "the form that makes a new tensor."
-            )
+    if not _native.grad_enabled():
+        return
+    base = t.base if t.base is not None else t
+    if (base.requires_grad and base.is_leaf) or rules.is_of_leaf(t):
+        raise AutogradError(
+            f"{op.name} would modify a leaf tensor that requires grad in place; do it inside weft.no_grad(), or use "
+            "the form that makes a new tensor."
+        )
+    if base.requires_grad and not t.requires_grad:
+        raise AutogradError(
+            f"{op.name} would modify a tensor that requires grad through a view that was made inside weft.no_grad() and has "
+            "no history; make the view outside, or modify it inside."
+        )
 
 
 def tape_edges(op: Op, attrs: Any, operands: Sequence[Any]) -> rules.Draft | None:

@@ -299,7 +299,8 @@ def _slice(k: slice, n: int, axis: int) -> tuple[int, int, int]:
         raise IndexError(f"The bounds of a slice of axis {axis} must be integers or None.") from None
     except ValueError:
         raise IndexError(f"The step of a slice of axis {axis} cannot be 0.") from None
-    return start, step, len(range(start, stop, step))
+    size = len(range(start, stop, step))
+    return start, step if size > 1 else 1, size  # a step that is not taken may be of any size
 
 
 @composite("unravel", 1)
@@ -375,7 +376,7 @@ def _simple(x: Any, key: Any) -> Any:
             size = len(range(start, stop, step))
             offset += start * stride if size else 0
             sizes.append(size)
-            steps.append(step * stride)
+            steps.append(step * stride if size > 1 else stride)
         else:
             return None
     rest = len(keys)
