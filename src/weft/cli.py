@@ -88,7 +88,11 @@ def _cache(given: argparse.Namespace) -> int:
     entries = cache.entries()
     if given.what == "clear":
         size = cache.size()
-        cache.clear()
+        try:
+            cache.clear()
+        except OSError as error:
+            print(f"The kernel cache {cache.directory()} cannot be cleared: {error.strerror}.", file=sys.stderr)
+            return 1
         print(f"Removed {len(entries)} kernels ({_bytes(size)}) from {cache.directory()}")
     elif given.what == "size":
         print(f"{len(entries)} kernels, {_bytes(cache.size())} of {_bytes(cache.capacity())}, in {cache.directory()}")

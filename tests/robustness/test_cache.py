@@ -15,6 +15,7 @@ import pytest
 
 import weft
 from tests.robustness.helpers import finish, script, start
+from weft.cli import main
 from weft.runtime import cache
 
 #: Uses three kernels and checks their results.
@@ -124,6 +125,39 @@ def test_pipes_and_devices_are_not_read(folder: Path, monkeypatch: pytest.Monkey
     assert [entry.key for entry in cache.entries()] == [third.name.removesuffix(cache.SUFFIX)]
     assert work(folder) == (2, 1, [])
     assert work(folder) == (0, 3, [])
+
+
+def test_clearing_removes_whatever_is_no_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, third = files(folder)
+    first.unlink()
+    first.mkdir()
+    second.unlink()
+    second.symlink_to(folder / "nothing")
+    monkeypatch.setenv("WEFT_CACHE_DIR", str(folder))
+    assert cache.size() < 100_000
+    cache.clear()
+    assert files(folder) == [first]
+    assert not third.exists()
+
+
+def test_eviction_passes_over_what_cannot_be_removed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, *_ = files(folder)
+    monkeypatch.setenv("WEFT_CACHE_DIR", str(folder))
+    monkeypatch.setenv("WEFT_CACHE_SIZE", "1")
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == first:
+            raise PermissionError(13, "Permission denied", str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    cache._evict(folder)
+    assert files(folder) == [first]
+    assert main(["cache", "clear"]) == 1
+    assert capsys.readouterr().err == f"The kernel cache {folder} cannot be cleared: Permission denied.\n"
 
 
 def test_file_under_the_name_of_another(folder: Path) -> None:

@@ -140,7 +140,10 @@ def size() -> int:
 
 
 def clear() -> None:
-    """Remove every cached kernel. Kernels that are loaded already stay loaded."""
+    """Remove every cached kernel. Kernels that are loaded already stay loaded.
+
+    Raises ``OSError`` where the folder does not let its files be removed.
+    """
     folder = directory()
     for path, _, _ in _files(folder):
         path.unlink(missing_ok=True)
@@ -167,17 +170,18 @@ def _unpack(data: bytes, key: str) -> Code | None:
 
 
 def _files(folder: Path) -> list[tuple[Path, int, float]]:
-    """The cached files with their sizes and times; files that others remove meanwhile are left out."""
+    """The cached files with their sizes and times; those that others remove meanwhile are left out, and folders."""
     result = []
     try:
         with os.scandir(folder) as found:
             for item in found:
                 if item.name.endswith(SUFFIX):
                     try:
-                        status = item.stat()
+                        status = item.stat(follow_symlinks=False)
                     except OSError:
                         continue
-                    result.append((folder / item.name, status.st_size, status.st_mtime))
+                    if not stat.S_ISDIR(status.st_mode):
+                        result.append((folder / item.name, status.st_size, status.st_mtime))
     except OSError:
         return []
     return result
@@ -192,7 +196,8 @@ def _evict(folder: Path) -> None:
     for path, size, _ in sorted(files, key=lambda file: file[2]):
         if total <= limit * 4 // 5:
             break
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
         total -= size
     _sweep(folder)
 
