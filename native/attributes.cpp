@@ -79,24 +79,7 @@ int set_requires_grad(PyObject* self, PyObject* value, void*) {
 PyObject* get_raw_grad(PyObject* self, void*) { return or_none(as_tensor(self)->grad); }
 
 int set_raw_grad(PyObject* self, PyObject* value, void*) {
-  TensorObject* t = as_tensor(self);
-  if (!value) return cannot_delete("grad");
-  if (value != Py_None) {
-    if (!is_tensor(value)) {
-      PyErr_Format(PyExc_TypeError, "A gradient is a weft.Tensor or None, not %.100s.", Py_TYPE(value)->tp_name);
-      return -1;
-    }
-    const Meta* m = as_tensor(value)->meta;
-    if (!std::ranges::equal(m->shape(), t->meta->shape())) {
-      const Ref mine = Ref::steal(shape_tuple(t->meta)), its = Ref::steal(shape_tuple(m));
-      if (mine && its)
-        PyErr_Format(PyExc_ValueError, "The gradient of a tensor of shape %R cannot have shape %R.", mine.get(),
-                     its.get());
-      return -1;
-    }
-  }
-  assign(t, t->grad, value);
-  return 0;
+  return value ? set_gradient(self, value) : cannot_delete("grad");
 }
 
 PyObject* get_grad(PyObject* self, void*) {
@@ -215,6 +198,26 @@ PyObject* looked(PyObject* self, void* closure) {
 }
 
 }  // namespace
+
+int set_gradient(PyObject* self, PyObject* value) noexcept {
+  TensorObject* t = as_tensor(self);
+  if (value != Py_None) {
+    if (!is_tensor(value)) {
+      PyErr_Format(PyExc_TypeError, "A gradient is a weft.Tensor or None, not %.100s.", Py_TYPE(value)->tp_name);
+      return -1;
+    }
+    const Meta* m = as_tensor(value)->meta;
+    if (!std::ranges::equal(m->shape(), t->meta->shape())) {
+      const Ref mine = Ref::steal(shape_tuple(t->meta)), its = Ref::steal(shape_tuple(m));
+      if (mine && its)
+        PyErr_Format(PyExc_ValueError, "The gradient of a tensor of shape %R cannot have shape %R.", mine.get(),
+                     its.get());
+      return -1;
+    }
+  }
+  assign(t, t->grad, value);
+  return 0;
+}
 
 PyObject* item_at(const TensorObject* t, const char* a) {
   switch (t->meta->dtype) {

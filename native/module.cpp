@@ -8,7 +8,6 @@
 #include <numeric>
 
 #include "allocator.h"
-#include "call_key.h"
 #include "gemm_small.h"
 #include "gemm_tile.h"
 #include "gil.h"
@@ -20,6 +19,7 @@
 #include "profile.h"
 #include "program.h"
 #include "program_object.h"
+#include "replayer.h"
 #include "scopes.h"
 #include "shortcut.h"
 #include "slots.h"
@@ -72,11 +72,7 @@ nb::object from_bytes(nb::handle bytes, nb::handle dtype, nb::handle shape) {
 nb::object strided(nb::handle tensor, nb::handle shape, nb::handle strides, int64_t delta) {
   const TensorObject* t = expect_tensor(tensor.ptr(), "strided", "first argument");
   const Dims dims = parse_dims(shape.ptr(), "shape"), steps = parse_dims(strides.ptr(), "strides");
-  const Meta* meta = intern_meta(t->meta->dtype, dims.span(), steps.span());
-  int64_t offset;
-  if (__builtin_add_overflow(t->offset, delta, &offset) || !meta->fits(offset, t->storage->nbytes))
-    raise(PyExc_ValueError, "strided: the view reaches outside the tensor's memory.");
-  return own(new_alias(t, meta, offset));
+  return own(new_view(t, intern_meta(t->meta->dtype, dims.span(), steps.span()), delta));
 }
 
 // A tensor over a storage, for as long as that lives.
@@ -389,5 +385,5 @@ NB_MODULE(_native, m) {
   bind_classes(m);
   bind_functions(m);
   bind_scopes(m);
-  bind_call_key(m);
+  bind_replays(m);
 }

@@ -16,6 +16,7 @@ class ShortArray {
   ShortArray& operator=(const ShortArray&) = delete;
   T* get() { return data_; }
   T& operator[](size_t i) { return data_[i]; }
+  const T& operator[](size_t i) const { return data_[i]; }
 
  private:
   T inline_[inline_size];

@@ -170,6 +170,14 @@ PyObject* new_alias(const TensorObject* t, const Meta* meta, int64_t offset) noe
   return made;
 }
 
+PyObject* new_view(const TensorObject* t, const Meta* meta, int64_t delta) noexcept {
+  int64_t offset;
+  if (!__builtin_add_overflow(t->offset, delta, &offset) && meta->fits(offset, t->storage->nbytes))
+    return new_alias(t, meta, offset);
+  PyErr_SetString(PyExc_ValueError, "strided: the view reaches outside the tensor's memory.");
+  return nullptr;
+}
+
 TensorObject* expect_tensor(PyObject* o, const char* function, const char* what) {
   if (!is_tensor(o))
     raise(PyExc_TypeError, "%s takes a weft.Tensor as %s, not %.100s.", function, what, Py_TYPE(o)->tp_name);

@@ -45,6 +45,11 @@ TensorObject* expect_tensor(PyObject* o, const char* function, const char* what)
 PyObject* new_tensor(Storage* storage, const Meta* meta, int64_t offset) noexcept;
 // A tensor over the same storage, without gradient, base or symbol. Null with an error set on failure.
 PyObject* new_alias(const TensorObject* t, const Meta* meta, int64_t offset) noexcept;
+// The same, of another layout `delta` elements further on. Null with ValueError set where that leaves the tensor's memory.
+PyObject* new_view(const TensorObject* t, const Meta* meta, int64_t delta) noexcept;
+
+// Assigns the gradient field, also while recording. -1 with an error set unless it is None or a tensor of the same shape.
+int set_gradient(PyObject* tensor, PyObject* value) noexcept;
 
 inline void track(TensorObject* t) {
   auto* o = reinterpret_cast<PyObject*>(t);

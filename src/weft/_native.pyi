@@ -207,6 +207,48 @@ class Program:
         into: list[list[Tensor]] | None = None,
     ) -> list[Tensor]: ...
 
+#: ("made", number of the program's output), ("argument", number among the tensors), ("fixed", object) or ("gradient", tensor
+#: whose), then the layout of a view of it (of an input that is a gradient: the layout it must have) or None, and where the view
+#: begins, in elements.
+Place: TypeAlias = tuple[str, Any, Layout | None, int]
+
+class Replay:
+    """What a call of a static function does once it was traced (native/replay.h).
+
+    ``attributes``: (owner, name, value) that must still be so, as must be the layouts of the gradients ``grads_read`` (None:
+    there is none). ``grads`` are assigned after a call; those of ``replaced`` are dropped before it. ``host``: numbers read at
+    each call. ``shared(written, other)`` and ``failed(error)`` make the exceptions of inputs that share memory and of indices
+    out of range. ``attach(outs, inputs, versions, scalars, tensors)`` hangs the results from the tape.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        *,
+        arguments: int,
+        inputs: Sequence[Place],
+        outputs: Sequence[Place],
+        structure: Any,
+        grads: Sequence[tuple[Tensor, Place | None]],
+        replaced: Sequence[Tensor],
+        attributes: Sequence[tuple[Any, str, Any]],
+        grads_read: Sequence[tuple[Tensor, Layout | None]],
+        host: Sequence[Callable[[], float]],
+        shared: Callable[[Tensor, Tensor], Exception] | None,
+        failed: Callable[[IndexError], Exception] | None,
+        attach: Callable[..., None] | None,
+    ) -> None: ...
+    def holds(self) -> bool: ...
+    def inputs(self, tensors: Sequence[Tensor]) -> list[Tensor]: ...
+
+class Replayer:
+    """A callable that replays the calls it knows. About others it asks ``replay_of(args, kwargs)`` of its subclass, which gives
+    the replay, the call's tensors and its floats; while something is recorded it calls ``function`` (native/replayer.h)."""
+
+    _known_calls: int
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
 class RecordingScope:
     def __init__(self, recorder: Any) -> None: ...
     def __enter__(self) -> Any: ...
@@ -265,8 +307,7 @@ def bump_version(tensor: Tensor, op: str) -> None: ...
 def is_plain(object: object) -> bool: ...
 def set_num_threads(n: int) -> None: ...
 def get_num_threads() -> int: ...
-def call_key(args: tuple[Any, ...]) -> bytes | None: ...
-def share_memory(tensors: Sequence[Tensor]) -> bool: ...
+def unflatten(structure: Any, values: Sequence[Any]) -> Any: ...
 def counters() -> Counters: ...
 def memory_stats() -> MemoryStats: ...
 def reset_peak_memory() -> None: ...

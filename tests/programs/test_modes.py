@@ -89,7 +89,7 @@ def compare(program: Program, second_replay: bool) -> None:
 def agree_with_numpy(program: Program, static: Any) -> None:
     """The NumPy interpreter of the traced graph gives the values that its compiled program gives, up to rounding."""
     ((trace,),) = static._traces.values()
-    sources = trace.inputs(tensors(program))
+    sources = trace.replay.inputs(tensors(program))
     arrays = [np.array(t.detach().numpy()) for t in sources]
     expected, _ = interpret(trace.executable.graph, arrays, [])
     made = trace.executable.program.run(sources, [])

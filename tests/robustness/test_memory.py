@@ -207,4 +207,3 @@ def test_ever_new_sizes_fill_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
         double._traces,
     ]
     assert all(4 <= len(table) <= 8 for table in tables), [len(table) for table in tables]
-    assert len(double._quick) <= 4

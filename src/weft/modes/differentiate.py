@@ -31,14 +31,13 @@ class Backward:
 
     def attach(
         self,
-        results: list[Any],
         outs: list[Any],
         inputs: list[Any],
-        versions: list[int] | None,
+        versions: list[int],
         scalars: list[float],
         tensors: Sequence[Tensor],
     ) -> None:
-        """Hang the results of a call from one tape entry."""
+        """Hang the results of a call from one tape entry. ``versions``: those of the inputs before it."""
         targets = [tensors[t.index] if isinstance(t, Argument) else t for t in self.targets]
         edges = tuple(rules.edge_of(t) for t in targets)
         if not any(e is not None for e in edges):

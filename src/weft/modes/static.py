@@ -16,7 +16,7 @@ from weft.errors import TraceError
 from weft.ir.node import make, toposort
 from weft.modes import tree
 from weft.modes.differentiate import Backward
-from weft.modes.replay import Made, Trace, ViewOf
+from weft.modes.replay import Made, Trace, ViewOf, make_replay
 from weft.modes.tracing import Argument, GradOf, StaticRecorder
 from weft.ops.movement import contiguous_strides
 from weft.recent import Recent
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from weft import Tensor
 
 _grad_enabled = _native.grad_enabled
-_call_key = _native.call_key
-
-_NO_SCALARS: list[float] = []
 
 #: Signatures of a function whose traces are kept: at least those used last, at most twice as many.
 MOST_SIGNATURES = 512
@@ -52,33 +49,37 @@ _functions: WeakSet[StaticFunction[Any, Any]] = WeakSet()
 os.register_at_fork(after_in_child=_new_locks)
 
 
-class StaticFunction(Generic[P, R]):
-    """A function that is traced once for each signature and replayed; made by `static`."""
+class StaticFunction(_native.Replayer, Generic[P, R]):
+    """A function that is traced once for each signature and replayed; made by `static`.
+
+    A call is native. It finds the replay of calls that it knows, whose arguments are tensors and numbers; all others it asks
+    `replay_of` about.
+    """
 
     def __init__(self, function: Callable[P, R]) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.name = getattr(function, "__qualname__", type(function).__name__)
         self._traces: Recent[Any, list[Trace]] = Recent(MOST_SIGNATURES)
-        self._quick: dict[bytes, Trace] = {}  # by what the native runtime can tell of a call of tensors alone
         self._last: str | None = None
         self._lock = threading.RLock()
         _functions.add(self)
 
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
+
+    def __copy__(self) -> StaticFunction[P, R]:
+        return self
 
     def __repr__(self) -> str:
         return f"<static {self.name}, {sum(map(len, self._traces.values()))} traces>"
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        quick = None if kwargs else _call_key(args)
-        if quick is not None:
-            found = self._quick.get(quick)
-            if found is not None and (not found.guarded or found.holds()):
-                return found.run(args, _NO_SCALARS)
-        if _native.recording() is not None:
-            return self.function(*args, **kwargs)
+    def replay_of(self, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
+        """The replay of a call, traced now if it must be, and the call's tensors and floats. While nothing is recorded."""
         values, structure = tree.flatten((args, kwargs)) if kwargs else tree.flatten_positional(args)
         key, tensors, scalars = self._signature(values, structure)
         trace = self._find(key)
@@ -87,15 +88,11 @@ class StaticFunction(Generic[P, R]):
                 trace = self._find(key)
                 if trace is None:
                     trace = self._trace(key, values, structure)
-        if quick is not None:
-            if len(self._quick) >= MOST_SIGNATURES:
-                self._quick.clear()
-            self._quick[quick] = trace
-        return trace.run(tensors, scalars)
+        return trace.replay, tensors, scalars
 
     def _find(self, key: Any) -> Trace | None:
         for trace in self._traces.get(key) or ():
-            if not trace.guarded or trace.holds():
+            if trace.replay.holds():
                 return trace
         return None
 
@@ -188,11 +185,13 @@ class StaticFunction(Generic[P, R]):
                 if not v.symbol.chain:
                     return source
                 root = cell.root if v._pending is None else placeholders[source.index]
-                return ViewOf(source, (tuple(v.shape), tuple(v.strides), v.offset - root.offset))
+                return ViewOf(source, (v.dtype, tuple(v.shape), tuple(v.strides)), v.offset - root.offset)
             if cell not in cells:
                 cells.append(cell)
-            whole = layout == (cell.node.shape, contiguous_strides(cell.node.shape), 0)
-            return Made(cells.index(cell), None if whole else layout)
+            if layout is None or layout == (cell.node.shape, contiguous_strides(cell.node.shape), 0):
+                return Made(cells.index(cell))
+            shape, strides, offset = layout
+            return Made(cells.index(cell), (v.dtype, shape, strides), offset)
 
         outputs = [place(v) for v in values]
         self._refuse_lost_history(recorder, values, outputs)
@@ -213,23 +212,21 @@ class StaticFunction(Generic[P, R]):
         for t, needed in recorder.outside.values():
             if not isinstance(recorder.sources.get(id(t)), GradOf):  # which another may replace
                 attributes_read.append((t, "requires_grad", needed))
-        return Trace(
+        replay = make_replay(
             self.name,
-            signature,
-            self._why(signature),
-            where_in_user_code(),
-            executable,
+            executable.program,
+            len(tensors),
             [recorder.sources[id(t)] for t in inputs],
             outputs,
             structure,
             grads,
             recorder.grads_read,
             attributes_read,
-            [w.slot for w in graph.writes],
             self._backward(recorder, values, outputs, inputs, tensors, placeholders),
             recorder.host,
             checks(nodes),
         )
+        return Trace(self.name, signature, self._why(signature), where_in_user_code(), executable, replay)
 
     def _refuse_lost_history(self, recorder: StaticRecorder, values: list[Any], outputs: list[Any]) -> None:
         """Refuse to give as a result a tensor from outside that was written with values that gradients flow through.

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from weft import _native
+
+#: The containers again, given their structure, with these values inside.
+unflatten = _native.unflatten
+
 #: The structure of a value that is not a container.
 LEAF = None
 _CONTAINERS = (tuple, list, dict)
@@ -27,23 +32,6 @@ def _flatten(value: Any, values: list[Any]) -> Any:
     return LEAF
 
 
-def unflatten(structure: Any, values: list[Any]) -> Any:
-    """The containers again, with these values inside."""
-    if structure is LEAF:
-        return values[0]
-    return _unflatten(structure, iter(values))
-
-
-def _unflatten(structure: Any, values: Any) -> Any:
-    if structure is LEAF:
-        return next(values)
-    kind, parts = structure
-    if kind is dict:
-        return {k: _unflatten(s, values) for k, s in parts}
-    items = [_unflatten(s, values) for s in parts]
-    return kind(items) if kind in (tuple, list) else kind(*items)
-
-
 _FLAT: dict[int, Any] = {}
 
 
@@ -60,5 +48,5 @@ def flatten_positional(args: tuple[Any, ...]) -> tuple[list[Any], Any]:
 
 def call_arguments(structure: Any, values: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The positional and keyword arguments of a call that `flatten` took apart."""
-    args, kwargs = _unflatten(structure, iter(values))
+    args, kwargs = unflatten(structure, values)
     return args, kwargs
