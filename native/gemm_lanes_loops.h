@@ -282,10 +282,21 @@ void down_batch(const LaneBatch<S>& g) {
   if (j < g.n) down_each<S, false>(g, j, g.n - j);
 }
 
+// Zeros that the compiler does not know for such. It takes the addition of a zero it knows away where the other side is `0 + x * y`,
+// which is never -0; and then makes one multiply-add of that, which may be.
+template <class Value>
+inline Value unknown_zero() {
+  Value zero{};
+  asm("" : "+m"(zero));
+  return zero;
+}
+
 // The sum of fewer terms than lanes, added as if the others were zeros. Of vectors or numbers.
 template <class T, int K, class Value, class Term>
-inline Value sum_of_terms(Term term) {
-  Value lane[lanes<T>] = {};
+inline Value sum_of_terms(const Value& other, Term term) {
+  Value lane[lanes<T>];
+#pragma GCC unroll 8
+  for (int p = 0; p < lanes<T>; ++p) lane[p] = p < K ? Value{} : other;
 #pragma GCC unroll 4
   for (int p = 0; p < K; ++p) lane[p] += term(p);
   const Value low = (lane[0] + lane[1]) + (lane[2] + lane[3]);
@@ -306,11 +317,14 @@ void few_terms(const S* matrix, int64_t row, int64_t col, int64_t n, const SumOf
 #pragma GCC unroll 4
   for (int p = 0; p < K; ++p) right[p] = vector[p];
   int64_t j = 0;
-  if (row == 1)
+  if (row == 1) {
+    const auto others = unknown_zero<typename LaneVector<T>::type>();
     for (; j + lanes<T> <= n; j += lanes<T>)
-      at(sums + j) = sum_of_terms<T, K, typename LaneVector<T>::type>(
-          [&](int p) { return right[p] * load_run(matrix + p * col + j); });
-  for (; j < n; ++j) sums[j] = sum_of_terms<T, K, T>([&](int p) { return right[p] * load_one(matrix + j * row + p * col); });
+      at(sums + j) = sum_of_terms<T, K>(others, [&](int p) { return right[p] * load_run(matrix + p * col + j); });
+  }
+  const auto other = unknown_zero<T>();
+  for (; j < n; ++j)
+    sums[j] = sum_of_terms<T, K>(other, [&](int p) { return right[p] * load_one(matrix + j * row + p * col); });
 }
 
 template <class S>

@@ -167,3 +167,20 @@ def test_gradients(m: int, k: int, n: int) -> None:
 def test_halves_are_summed_as_float32() -> None:
     ones = weft.ones(1, 3000, dtype=weft.bfloat16)
     assert (ones @ ones.T).item() == 3008.0  # 3000 rounded once; a running sum would stop at 256
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 8, 9, 33])
+def test_signs_of_terms_too_small_for_any_number(k: int, dtype: str) -> None:
+    """Terms that are rounded to -0: what is left of them depends on how many there are, not on where they are read."""
+    tiny = np.finfo(dtype).smallest_subnormal
+    for m, n in ((1, 1), (1, 9), (9, 1), (1, 40), (40, 1), (3, 5)):
+        a, b = np.full((m, k), -0.25, dtype), np.full((k, n), tiny, dtype)
+        want = bits(weft.from_numpy(a) @ weft.from_numpy(b))
+        for left in LAYOUTS:
+            for right in LAYOUTS:
+                assert bits(laid_out(a, left) @ laid_out(b, right)) == want, (m, n, left, right)
+        for count in (2, 300):
+            if m > 1 or count * n == 1:  # a batch of rows by one matrix is another product
+                made = weft.from_numpy(np.stack([a] * count)) @ weft.from_numpy(np.stack([b] * count))
+                assert bits(made[-1]) == want
