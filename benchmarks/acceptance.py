@@ -49,8 +49,9 @@ def ratios(rows: dict[str, Row]) -> Iterator[Line]:
         if name not in rows:
             continue
         times = rows[name].times
-        if ours not in times or theirs not in times:
-            yield Line(what, f"≤ {limit:.2f}", f"{ours} or {theirs} is missing", None)
+        missing = [name for name in (ours, theirs) if name not in times]
+        if missing:
+            yield Line(what, f"≤ {limit:.2f}", f"without {' and '.join(missing)}", None)
             continue
         found = ratio(times[ours], times[theirs])
         figure = f"{found}  ({seconds(times[ours].median)} ÷ {seconds(times[theirs].median)})"

@@ -351,11 +351,15 @@ void bind_functions(nb::module_& m) {
 
   m.def(
       "set_num_threads",
-      [](int n) {
+      [](nb::handle given) {
+        if (!PyIndex_Check(given.ptr()))
+          raise(PyExc_TypeError, "set_num_threads takes a whole number, not %.100s.", Py_TYPE(given.ptr())->tp_name);
+        const Py_ssize_t n = PyNumber_AsSsize_t(given.ptr(), nullptr);  // clipped
+        if (n == -1 && PyErr_Occurred()) throw nb::python_error();
         const ReleasedGil released;
-        set_num_threads(n);
+        set_num_threads(static_cast<int>(std::clamp<Py_ssize_t>(n, 0, 1 << 30)));
       },
-      nb::arg("n"));
+      nb::sig("def set_num_threads(n: int) -> None"), nb::arg("n").none());
   m.def("get_num_threads", num_threads);
   m.def("counters", counters);
   m.def("memory_stats", memory);

@@ -62,21 +62,30 @@ def where_in_user_code() -> tuple[str, int] | None:
     return None
 
 
+#: Modules of the types that have a short ``repr``.
+_PLAIN = ("builtins", "weft.dtypes")
+
+
 def describe(operand: Any) -> str:
     """An operand in an error message: ``float32[2, 3]`` for a tensor, else a short ``repr``."""
     shape, dtype = getattr(operand, "shape", None), getattr(operand, "dtype", None)
     if isinstance(shape, tuple) and dtype is not None:
         text = f"{getattr(dtype, 'name', dtype)}{list(shape)}"  # PyTorch's types have no names
         return text if hasattr(operand, "requires_grad") else f"{type(operand).__name__}({text})"
-    if isinstance(operand, list | tuple) and any(hasattr(o, "requires_grad") for o in operand):
+    if isinstance(operand, list | tuple) and any(_described(o) for o in operand):
         few = [describe(o) for o in operand[:4]] + ["..."] * (len(operand) > 4)
         text = ", ".join(few)
         return f"[{text}]" if isinstance(operand, list) else f"({text}{',' * (len(operand) == 1)})"
-    if type(operand).__module__ in ("builtins", "weft.dtypes"):
+    if type(operand).__module__ in _PLAIN:
         text = reprlib.repr(operand).replace("\n", " ")
         if not text.startswith("<"):
             return text
     return f"<{type(operand).__name__}>"  # a repr may hold an address, or pages
+
+
+def _described(element: Any) -> bool:
+    """Whether an element of a list is not shown by its ``repr``."""
+    return type(element).__module__ not in _PLAIN or reprlib.repr(element).startswith("<")
 
 
 def explain(error: Exception, name: str, operands: Sequence[Any], named: Mapping[str, Any] | None = None) -> Exception:

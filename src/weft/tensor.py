@@ -372,7 +372,7 @@ def install() -> None:
         setattr(kind, name, function)
     _native.set_copying(inplace.copy_op.handle)
     for name, function in methods().items():
-        call = worded(name, function) if function in _WORDED else function
+        call = function if function in _BARE else worded(name, function)
         setattr(kind, name, shortcut(call) if function not in _STATE else call)
     for name, function in values.METHODS.items():
         setattr(kind, name, worded(name, function))
@@ -390,7 +390,8 @@ def install() -> None:
     kind.mT = property(shortcut(worded("mT", _mt)), doc="The last two axes exchanged: a view.")
 
 
-_WORDED = {to, type_as, stride, detach_, requires_grad_, backward, retain_grad, t, view_as, reshape_as, expand_as}
+#: Methods that do so little, and are never known from a call before, that a wrapper would be most of it.
+_BARE = {detach, numel, dim, cpu, element_size, is_floating_point}
 #: Methods that are about more of a tensor than its type and layout.
 _STATE = {
     detach, detach_, numel, dim, cpu, stride, element_size, is_floating_point, requires_grad_, backward, retain_grad,

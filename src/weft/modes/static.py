@@ -12,7 +12,7 @@ from weakref import WeakSet
 from weft import _native
 from weft.autograd import engine
 from weft.compiler import compile_graph
-from weft.errors import TraceError
+from weft.errors import TraceError, explain, kind_of
 from weft.ir.node import make, toposort
 from weft.modes import tree
 from weft.modes.differentiate import Backward
@@ -347,7 +347,7 @@ def static(function: Callable[P, R]) -> StaticFunction[P, R]:
 
     The traces of the 512 signatures used last are kept.
 
-    Raises `weft.TraceError` where the function needs a tensor's value in Python.
+    Raises ``TypeError`` for what is no function, and `weft.TraceError` where the function needs a tensor's value in Python.
 
     Example:
         >>> import weft
@@ -357,4 +357,6 @@ def static(function: Callable[P, R]) -> StaticFunction[P, R]:
         >>> f(weft.ones((4,)), 2.5).item()
         10.0
     """
+    if not callable(function):
+        raise explain(TypeError(f"static takes a function, not {kind_of(function)}."), "static", (function,))
     return StaticFunction(function)

@@ -32,10 +32,10 @@ def _array(data: Any, dtype: DType | None) -> np.ndarray:
         array = np.asarray(data)
     except ValueError:
         raise ValueError("Nested lists of unequal lengths do not make a tensor.") from None
-    if array.dtype == object:
+    if array.dtype.kind in "OSU":
         raise TypeError(
-            f"A tensor is made from numbers, equally nested lists of them, or arrays, not from {kind_of(data)} that holds "
-            "something else."
+            f"A tensor is made from numbers, equally nested lists of them, or arrays, not from {kind_of(data)}"
+            f"{' that holds something else' * (array.ndim > 0)}."
         )
     if not _has(array.dtype):
         raise TypeError(f"Weft has no type {array.dtype.name}; the types are {', '.join(dtypes.BY_NAME)}.")
