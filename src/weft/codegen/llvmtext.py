@@ -208,6 +208,11 @@ class Function:
         name = f"@llvm.masked.load.{v.suffix}.p0"
         return self.new(v.kind, f"call {v.kind} {name}({at}, i32 {v.size}, {mask}, {v.kind} zeroinitializer)")
 
+    def load_first(self, count: int, at: Value) -> Value:
+        """The vector of so many elements at an address."""
+        v = self.vectors
+        return self.new(v.of(v.scalar, count), f"load {v.of(v.scalar, count)}, {at}, align {v.size}")
+
     def store(self, value: Value, at: Value, stream: bool = False) -> None:
         """``stream``: past the caches, a vector, at an address that is a multiple of its size."""
         if stream:

@@ -84,9 +84,7 @@ def _turn(vectors: Vectors, group: int) -> Function:
         while len(rows) <= lanes:
             rows.append(f.at(rows[-1], width))
         for v in range(0, group, lanes):
-            for row, value in zip(
-                rows, _transposed(f, [f.load(f.at(x, at)) for x in froms[v : v + lanes]]), strict=False
-            ):
+            for row, value in zip(rows, _transposed(f, [f.at(x, at) for x in froms[v : v + lanes]]), strict=False):
                 f.store(value, f.at(row, v))
         return rows[lanes:]
 
@@ -106,17 +104,44 @@ def _turn(vectors: Vectors, group: int) -> Function:
 
 
 def _transposed(f: Function, rows: list[Value]) -> list[Value]:
-    """A square of vectors transposed, in log2(lanes) rounds that each exchange blocks of half the size."""
+    """The square of the vectors at these addresses, as many as a vector has lanes, transposed.
+
+    Registers exchange elements quickest within 128 bits, so squares of so many are put side by side while they are loaded, each
+    where it belongs, and then transposed in log2 of their size rounds that interleave ever larger parts of two vectors.
+    """
     lanes = len(rows)
-    half = lanes // 2
-    while half:
-        new = list(rows)
-        low = [n if not n & half else n - half + lanes for n in range(lanes)]
-        high = [n + half if not n & half else n + lanes for n in range(lanes)]
-        for r in range(lanes):
-            if not r & half:
-                x, y = rows[r], rows[r + half]
-                new[r], new[r + half] = f.shuffle(x, y, low), f.shuffle(x, y, high)
-        rows = new
-        half //= 2
-    return rows
+    size = min(lanes, 16 // f.vectors.size)
+    columns: list[Value] = []
+    for column in range(0, lanes, size):
+        parts = [[f.load_first(size, f.at(row, column)) for row in rows[r::size]] for r in range(size)]
+        square = [_side_by_side(f, some) for some in parts]
+        some = 1
+        while some < size:
+            square = [
+                f.shuffle(square[at], square[at + some], _interleaved(lanes, size, some, high))
+                for first in range(0, size, 2 * some)
+                for at in range(first, first + some)
+                for high in (False, True)
+            ]
+            some *= 2
+        columns += square
+    return columns
+
+
+def _side_by_side(f: Function, parts: list[Value]) -> Value:
+    """One vector of the elements of several, a power of two."""
+    while len(parts) > 1:
+        both = range(2 * f.vectors.lanes // len(parts))
+        parts = [f.shuffle(x, y, both) for x, y in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+def _interleaved(lanes: int, size: int, some: int, high: bool) -> list[int]:
+    """The lanes of two vectors of which, in each part of ``size`` elements, ``some`` of one and of the other take turns: those
+    of the part's first or second half."""
+    found = []
+    for part in range(0, lanes, size):
+        start = part + high * size // 2
+        for at in range(start, start + size // 2, some):
+            found += [*range(at, at + some), *range(lanes + at, lanes + at + some)]
+    return found
