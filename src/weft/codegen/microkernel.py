@@ -18,7 +18,7 @@ One module for each type holds, for a tile of ``mr`` rows and ``nr`` columns (`S
     to an address that is a multiple of a vector's size.
 ``turn``
     lines that become columns (`weft.codegen.packing`).
-``skip``, ``nonzero``, ``extent``
+``skip``, ``nonzero``, ``extent``, ``copy_wide``
     products that skip zeros (`weft.codegen.zeros`).
 
 Every element of C is one chain of fused multiply-adds over p, begun at zero, whatever the shape of the tile (on a CPU without
@@ -213,8 +213,8 @@ class Operands:
             f.prefetch(out)
 
     def sums(self, shape: Shape, masks: list[Value | None], packed: bool) -> list[Value]:
-        """The sums over k, row by row, of as many vectors as there are masks. ``packed``: with a loop of their own for packed
-        operands."""
+        """The sums over k, row by row, of as many vectors as there are masks. ``packed``: with loops of their own for packed
+        operands, and for rows of A that lie as they are."""
         f = self.f
         start = [*self.lefts, self.b, *[f.zero()] * (self.rows * len(masks))]
         pointers = len(self.lefts)
@@ -242,7 +242,16 @@ class Operands:
         if not packed:
             return f.loop(left_over, f.loop(turns, start, turn(step)), rest)[pointers + 1 :]
 
-        here, other, after = (f.label(name) for name in ("packed", "other", "after"))
+        def along(number: Value, values: list[Value]) -> list[Value]:
+            # Steps of A lie side by side: only at the end of a turn there is something to add.
+            xs, y, sums = values[:pointers], values[pointers], values[pointers + 1 :]
+            for p in range(UNROLL):
+                lefts = [f.at(f.at(xs[r // 3], self.offsets[r % 3]), p) for r in range(self.rows)]
+                sums = _row(f, self.rows, sums, f.at(y, steps[p]), masks, lefts.__getitem__)
+                f.barrier()
+            return [*(f.opaque(f.at(x, UNROLL)) for x in xs), f.opaque(f.at(y, steps[UNROLL])), *sums]
+
+        here, other, near, far, left, after = (f.label(x) for x in ("packed", "other", "near", "far", "left", "after"))
         strides = [(self.a_row, 1), (self.a_k, shape.packed_rows), (self.b_k, shape.columns)]
         wrong = [f.integer("xor", stride, number(n)) for stride, n in strides]
         neither = f.integer("or", f.integer("or", wrong[0], wrong[1]), wrong[2])
@@ -254,7 +263,18 @@ class Operands:
         here = f.here
         f.jump(after)
         f.begin(other)
-        slow = f.loop(left_over, f.loop(turns, start, turn(step)), rest)[pointers + 1 :]
+        f.fork(f.new(BIT, f"icmp eq {self.a_k}, 1"), near, far)
+        f.begin(near)
+        steps = [number(0), self.b_k, *(f.opaque(f.times(self.b_k, p)) for p in range(2, UNROLL + 1))]
+        some = f.loop(turns, start, along)
+        near = f.here
+        f.jump(left)
+        f.begin(far)
+        others = f.loop(turns, start, turn(step))
+        far = f.here
+        f.jump(left)
+        f.begin(left)
+        slow = f.loop(left_over, f.joined((near, some), (far, others)), rest)[pointers + 1 :]
         other = f.here
         f.jump(after)
         f.begin(after)
