@@ -49,6 +49,9 @@ struct GemmHooks {
   void (*done)(void* context, int64_t matrix, int64_t i0, int64_t i1, int64_t j0, int64_t j1) = nullptr;
   bool whole_rows = false;  // `done` wants whole rows: j0 = 0 and j1 = n
   double work = 0;          // what `done` costs for one matrix, in multiply-adds: counts where threads are shared out
+  // Other work for one thread, which the product need not wait for. It may be asked for any number of times, and may not be at
+  // all; whoever is first does it. Asked for by the thread that has the least to do otherwise.
+  void (*aside)(void* context) = nullptr;
 };
 
 // The epilogue of one matrix of the batch. What a path of the product calls when elements are final: `rows` fits always,
@@ -56,8 +59,12 @@ struct GemmHooks {
 class Epilogue {
  public:
   Epilogue(const GemmHooks* given, int64_t matrix, int64_t m, int64_t n)
-      : hooks_(given && given->done ? given : nullptr), matrix_(matrix), m_(m), n_(n) {}
+      : hooks_(given && given->done ? given : nullptr), aside_(given && given->aside ? given : nullptr), matrix_(matrix),
+        m_(m), n_(n) {}
   explicit operator bool() const { return hooks_ != nullptr; }
+  void aside() const {
+    if (aside_) aside_->aside(aside_->context);
+  }
   bool whole_rows() const { return hooks_ && hooks_->whole_rows; }
   double work() const { return hooks_ ? hooks_->work : 0; }  // of this matrix
   void rows(int64_t i0, int64_t i1) const { block(i0, i1, 0, n_); }
@@ -69,6 +76,7 @@ class Epilogue {
 
  private:
   const GemmHooks* hooks_;
+  const GemmHooks* aside_;
   int64_t matrix_, m_, n_;
 };
 

@@ -377,6 +377,7 @@ class Product {
 
   // One thread's part.
   void work(int64_t slot) {
+    if (slot + 1 == threads_) epilogue_.aside();
     const int64_t tasks = a_tasks_ + b_tasks_;
     together(row_tasks_, next_rows_, prepared_,
              [this](int64_t t) { prologue_.rows(g_.m * t / row_tasks_, g_.m * (t + 1) / row_tasks_); });

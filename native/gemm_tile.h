@@ -49,6 +49,10 @@ using Nonzero = void (*)(int64_t rows, int64_t count, const T* from, int64_t ste
 template <class T>
 using Extent = void (*)(int64_t rows, int64_t count, const T* from, int64_t step, uint64_t* out);
 
+// Such rows, of `wide` elements, become those of a panel, as by pack_wide; and their extent.
+template <class T>
+using CopyWide = void (*)(int64_t rows, const T* from, int64_t step, T* to, uint64_t* out);
+
 constexpr int most_tile_rows = 12;
 constexpr int tall_edges[] = {8, 12};  // rows of edges that there are even if a tile has fewer
 constexpr int most_tile_columns = 64;
@@ -70,6 +74,7 @@ struct TileSet {
   Skip<T> skip;
   Nonzero<T> nonzero;
   Extent<T> extent;
+  CopyWide<T> copy_wide;
 
   // The rows of the next edge of at most `narrow` columns, if so many rows are left.
   int64_t next_height(int64_t left) const {

@@ -1,7 +1,8 @@
 // See gemm_zeros.h. C is divided into units of some rows of the sparse operand by the columns of one panel of the dense one. A
 // unit packs its panel, some steps of k at a time, and adds up for each of its rows the panel's rows that the row's mask
-// names. Masks are made before any unit begins. Where C's rows go along the sparse operand's rows (because B is the sparse
-// one, and the transposed product runs), sums wait in memory of the thread and are turned in registers.
+// names. Masks are made by all threads before any unit begins, which tells whether the rest pays. Where C's rows go along the
+// sparse operand's rows (because B is the sparse one, and the transposed product runs), sums wait in memory of the thread and
+// are turned in registers.
 #include "gemm_zeros.h"
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include <bit>
 #include <cstring>
 #include <memory>
+#include <thread>
 #include <type_traits>
 #include <vector>
 
@@ -31,9 +33,7 @@ constexpr int64_t most_steps = 64;         // bits of a mask
 constexpr int64_t unit_rows = 256;         // whose sums stay in an L2 cache
 constexpr int64_t least_unit_rows = 64;    // fewer would pack the panel too often
 constexpr int64_t near_rows = 32;          // whose sums stay in the nearest cache
-constexpr int64_t turned_columns = 16;     // of sums that become rows of C at a time
-constexpr int64_t mask_rows = 64;          // whose masks are made in one go
-constexpr int64_t shared_elements = 1 << 16;  // of the sparse operand for which waking another thread pays
+constexpr int64_t mask_rows = 32;          // whose masks are made in one go
 constexpr double unit_work = 1 << 16;      // multiply-adds for which it does
 constexpr int64_t units_per_thread = 4;
 
@@ -82,7 +82,7 @@ class Skipping {
   Skipping(const T* sparse, Side s, const T* dense, Side d, T* c, Side out, int64_t rows, int64_t columns, int64_t k,
            bool columns_first, const Epilogue& epilogue, const Poll* poll, bool shared)
       : set_(*tile_set<T>()), sparse_(sparse), dense_(dense), c_(c), s_(s), d_(d), out_(out), rows_(rows), columns_(columns),
-        columns_first_(columns_first), turned_(out.step != 1), epilogue_(epilogue), stop_(poll), shared_(shared) {
+        columns_first_(columns_first), turned_(out.step != 1), epilogue_(epilogue), stop_(poll) {
     divide_k(k);
     const double work = static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(k);
     const auto useful = static_cast<int64_t>(std::min((work + epilogue.work()) / unit_work, 1e6));
@@ -97,7 +97,7 @@ class Skipping {
     sums_ = !waiting ? 0 : packs_.size() > 1 ? most : std::min(most, near_rows);
     partial_ = parted_ ? most : 0;
     panel_ = std::min(k, panel_steps());
-    own_ = parts(((panel_ + sums_ + partial_) * set_.wide + turned_columns * set_.turned) * size, line) * line;
+    own_ = parts((panel_ + sums_ + partial_) * set_.wide * size, line) * line;
     shares_ = Shares(panels_ * row_units_, threads_);
     const int64_t ranges = columns_first_ ? panels_ : row_units_, of_each = panels_ * row_units_ / ranges;
     if (epilogue_.whole_rows() && of_each > 1) {
@@ -114,8 +114,9 @@ class Skipping {
     return each * of(panels_ * set_.wide, columns_) + mask_cost / static_cast<double>(columns_) < worth;
   }
 
-  // Makes the masks. Whether there are so many zeros that the rest pays.
-  bool prepare(Spare spare) {
+  // Makes the masks and, if there are so many zeros that the rest pays, all the rest. Nothing: there are not, and nothing of C is
+  // written. False: interrupted.
+  std::optional<bool> run(Spare spare) {
     const int64_t masks = parts(rows_ * static_cast<int64_t>(steps_.size()) * 8, line) * line;
     const int64_t nbytes = masks + own_ * threads_;
     char* memory = spare.data;
@@ -125,31 +126,12 @@ class Skipping {
     }
     masks_ = reinterpret_cast<uint64_t*>(memory);
     memory_ = memory + masks;
-    const int64_t tasks = parts(rows_, mask_rows);
-    found_.resize(static_cast<size_t>(tasks));
-    const auto some = [](void* context, int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task) static_cast<Skipping*>(context)->survey(task);
-    };
-    if (shared_ && rows_ * k() >= shared_elements)
-      parallel_for(tasks, 1, some, this);
-    else
-      some(this, 0, tasks);
-    int64_t terms = 0;
-    uint64_t least = infinity;
-    for (const Found& found : found_) terms += found.terms, least = std::min(least, found.least);
-    const auto lowest = least_exponents - (static_cast<int64_t>(least >> mantissa) - bias) + bias;
-    lowest_ = static_cast<uint64_t>(std::clamp<int64_t>(lowest, 1, 2 * bias + 1)) << mantissa;
-    return pays(static_cast<double>(terms) / static_cast<double>(rows_ * k()));
-  }
-
-  // False: interrupted.
-  bool run() {
+    found_.resize(static_cast<size_t>(parts(rows_, mask_rows)));
     const auto chunk = [](void* context, int64_t begin, int64_t end) {
-      auto& self = *static_cast<Skipping*>(context);
-      for (int64_t slot = begin; slot < end; ++slot)
-        self.shares_.take(slot, self.stop_, [&](int64_t number) { self.unit(number, slot); });
+      for (int64_t slot = begin; slot < end; ++slot) static_cast<Skipping*>(context)->work(slot);
     };
     parallel_for(threads_, 1, chunk, this);
+    if (!worth_it_) return {};
     return !stop_.stopped();
   }
 
@@ -179,6 +161,32 @@ class Skipping {
         packs_.back().last_steps = static_cast<int64_t>(steps_.size());
       }
     }
+  }
+
+  // One thread's part.
+  void work(int64_t slot) {
+    if (slot + 1 == threads_) epilogue_.aside();
+    const auto tasks = static_cast<int64_t>(found_.size());
+    for (int64_t task; (task = next_.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
+      survey(task);
+      if (surveyed_.fetch_add(1, std::memory_order_acq_rel) + 1 == tasks) {
+        decide();
+        decided_.store(true, std::memory_order_release);
+      }
+    }
+    for (int64_t waited = 0; !decided_.load(std::memory_order_acquire); ++waited)
+      if (waited > 1000) std::this_thread::yield();
+    if (worth_it_) shares_.take(slot, stop_, [&](int64_t number) { unit(number, slot); });
+  }
+
+  // By all masks: whether there are so many zeros, and what the dense operand must not have.
+  void decide() {
+    int64_t terms = 0;
+    uint64_t least = infinity;
+    for (const Found& found : found_) terms += found.terms, least = std::min(least, found.least);
+    const auto lowest = least_exponents - (static_cast<int64_t>(least >> mantissa) - bias) + bias;
+    lowest_ = static_cast<uint64_t>(std::clamp<int64_t>(lowest, 1, 2 * bias + 1)) << mantissa;
+    worth_it_ = pays(static_cast<double>(terms) / static_cast<double>(rows_ * k()));
   }
 
   uint64_t* masks_of(size_t n) const { return masks_ + rows_ * static_cast<int64_t>(n); }
@@ -214,17 +222,23 @@ class Skipping {
     T* const packed = reinterpret_cast<T*>(memory_ + slot * own_);
     T* const sums = packed + panel_ * set_.wide;
     T* const partial = sums + sums_ * set_.wide;
-    T* const edge = partial + partial_ * set_.wide;
     const bool direct = !turned_ && columns == set_.wide;
+    const int64_t turns = parts(i1 - i0, set_.turned), blocks = parts(i1 - i0, near_rows);
     for (const Pack& pack : packs_) {
       if (stop_.asked()) return;
-      set_.pack_wide(pack.count, dense_ + pack.begin * d_.step + j0 * d_.row, d_.row, d_.step, packed, columns);
+      const T* const dense = dense_ + pack.begin * d_.step + j0 * d_.row;
       uint64_t extent[2];
-      set_.extent(pack.count, set_.wide, packed, set_.wide, extent);
+      if (d_.row == 1 && columns == set_.wide) {
+        set_.copy_wide(pack.count, dense, d_.step, packed, extent);
+      } else {
+        set_.pack_wide(pack.count, dense, d_.row, d_.step, packed, columns);
+        set_.extent(pack.count, set_.wide, packed, set_.wide, extent);
+      }
       const bool exact = extent[0] < infinity && extent[1] + 1 >= lowest_;
       const bool final = pack.last_steps == static_cast<int64_t>(steps_.size());
-      for (int64_t i = i0; i < i1; i += near_rows) {
-        const int64_t count = std::min(near_rows, i1 - i), at = packs_.size() > 1 ? i - i0 : 0;
+      for (int64_t block = 0, i = i0, end; block < blocks; ++block, i = end) {
+        end = std::min(i1, i0 + turns * (block + 1) / blocks * set_.turned);
+        const int64_t count = end - i, at = packs_.size() > 1 ? i - i0 : 0;
         T* const to = direct ? c_ + i * out_.row + j0 : sums + at * set_.wide;
         const int64_t to_step = direct ? out_.row : set_.wide;
         for (int64_t n = pack.first_steps; n < pack.last_steps; ++n) {
@@ -235,32 +249,23 @@ class Skipping {
                     s_.row, s_.step, packed + (steps.begin - pack.begin) * set_.wide, part, !steps.first, steps.last ? to : part,
                     steps.last ? to_step : set_.wide, steps.last && steps.later);
         }
-        if (final && !direct) store(to, i, count, j0, columns, edge);
+        if (final && !direct) store(to, i, count, j0, columns);
       }
     }
     report(panel, row_unit, i0, i1, j0, j0 + columns);
   }
 
-  // Sums to where they belong in C.
-  void store(const T* from, int64_t i, int64_t count, int64_t j0, int64_t columns, T* edge) const {
+  // Sums to where they belong in C. Where they are turned, the last of them once more with those before: there are enough.
+  void store(const T* from, int64_t i, int64_t count, int64_t j0, int64_t columns) const {
     T* const to = c_ + i * out_.row + j0 * out_.step;
-    if (!turned_) {
+    if (!turned_)
       for (int64_t r = 0; r < count; ++r)
         std::memcpy(to + r * out_.row, from + r * set_.wide, static_cast<size_t>(columns * size));
-      return;
-    }
-    // Few of C's rows at a time: so each of their lines is written at once.
-    const int64_t whole = count / set_.turned * set_.turned;
-    for (int64_t j = 0; j < columns; j += turned_columns) {
-      const int64_t some = std::min(turned_columns, columns - j);
-      T* const rows = to + j * out_.step;
-      for (int64_t r = 0; r < whole; r += set_.turned)
-        set_.turn(some, from + j, set_.wide, 1, rows + r, r, count - 1, out_.step);
-      if (whole == count) continue;
-      set_.turn(some, from + j, set_.wide, 1, edge, whole, count - 1, set_.turned);
-      for (int64_t n = 0; n < some; ++n)
-        std::memcpy(rows + whole + n * out_.step, edge + n * set_.turned, static_cast<size_t>((count - whole) * size));
-    }
+    else
+      for (int64_t begin = 0; begin < count; begin += set_.turned) {
+        const int64_t r = std::min(begin, count - set_.turned);
+        set_.turn(columns, from, set_.wide, 1, to + r, r, count - 1, out_.step);
+      }
   }
 
   void report(int64_t panel, int64_t row_unit, int64_t i0, int64_t i1, int64_t j0, int64_t j1) const {
@@ -282,7 +287,6 @@ class Skipping {
   const bool turned_;         // C's elements follow one another along the rows here
   const Epilogue& epilogue_;
   Stop stop_;
-  const bool shared_;
   std::vector<Steps> steps_;
   std::vector<Pack> packs_;
   bool parted_ = false;               // some chain is longer than a panel
@@ -292,8 +296,12 @@ class Skipping {
   uint64_t* masks_ = nullptr;
   char* memory_ = nullptr;
   std::vector<Found> found_;
+  bool worth_it_ = false;
   uint64_t lowest_ = 0;  // the least magnitude, as bits, that the dense operand's elements may have
   Shares shares_;
+  alignas(line) std::atomic<int64_t> next_{0};  // mask task
+  alignas(line) std::atomic<int64_t> surveyed_{0};
+  std::atomic<bool> decided_{false};
   std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each range of C's rows, the units not made yet
 };
 
@@ -313,9 +321,10 @@ std::optional<bool> skipping_product(const Gemm& g, const T* a, const T* b, T* c
   Skipping<T> product(of_left ? a : b, of_left ? left : right, of_left ? b : a, of_left ? right : left, c,
                       of_left ? down : across, of_left ? g.m : g.n, of_left ? g.n : g.m, g.k, !of_left, epilogue, poll, shared);
   const int zeros = std::min(std::max(zeros_left, zeros_right) + doubt, samples);
-  if (!product.pays(1 - static_cast<double>(zeros) / samples) || !product.prepare(spare)) return {};
-  thread_state().gemms_skipping_zeros.add(1);
-  return product.run();
+  if (!product.pays(1 - static_cast<double>(zeros) / samples)) return {};
+  const std::optional<bool> completed = product.run(spare);
+  if (completed) thread_state().gemms_skipping_zeros.add(1);
+  return completed;
 }
 
 template std::optional<bool> skipping_product<float>(const Gemm&, const float*, const float*, float*, bool, const Epilogue&,

@@ -169,7 +169,7 @@ bool is_plain(nb::handle o) { return is_tensor(o.ptr()) && as_tensor(o.ptr())->p
 
 template <class T>
 void take_tiles(int rows, int columns, int packed_rows, int lanes, int turned, const std::vector<uintptr_t>& addresses) {
-  constexpr size_t others = 9;
+  constexpr size_t others = 10;
   std::vector<int> edges(static_cast<size_t>(std::clamp(rows, 0, most_tile_rows)));
   std::iota(edges.begin(), edges.end(), 1);
   for (int tall : tall_edges)
@@ -193,7 +193,8 @@ void take_tiles(int rows, int columns, int packed_rows, int lanes, int turned, c
   set.turn = reinterpret_cast<Turn<T>>(*next++);
   set.skip = reinterpret_cast<Skip<T>>(*next++);
   set.nonzero = reinterpret_cast<Nonzero<T>>(*next++);
-  set.extent = reinterpret_cast<Extent<T>>(*next);
+  set.extent = reinterpret_cast<Extent<T>>(*next++);
+  set.copy_wide = reinterpret_cast<CopyWide<T>>(*next);
   set_tiles(set);
 }
 
@@ -368,6 +369,7 @@ void bind_functions(nb::module_& m) {
   m.def("set_cache_limit", set_cache_limit, nb::arg("nbytes"));
   m.attr("small_product_work") = small_product_work;
   m.attr("deepest_small") = deepest_small;
+  m.attr("most_beside") = most_beside;
   m.attr("most_followers") = most_followers;
   m.def("profile", [](bool on) { profiling.store(on); }, nb::arg("on"));
   m.def("take_profile", take_profile);

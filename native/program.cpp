@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #include <optional>
 
 #include "allocator.h"
@@ -87,19 +88,22 @@ class SmallProduct {
   char* at_[3];
 };
 
+bool run_product(const Instruction* product, const Instruction* all, char* const* base, const int64_t* scalars, const Poll* poll,
+                 int64_t* statuses);
+
 // What runs with a product, with the arguments of one run.
 class Companions {
  public:
-  // `product` points into the program's list. `statuses` are those of the followers.
-  Companions(const Instruction* product, char* const* base, const int64_t* scalars, int64_t* statuses)
-      : m_(product->gemm.m), n_(product->gemm.n), rows_(product->gemm.m), leaders_(product->leaders),
-        count_(product->leaders + product->followers) {
+  // `product` points into `all` of the program. `statuses` are those of the followers.
+  Companions(const Instruction* product, const Instruction* all, char* const* base, const int64_t* scalars, int64_t* statuses)
+      : product_(*product), all_(all), base_(base), scalars_(scalars), m_(product->gemm.m), n_(product->gemm.n),
+        rows_(product->gemm.m), leaders_(product->leaders), count_(product->leaders + product->followers) {
     for (int64_t size : product->gemm.batch) rows_ *= size;
     for (int32_t i = 0; i < leaders_; ++i) calls_[i].emplace(product[i - leaders_], base, scalars, nullptr);
     for (int32_t i = leaders_; i < count_; ++i) {
       const Instruction& instr = product[i - leaders_ + 1];
       if (instr.is_gemm) products_[i].emplace(instr, base);
-      else calls_[i].emplace(instr, base, scalars, statuses + i - leaders_);
+      else calls_[i].emplace(instr, base, scalars, statuses ? statuses + i - leaders_ : nullptr);
     }
   }
 
@@ -125,7 +129,41 @@ class Companions {
     }
   }
 
+  // Runs what is to run beside the product, unless that has begun.
+  static void aside(void* context) {
+    auto& self = *static_cast<Companions*>(context);
+    if (self.begun_.exchange(true, std::memory_order_relaxed)) return;
+    try {
+      for (const int32_t index : self.product_.beside) self.run_launch(self.all_[index]);
+    } catch (...) {
+      self.failure_ = std::current_exception();
+    }
+  }
+  // The same, after the product; whoever began has ended by then. Throws what went wrong.
+  void finish() {
+    if (product_.beside.empty()) return;
+    aside(this);
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
  private:
+  void run_launch(const Instruction& instr) const {
+    ThreadState& ts = thread_state();
+    if (instr.is_gemm) {
+      ts.gemm_launches.add(1);
+      run_product(&instr, all_, base_, scalars_, nullptr, nullptr);
+    } else {
+      ts.kernel_launches.add(1);
+      KernelCall(instr, base_, scalars_, nullptr).run(nullptr);
+    }
+  }
+
+  const Instruction& product_;
+  const Instruction* all_;
+  char* const* base_;
+  const int64_t* scalars_;
+  std::atomic<bool> begun_{false};
+  std::exception_ptr failure_{};
   int64_t m_, n_, rows_;
   int32_t leaders_, count_;
   std::optional<KernelCall> calls_[most_leaders + most_followers];
@@ -157,11 +195,14 @@ class FreshStorages {
 };
 
 // A product with what runs along. False: interrupted.
-bool run_product(const Instruction& instr, char* const* base, const Run& run, const Poll* poll, int64_t* statuses) {
+bool run_product(const Instruction* product, const Instruction* all, char* const* base, const int64_t* scalars, const Poll* poll,
+                 int64_t* statuses) {
+  const Instruction& instr = *product;
   const auto at = [&](size_t i) { return base[instr.buffers[i].buffer] + instr.buffers[i].byte_offset; };
   const Spare spare = instr.spare_bytes ? Spare{base[instr.spare], instr.spare_bytes} : Spare{};
-  if (!instr.leaders && !instr.followers) return run_gemm(instr.gemm, at(0), at(1), at(2), poll, nullptr, spare);
-  Companions companions(&instr, base, run.scalars, statuses);
+  if (!instr.leaders && !instr.followers && instr.beside.empty())
+    return run_gemm(instr.gemm, at(0), at(1), at(2), poll, nullptr, spare);
+  Companions companions(product, all, base, scalars, statuses);
   double matrices = 1;
   for (int64_t size : instr.gemm.batch) matrices *= static_cast<double>(size);
   GemmHooks hooks{.context = &companions};
@@ -170,7 +211,10 @@ bool run_product(const Instruction& instr, char* const* base, const Run& run, co
     hooks.done = Companions::done, hooks.work = instr.follower_work / matrices;
     hooks.whole_rows = instr.whole_rows;
   }
-  return run_gemm(instr.gemm, at(0), at(1), at(2), poll, &hooks, spare);
+  if (!instr.beside.empty()) hooks.aside = Companions::aside;
+  const bool completed = run_gemm(instr.gemm, at(0), at(1), at(2), poll, &hooks, spare);
+  companions.finish();
+  return completed;
 }
 
 RunStatus run_instruction(const Program& program, size_t index, char* const* base, Run& run) {
@@ -181,7 +225,7 @@ RunStatus run_instruction(const Program& program, size_t index, char* const* bas
   int64_t statuses[most_followers] = {};
   if (instr.is_gemm) {
     ts.gemm_launches.add(1);
-    if (!run_product(instr, base, run, poll, statuses)) return RunStatus::interrupted;
+    if (!run_product(&instr, program.instructions.data(), base, run.scalars, poll, statuses)) return RunStatus::interrupted;
   } else if (instr.attention) {
     ts.kernel_launches.add(1);
     const auto at = [&](size_t i) -> char* {

@@ -39,7 +39,7 @@ struct Patch {
   int32_t param, scalar;  // params[param] = scalars[scalar]
 };
 
-inline constexpr int32_t most_leaders = 1, most_followers = 8;  // of a product
+inline constexpr int32_t most_leaders = 1, most_followers = 8, most_beside = 8;  // of a product
 
 struct Instruction {
   const char* name;  // interned
@@ -59,6 +59,9 @@ struct Instruction {
   // rows: those of gemm_small.h, which never share out their rows.
   int32_t leaders = 0;
   double leader_work = 0;  // of all rows, in multiply-adds
+  // Of a product: launches, right before its leaders, that one thread runs meanwhile. They and what is launched here neither need
+  // each other nor touch what the other writes.
+  std::vector<int32_t> beside{};
   int32_t followers = 0;
   bool whole_rows = true;
   // Of a product: a part of the arena that nothing else uses meanwhile.

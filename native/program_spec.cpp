@@ -258,6 +258,7 @@ class Reader {
         raise(PyExc_ValueError, "Program: a matrix product runs with %d kernels before it and %d instructions after it, but "
               "there are fewer.", product.leaders, product.followers);
       for (int64_t k = end; k < first; ++k) p_.launches.push_back(static_cast<int32_t>(k));
+      take_beside(product);
       p_.launches.push_back(static_cast<int32_t>(i));
       end = last + 1;
       std::string name;
@@ -266,9 +267,31 @@ class Reader {
         if (k != i) check_companion(product, instr, k > i);
         name += std::string(k == first ? "" : " + ") + instr.name;
       }
+      for (const int32_t k : product.beside) name += std::string(" beside ") + p_.instructions[static_cast<size_t>(k)].name;
       product.name = name_of(name_id(name));
     }
     for (int64_t k = end; k < count; ++k) p_.launches.push_back(static_cast<int32_t>(k));
+  }
+
+  // The last launches so far become those that run beside a product.
+  void take_beside(Instruction& product) {
+    std::vector<int32_t>& launches = p_.launches;
+    const auto count = static_cast<std::ptrdiff_t>(product.beside.size());
+    bool able = count <= static_cast<std::ptrdiff_t>(launches.size());
+    if (able) {
+      product.beside.assign(launches.end() - count, launches.end());
+      launches.resize(launches.size() - static_cast<size_t>(count));
+    }
+    for (const int32_t launch : product.beside) {
+      const auto first = static_cast<size_t>(launch);
+      const Instruction& alone = p_.instructions[first];
+      able = able && !alone.attention && alone.beside.empty();
+      for (size_t k = first; able && k <= first + static_cast<size_t>(alone.followers); ++k)
+        able = !p_.instructions[k].fallible;
+    }
+    if (!able)
+      raise(PyExc_ValueError, "Program: the %lld launches before a matrix product cannot run beside it: there are fewer, or they "
+            "may fail, are attention or have others beside them.", static_cast<long long>(count));
   }
 
   void check_companion(const Instruction& product, const Instruction& kernel, bool follows) {
@@ -325,7 +348,8 @@ class Reader {
   }
 
   // ("gemm", dtype code, batch shape, m, n, k, a, b, c) with each operand (buffer, byte offset, batch strides, row stride,
-  // column stride); then perhaps (leaders, their work, followers, their work, whether these want whole rows), and then
+  // column stride); then perhaps (leaders, their work, followers, their work, whether these want whole rows, and perhaps the
+  // number of launches before that run beside it), and then
   // perhaps (a temporary that nothing else uses meanwhile, its bytes)
   void read_gemm(Fields& f) {
     Instruction instr{.name = name_of(name_id("gemm")), .is_gemm = true};
@@ -343,6 +367,7 @@ class Reader {
       instr.followers = static_cast<int32_t>(along.integer(0, most_followers + 1));
       instr.follower_work = static_cast<double>(along.integer(0, any_size));
       instr.whole_rows = PyObject_IsTrue(along.object()) == 1;
+      if (along.more()) instr.beside.resize(static_cast<size_t>(along.integer(0, most_beside + 1)));
       along.done();
     }
     if (f.more()) {

@@ -82,11 +82,17 @@ void extent(int64_t lines, int64_t count, const T* from, int64_t step, uint64_t*
   out[0] = most, out[1] = least;
 }
 
+template <class T>
+void copy_wide(int64_t lines, const T* from, int64_t step, T* to, uint64_t* out) {
+  pack<T, wide>(lines, from, 1, step, to, wide);
+  extent(lines, wide, from, step, out);
+}
+
 template <class T, size_t... Height, size_t... EdgeHeight>
 bool use(std::index_sequence<Height...>, std::index_sequence<EdgeHeight...>) {
   weft::set_tiles<T>({rows, columns, rows + 1, {tile<T, Height + 1>...}, {edge<T, EdgeHeight + 1>...}, lanes,
                       column<T>, pack<T, rows + 1>, pack<T, columns>, pack<T, wide>, pack<T, columns>, wide, turned, turn<T>, skip<T>, nonzero<T>,
-                      extent<T>});
+                      extent<T>, copy_wide<T>});
   return true;
 }
 

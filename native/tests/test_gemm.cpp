@@ -291,6 +291,7 @@ static void compare_with_zeros(DType dtype, const Sizes& s, bool of_left, int ka
     bool whole_rows;
     std::vector<std::atomic<uint8_t>> seen;
     std::atomic<bool> wrong{false};
+    std::atomic<int> asides{0};
   };
   for (int followed = 0; followed < 3; ++followed) {
     Told told{s.n, followed == 2, std::vector<std::atomic<uint8_t>>(static_cast<size_t>(s.m * s.n))};
@@ -300,13 +301,15 @@ static void compare_with_zeros(DType dtype, const Sizes& s, bool of_left, int ka
       for (int64_t i = i0; i < i1; ++i)
         for (int64_t j = j0; j < j1; ++j) ++t.seen[static_cast<size_t>(i * t.n + j)];
     };
-    const GemmHooks hooks{.context = &told, .done = done, .whole_rows = told.whole_rows, .work = 1e5};
+    const auto aside = [](void* context) { ++static_cast<Told*>(context)->asides; };
+    const GemmHooks hooks{.context = &told, .done = done, .whole_rows = told.whole_rows, .work = 1e5, .aside = aside};
     std::fill(c.begin(), c.end(), T(77));
     const uint64_t before = total_over_threads(&ThreadState::gemms_skipping_zeros);
     CHECK(run_gemm(g, a.data() + oa.origin, b.data() + ob.origin, c.data() + oc.origin, nullptr, followed ? &hooks : nullptr));
     CHECK(total_over_threads(&ThreadState::gemms_skipping_zeros) - before == (oc.rs == 1 || oc.cs == 1));
     CHECK(std::equal(c.begin(), c.end(), expected.begin(), equal));
     CHECK(!told.wrong);
+    CHECK((told.asides > 0) == (followed > 0));
     for (const auto& seen : told.seen) CHECK(seen == (followed ? 1 : 0));
   }
 }

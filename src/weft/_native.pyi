@@ -320,4 +320,5 @@ def take_profile() -> list[tuple[str, str, int, int, int]]: ...
 #: many kernels and products may follow one (native/program.h).
 small_product_work: int
 deepest_small: int
+most_beside: int
 most_followers: int

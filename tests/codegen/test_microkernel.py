@@ -205,12 +205,14 @@ def test_rows_are_picked_by_bits(dtype: weft.DType) -> None:
 
 
 @pytest.mark.parametrize("dtype", [weft.float32, weft.float64], ids=repr)
-@pytest.mark.parametrize("count", [1, 3, 8, 37, 64])
+@pytest.mark.parametrize("count", [1, 3, 8, 16, 32, 37, 64])
 def test_what_is_not_zero_and_how_large_it_is(dtype: weft.DType, count: int) -> None:
-    made = functions(dtype, tiles.candidates(dtype)[0])
+    shape = tiles.candidates(dtype)[0]
+    made = functions(dtype, shape)
     nonzero, extent = (
         ctypes.CFUNCTYPE(None, INT, INT, POINTER, INT, POINTER)(made[name]) for name in ("nonzero", "extent")
     )
+    copy_wide = ctypes.CFUNCTYPE(None, INT, POINTER, INT, POINTER, POINTER)(made["copy_wide"])
     rng = np.random.default_rng(count)
     x = rng.standard_normal((5, 70)).astype(dtype.numpy)
     x[rng.random(x.shape) < 0.5] = -0.0
@@ -224,7 +226,16 @@ def test_what_is_not_zero_and_how_large_it_is(dtype: weft.DType, count: int) -> 
         bits = [sum(1 << p for p in range(count) if row[p] != 0) for row in some]
         assert masks.tolist() == [*bits, 0]
         magnitudes = np.abs(some[:, :count]).view(words)
-        assert out.tolist() == [int(magnitudes.max()), int((magnitudes - magnitudes.dtype.type(1)).min())]
+        found = [int(magnitudes.max()), int((magnitudes - magnitudes.dtype.type(1)).min())]
+        assert out.tolist() == found
+        out[:] = 0
+        if count == shape.wide:
+            panel = np.full((len(rows) + 1, count), 7, dtype.numpy)
+            out[:] = 0
+            copy_wide(len(rows), some.ctypes.data, 70, panel.ctypes.data, out.ctypes.data)
+            np.testing.assert_array_equal(panel[:-1], some[:, :count])
+            assert (panel[-1] == 7).all()
+            assert out.tolist() == found
 
 
 @pytest.mark.parametrize(("registers", "lanes"), [(32, 16), (32, 8), (16, 8), (16, 4), (32, 4), (32, 2), (16, 2)])

@@ -221,6 +221,37 @@ def test_a_product_follows_another_row_by_row():
             made(**wrong)
 
 
+def test_launches_run_beside_a_product():
+    tiles.ensure(D.float32)
+    matrix, spec = (0, 0, (), 4, 1), {"inputs": 1, "name": "p", "buffers": [("input", 0), ("output", 0), ("output", 1)]}
+    spec["outputs"] = [("fresh", k, F, (4, 4), (4, 1), 0) for k in (1, 2)]
+
+    def made(beside, *before, followers=0):
+        first = [("gemm", F, (), 4, 4, 4, matrix, matrix, (1, 0, (), 4, 1), (0, 0, followers, 1, True)), *before]
+        second = ("gemm", F, (), 4, 4, 4, matrix, matrix, (2, 0, (), 4, 1), (0, 0, 0, 0, False, beside))
+        return N.Program(spec | {"instrs": [*first, second]})
+
+    x = np.arange(16, dtype=np.float32).reshape(4, 4)
+    before = N.counters()
+    for beside in (0, 1):
+        for y in made(beside).run([N.from_numpy(x)]):
+            np.testing.assert_array_equal(y.numpy(), x @ x)
+    assert N.counters()["gemm_launches"] == before["gemm_launches"] + 4
+    fallible = ("kernel", "k", [(4096, 4, 1)], [(1, 0)], [], [], True)
+    made(0, fallible)
+    for wrong in (
+        lambda: made(2),
+        lambda: made(1, fallible),
+        lambda: made(1, fallible, followers=1),
+        lambda: made(1, tuple(ATTENTION)),
+    ):
+        with pytest.raises(ValueError, match="cannot run beside it"):
+            wrong()
+    for beside in (-1, 9, "1"):
+        with pytest.raises((ValueError, TypeError), match="Program"):
+            made(beside)
+
+
 def test_spare_memory_of_a_product_is_a_part_of_the_arena():
     tiles.ensure(D.float32)
     matrix = (0, 0, (), 4, 1)
@@ -474,6 +505,7 @@ def test_running_leaks_nothing(kit, tensor):
     program = kit.binary("add_f32", t, release=True)
     shift = kit.shift(t)
     scalar = 1e300
+    gc.collect()
     counts = sys.getrefcount(t), sys.getrefcount(program), sys.getrefcount(scalar)
     gc.collect()  # what other tests left
     live = N.memory_stats()["live_bytes"]

@@ -61,10 +61,24 @@ def positions(sizes: Sequence[int], strides: Sequence[int], offset: int) -> np.n
     return at
 
 
-class Runner:
-    """One run of a schedule. After it ``outputs`` and ``inputs`` hold what a program would leave."""
+def in_order(plan: Schedule, late: bool) -> list[list[Any]]:
+    """The launches of a schedule; where ``late``, those beside a product come after it."""
+    order: list[list[Any]] = []
+    for launch in plan.launches:
+        beside = sum(i.beside for i in launch if isinstance(i, Product) and not i.along) if late else 0
+        order.insert(len(order) - beside, launch)
+    return order
 
-    def __init__(self, plan: Schedule, arrays: Sequence[np.ndarray], scalars: Sequence[Any] = ()) -> None:
+
+class Runner:
+    """One run of a schedule. After it ``outputs`` and ``inputs`` hold what a program would leave.
+
+    ``late``: what runs beside a product does so after it.
+    """
+
+    def __init__(
+        self, plan: Schedule, arrays: Sequence[np.ndarray], scalars: Sequence[Any] = (), late: bool = False
+    ) -> None:
         self.scalars = scalars
         graph = plan.graph
         self.inputs = [Strided(a, i.strides, i.dtype) for a, i in zip(arrays, graph.inputs, strict=True)]
@@ -80,7 +94,7 @@ class Runner:
             else:
                 self.memory.append((fresh[n], 0) if kind == "output" else (arena, n))
         with np.errstate(all="ignore"):
-            for launch in plan.launches:
+            for launch in in_order(plan, late):
                 instr = launch[0]
                 if any(isinstance(i, Product) for i in launch):
                     self.launch(launch)

@@ -11,10 +11,10 @@ from weft.compiler import compile_graph
 from weft.ir.graph import Graph
 from weft.passes.groups import Group
 from weft.passes.launches import ancestors_of_all
-from weft.passes.schedule import KernelCall, Schedule
+from weft.passes.schedule import KernelCall, Product, Schedule
 
 from .build import Builder, arrays_for, check, layer_norm, linear, op, softmax, total
-from .models import mlp_step, transpose
+from .models import flat, mlp_step, transpose
 
 CASES: dict[str, tuple[Callable[[], Graph], list[str]]] = {}
 
@@ -397,6 +397,64 @@ def test_a_training_step(adam: bool) -> None:
     fused = results(graph, (0.1,))
     with config.override(skip_passes=("epilogues", "prologues")):
         assert fused == results(graph, (0.1,))
+
+
+def weights_of_two_layers(hidden: int = 300) -> Graph:
+    """The gradients of two layers' weights, and their updates in place, from the gradient of what the second gives."""
+    b = Builder()
+    x, h, g, w1, w2 = b.input(64, 500), b.input(64, hidden), b.input(64, 10), b.input(500, hidden), b.input(hidden, 10)
+    g1 = op("where", op("greater", h, 0.0), op("matmul", g, transpose(w2)), 0.0)
+    writes = [
+        (w1, op("subtract", w1, op("matmul", transpose(x), g1))),
+        (w2, op("subtract", w2, op("matmul", transpose(h), g))),
+    ]
+    return b.graph(writes=writes)
+
+
+def product_and_lookup(checked: bool, uses: bool = False) -> Graph:
+    """A product and a lookup in a table, or in a row of the product, which may fail where the index is checked."""
+    b = Builder()
+    made = op("matmul", b.input(64, 500), b.input(500, 300))
+    index = b.input(40, dtype=dtypes.int64)
+    table = flat(made, 64 * 300) if uses else b.input(300)
+    if checked:
+        index = op("check_index", index, 300)
+    return b.graph(made, op("gather", table, index, attrs=((40,),)))
+
+
+def besides(graph: Graph) -> list[int]:
+    return [i.beside for i in check(graph).instrs if isinstance(i, Product)]
+
+
+def test_a_small_launch_runs_beside_a_large_product() -> None:
+    graph = weights_of_two_layers()
+    plan = check(graph)
+    assert forms(plan) == ["matmul+map", "matmul+map", "matmul+map"], plan
+    assert [i.beside for i in plan.instrs if isinstance(i, Product)] == [0, 0, 1]
+    assert ", beside the 1 before" in str(plan)
+    found = []
+    before, counted = _native.get_num_threads(), _native.counters()
+    try:
+        for threads in (1, 2, 3):
+            _native.set_num_threads(threads)
+            found.append(results(graph))
+    finally:
+        _native.set_num_threads(before)
+    # Each runs once, and counts as the launch that it is.
+    assert _native.counters()["gemm_launches"] - counted["gemm_launches"] == 3 * 3
+    with config.override(skip_passes=("beside",)):
+        executable = compile_graph(graph)
+        assert not any(i.beside for i in executable.schedule.instrs if isinstance(i, Product))
+        found.append(results(graph))
+    assert all(one == found[0] for one in found)
+
+
+def test_which_launches_run_beside_a_product() -> None:
+    assert besides(product_and_lookup(checked=False)) == [1]
+    assert besides(product_and_lookup(checked=True)) == [0]  # it may fail
+    assert besides(product_and_lookup(checked=False, uses=True)) == [0]  # it needs the product
+    assert besides(weights_of_two_layers(hidden=4)) == [0, 0, 0]  # the product is small
+    assert besides(weights_of_two_layers(hidden=4000)) == [0, 0, 0]  # threads share either
 
 
 def test_an_index_out_of_range_in_an_epilogue() -> None:

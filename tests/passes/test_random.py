@@ -10,6 +10,7 @@ from weft.compiler import compile_graph
 from weft.ir.graph import Input
 from weft.ir.interpreter import interpret
 from weft.ir.verify import verify
+from weft.passes import launches
 from weft.passes.pipeline import optimise
 
 from .build import arrays_for, check
@@ -39,6 +40,13 @@ def test_schedules_mean_what_graphs_mean(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(1000, 1030))
 def test_long_programs(seed: int) -> None:
     graph, arrays, scalars, _ = possible(seed, 40)
+    check(graph, arrays, scalars)
+
+
+@pytest.mark.parametrize("seed", range(4000, 4060))
+def test_whatever_can_runs_beside_a_product(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launches, "_room", lambda group: 10**9 if group.kind == "matmul" else 0)
+    graph, arrays, scalars, _ = possible(seed, 30)
     check(graph, arrays, scalars)
 
 

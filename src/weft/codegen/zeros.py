@@ -16,6 +16,8 @@ named by the bits of one integer, the row's *mask*.
 ``extent``
     ``void (rows, count, from, step, out)``: of such rows, of any length, as two integers at ``out``: the largest magnitude's
     bits; and the least of all magnitudes' bits less one, as unsigned numbers, so that zeros do not count.
+``copy_wide``
+    ``void (rows, from, step, to, out)``: such rows, as long as a panel's, become a panel, and their extent.
 
 A row of a panel is `SUMS` vectors: enough sums to cover the latency of multiply-adds. Each of these loads its vector, which
 costs no more on a CPU that loads as often as it multiplies, and skips what a tile has to compute.
@@ -48,10 +50,10 @@ def declarations(vectors: Vectors) -> str:
 
 def functions(vectors: Vectors) -> list[Function]:
     """The functions, in the order of `NAMES`."""
-    return [_skip(vectors), _nonzero(vectors), _extent(vectors)]
+    return [_skip(vectors), _nonzero(vectors), _extent(vectors), _copy_wide(vectors)]
 
 
-NAMES = ("skip", "nonzero", "extent")
+NAMES = ("skip", "nonzero", "extent", "copy_wide")
 
 
 def _integers(vectors: Vectors) -> str:
@@ -164,32 +166,71 @@ def _nonzero(vectors: Vectors) -> Function:
     return f
 
 
+class _Magnitudes:
+    """The largest of some vectors' magnitudes, and the least of these less one: as integers, a vector of each."""
+
+    def __init__(self, f: Function) -> None:
+        self.f, self.kind, self.bits = f, _integers(f.vectors), 8 * f.vectors.size
+        self.name = f"v{f.vectors.lanes}i{self.bits}"
+        self.start = [Value(self.kind, "zeroinitializer"), Value(self.kind, self._splat(-1))]
+
+    def _splat(self, n: int) -> str:
+        return "<" + ", ".join(f"i{self.bits} {n}" for _ in range(self.f.vectors.lanes)) + ">"
+
+    def also(self, vector: Value, found: list[Value]) -> list[Value]:
+        """Of one vector more."""
+        pattern = self.f.new(self.kind, f"bitcast {vector} to {self.kind}")
+        magnitude = self.f.new(self.kind, f"and {pattern}, {self._splat((1 << (self.bits - 1)) - 1)}")
+        less = self.f.new(self.kind, f"add {magnitude}, {self._splat(-1)}")
+        return self.both(found, [magnitude, less])
+
+    def both(self, found: list[Value], others: list[Value]) -> list[Value]:
+        """Of two such pairs."""
+        return [
+            self.f.new(self.kind, f"call {self.kind} @llvm.{what}.{self.name}({x}, {y})")
+            for what, x, y in zip(("umax", "umin"), found, others, strict=True)
+        ]
+
+    def store(self, found: list[Value], out: Value) -> None:
+        """As two 64-bit integers."""
+        for at, (what, value) in enumerate(zip(("umax", "umin"), found, strict=True)):
+            scalar = self.f.new(f"i{self.bits}", f"call i{self.bits} @llvm.vector.reduce.{what}.{self.name}({value})")
+            if self.bits < 64:
+                scalar = self.f.new(I64, f"zext {scalar} to i64")
+            self.f.do(f"store {scalar}, {_word(self.f, out, number(at))}")
+
+
 def _extent(vectors: Vectors) -> Function:
     arguments = {"rows": I64, "count": I64, "from": POINTER, "step": I64, "out": POINTER}
     f = Function(vectors, "extent", arguments)
     rows, count, start, step, out = f.args
-    kind, bits = _integers(vectors), 8 * vectors.size
-    name = f"v{vectors.lanes}i{bits}"
-
-    def splat(n: int) -> str:
-        return "<" + ", ".join(f"i{bits} {n}" for _ in range(vectors.lanes)) + ">"
-
-    def some(_: Value, vector: Value, found: list[Value]) -> list[Value]:
-        most, least = found
-        pattern = f.new(kind, f"bitcast {vector} to {kind}")
-        magnitude = f.new(kind, f"and {pattern}, {splat((1 << (bits - 1)) - 1)}")
-        less = f.new(kind, f"add {magnitude}, {splat(-1)}")
-        most = f.new(kind, f"call {kind} @llvm.umax.{name}({most}, {magnitude})")
-        return [most, f.new(kind, f"call {kind} @llvm.umin.{name}({least}, {less})")]
+    magnitudes = _Magnitudes(f)
 
     def row(r: Value, found: list[Value]) -> list[Value]:
-        return _each_vector(f, count, f.at(start, f.integer("mul", r, step)), found, some)
+        line = f.at(start, f.integer("mul", r, step))
+        return _each_vector(f, count, line, found, lambda _, vector, found: magnitudes.also(vector, found))
 
-    found = f.loop(rows, [Value(kind, "zeroinitializer"), Value(kind, splat(-1))], row)
-    for at, (reduce, value) in enumerate(zip(("umax", "umin"), found, strict=True)):
-        scalar = f.new(f"i{bits}", f"call i{bits} @llvm.vector.reduce.{reduce}.{name}({value})")
-        if bits < 64:
-            scalar = f.new(I64, f"zext {scalar} to i64")
-        f.do(f"store {scalar}, {_word(f, out, number(at))}")
+    magnitudes.store(f.loop(rows, magnitudes.start, row), out)
+    f.do("ret void")
+    return f
+
+
+def _copy_wide(vectors: Vectors) -> Function:
+    arguments = {"rows": I64, "from": POINTER, "step": I64, "to": POINTER, "out": POINTER}
+    f = Function(vectors, "copy_wide", arguments, own=("to",))
+    rows, start, step, to, out = f.args
+    magnitudes = _Magnitudes(f)
+
+    def row(_: Value, values: list[Value]) -> list[Value]:
+        x, y, *found = values
+        for at in range(0, width(vectors.lanes), vectors.lanes):
+            vector = f.load(f.at(x, at))
+            f.store(vector, f.at(y, at))
+            # Two pairs in turns: each vector's comparisons wait for those of the one before the last.
+            found = [*found[2:], *magnitudes.also(vector, found[:2])]
+        return [f.at(x, step), f.at(y, width(vectors.lanes)), *found]
+
+    _, _, *found = f.loop(rows, [start, to, *magnitudes.start, *magnitudes.start], row)
+    magnitudes.store(magnitudes.both(found[:2], found[2:]), out)
     f.do("ret void")
     return f

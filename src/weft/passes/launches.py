@@ -33,6 +33,12 @@ columns, and whoever comes last is left with the rows. So what wants whole rows 
 `MANY_ROWS` rows: then the threads divide rows, and each makes what it reads; with fewer they would have to wait for one
 another, as they do for a kernel of its own. What can be both, follows: it then reads from the cache, which is more than leaving
 there what the next product reads.
+
+Launches that one thread runs in any case leave the others idle. So those right before or after a launch that is shared out run
+*beside* it (`beside`), on one of its threads, if neither needs the other: the gradient of a layer's weight, and what is done
+with it, beside that of the layer before. What writes an input stays after what may fail. All of them then count as one time:
+what one writes shares no memory with another. Only as much runs beside a product as is little beside its work, so that its
+threads end together.
 """
 
 from __future__ import annotations
@@ -42,7 +48,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from weft import config, dtypes
-from weft._native import deepest_small, most_followers, small_product_work
+from weft._native import deepest_small, most_beside, most_followers, small_product_work
 from weft.ir.graph import Graph
 from weft.passes.groups import Group
 from weft.passes.indexmap import is_row_major
@@ -54,6 +60,8 @@ from weft.passes.updates import Updates
 MANY_ROWS = 128
 #: Work, in additions, of a kernel that runs on one thread in any case.
 ONE_THREAD = 200_000
+#: Multiply-adds of a shared product for each addition of what runs beside it.
+BESIDE_WORK = 32
 
 ELEMENT, ROW, WHOLE = range(3)
 
@@ -261,15 +269,10 @@ class _Finder:
 
     def _touched_by_product(self, launch: Launch, group: Group) -> dict[Place, tuple[int, bool]] | None:
         """The same of a product: None unless it is small."""
-        node = group.node
-        *batch, m, n = node.shape
-        k = node.inputs[0].shape[-1]
-        small = (
-            node.dtype in (dtypes.float32, dtypes.float64) and m * n * k <= small_product_work and k <= deepest_small
-        )
-        if not small or batch or m != launch.rows or m == 1 or n == 1:
+        *batch, m, n = group.node.shape
+        if not _is_small(group) or batch or m != launch.rows or m == 1 or n == 1:
             return None
-        a, b, c = (self.home(place) for place in (*(place_of(port)[0] for port in group.ports), ("n", node)))
+        a, b, c = (self.home(place) for place in (*(place_of(port)[0] for port in group.ports), ("n", group.node)))
         if a == b or c in (a, b) or not self._left_by_rows(group, m) or self._row_width(c, m) != n:
             return None
         return {a: (ROW, False), b: (WHOLE, False), c: (ROW, True)}
@@ -285,7 +288,7 @@ class _Finder:
         if writes_input and any(self.above[check.number] & launch.product.bit for check in self.updates.checks):
             return None
         wants_rows = launch.whole_rows or not self._by_elements(launch, group)
-        work = sum(map(self._work, (group, *launch.followers)))
+        work = _cost([group, *launch.followers], self.nests)
         if wants_rows and launch.rows < MANY_ROWS and work > ONE_THREAD:
             return None
         return touched
@@ -303,12 +306,6 @@ class _Finder:
         if any(self.above[needed] & group.bit for needed in bits(outside)):
             return None
         return touched
-
-    def _work(self, group: Group) -> int:
-        if group.kind == "matmul":  # in few rows or columns, a multiply-add takes half as long as an addition
-            return group.node.size * group.node.inputs[0].shape[-1] // 2
-        nest = self.nests[group]
-        return prod(nest.sizes) * nest.cost
 
     def _nothing_between(self, launch: Launch, group: Group) -> bool:
         """Whether everything that a follower needs, besides the launch, can come before the launch, and it itself after."""
@@ -410,9 +407,93 @@ def ancestors_of_all(groups: list[Group]) -> list[int]:
     return [found or 0 for found in above]
 
 
+def beside(
+    groups: list[Group], order: list[Group], launches: dict[Group, Launch], nests: dict[Group, Nest]
+) -> tuple[list[Group], dict[Group, list[list[Group]]]]:
+    """An order like this one, and the launches that run beside that of a product, which comes right after them in it."""
+    if "beside" in config.current().skip_passes:
+        return order, {}
+    above = ancestors_of_all(groups)
+    of = by_group(launches.values())
+    listed: list[list[Group]] = []
+    for group in order:
+        members = of[group].members if group in of else [group]
+        if group is members[0]:
+            listed.append(members)
+
+    def apart(some: list[Group], others: list[Group]) -> bool:
+        return not any(above[group.number] & other.bit for group in some for other in others)
+
+    found: dict[Group, list[list[Group]]] = {}
+    made: list[list[Group]] = []
+    idle = 0  # launches at the end of those made that could run beside the next
+    while listed:
+        shared = listed.pop(0)
+        product = next((group for group in shared if group in launches), shared[0])
+        room = _room(product)
+        some: list[list[Group]] = []
+        while (
+            idle
+            and len(some) < most_beside
+            and apart(shared, made[-1])
+            and (room := room - _cost(made[-1], nests)) >= 0
+        ):
+            some.insert(0, made.pop())
+            idle -= 1
+        certain = not any(group in nests and nests[group].fallible for group in shared)
+        while listed and certain and len(some) < most_beside and _alone(listed[0], nests) and apart(listed[0], shared):
+            if (room := room - _cost(listed[0], nests)) < 0:
+                break
+            some.append(listed.pop(0))
+        if some:
+            found[product] = some
+        made += [*some, shared]
+        idle = idle + 1 if not some and _alone(shared, nests) else 0
+    return [group for members in made for group in members], found
+
+
+def _cost(members: list[Group], nests: dict[Group, Nest]) -> int:
+    """What a launch costs, in additions."""
+    return sum(_work(group, nests) for group in members)
+
+
+def _room(group: Group) -> int:
+    """The additions that may run beside a group: some if it is a product that threads share."""
+    if group.kind != "matmul" or _is_small(group):
+        return 0
+    return group.node.size * group.node.inputs[0].shape[-1] // BESIDE_WORK
+
+
+def _alone(members: list[Group], nests: dict[Group, Nest]) -> bool:
+    """Whether a launch runs on one thread in any case, and can do so beside another."""
+    for group in members:
+        if group.kind == "matmul":
+            if group.node.shape[:-2] or not _is_small(group):
+                return False
+        elif group not in nests or nests[group].fallible:
+            return False
+    return _cost(members, nests) <= ONE_THREAD
+
+
+def _is_small(product: Group) -> bool:
+    """Whether no thread would ever share out a product that has no batch."""
+    *_, m, n = product.node.shape
+    k = product.node.inputs[0].shape[-1]
+    floats = product.node.dtype in (dtypes.float32, dtypes.float64)
+    return floats and m * n * k <= small_product_work and k <= deepest_small
+
+
+def _work(group: Group, nests: dict[Group, Nest]) -> int:
+    """What a group costs, in additions."""
+    if group.kind == "matmul":  # in few rows or columns, a multiply-add takes half as long as an addition
+        return group.node.size * group.node.inputs[0].shape[-1] // 2
+    nest = nests[group]
+    return prod(nest.sizes) * nest.cost
+
+
 def by_group(launches: Iterable[Launch]) -> dict[Group, Launch]:
     """The launch of each group that shares one."""
     return {group: launch for launch in launches for group in launch.members}
 
 
-__all__ = ["Launch", "by_group", "launches", "within_rows"]
+__all__ = ["Launch", "beside", "by_group", "launches", "within_rows"]

@@ -15,7 +15,7 @@ from weft.passes.across import join_rows
 from weft.passes.attention import GRADIENTS, Attention, Matrix, pitch_of, slopes, weights
 from weft.passes.fuse import Fusion
 from weft.passes.groups import Constraints, Group, Layout, Retry, Sinks
-from weft.passes.launches import by_group, launches
+from weft.passes.launches import beside, by_group, launches
 from weft.passes.lower import Call, Nest, Place, finish, lower, place_of
 from weft.passes.memory import Memory, arena, gaps, in_place, ordered
 from weft.passes.updates import Updates, reads
@@ -46,7 +46,8 @@ class Product:
     """``c = a @ b``: matrices of m x k and k x n elements, for each index of the batch.
 
     The ``leaders`` kernels before it are its prologue and make rows of a, the ``followers`` after it, kernels and products, are
-    its epilogue and run on whole rows of c, or by elements (`weft.passes.launches`).
+    its epilogue and run on whole rows of c, or by elements; the ``beside`` launches before those run at the same time
+    (`weft.passes.launches`).
     """
 
     dtype: DType
@@ -61,6 +62,8 @@ class Product:
     leaders: int = 0
     followers: int = 0
     whole_rows: bool = False
+    #: How many of the launches before it run beside it.
+    beside: int = 0
     #: (buffer, bytes) of temporary memory that nothing else uses meanwhile: operands may be packed there.
     spare: tuple[int, int] | None = None
     along: str = ""
@@ -124,7 +127,8 @@ class Schedule:
             if isinstance(instr, Product):
                 size = "x".join(str(s) for s in (*instr.batch, instr.m, instr.k, instr.n))
                 a, b, c = (names[x[0]] for x in (instr.a, instr.b, instr.c))
-                lines.append(f"{i} matmul {size} {instr.dtype.name}: {c} = {a} @ {b}")
+                meanwhile = f", beside the {instr.beside} before" if instr.beside else ""
+                lines.append(f"{i} matmul {size} {instr.dtype.name}: {c} = {a} @ {b}{meanwhile}")
             elif isinstance(instr, Attention):
                 size = "x".join(str(s) for s in (*instr.batch, *instr.sizes))
                 out = ", ".join(names[b] for b in instr.results if b is not None)
@@ -193,6 +197,7 @@ class _Scheduler:
             self._uses(updates),
             [launch.members for launch in self.launches.values()],
         )
+        order, self.beside = beside(self.fusion.groups, order, self.launches, self.nests)
         self.result = Schedule(graph)
         self._plan(order, updates)
         self._emit(order)
@@ -201,8 +206,7 @@ class _Scheduler:
         """The temporaries that each group reads or writes."""
         found = []
         for group in self.fusion.groups:
-            places = [*reads(group, self.nests.get(group)), *self._writes(group)]
-            found.append({home for home in (_home(place, updates) for place in places) if home[0] == "n"})
+            found.append({home for home in (_home(place, updates) for place in self._places(group)) if home[0] == "n"})
         return found
 
     def _plan(self, order: list[Group], updates: Updates) -> None:
@@ -212,8 +216,14 @@ class _Scheduler:
         self.scratch: dict[Group, list[Memory]] = {}
         self.spare: dict[Group, tuple[int, int]] = {}
         self.calls: dict[Group, Call] = {}
+        # What runs beside each group that has something beside it.
+        alongside = {
+            group: [other for launch in launches for other in launch]
+            for product, launches in self.beside.items()
+            for group in self._members(product)
+        }
         for at, group in enumerate(order):
-            for place in [*reads(group, self.nests.get(group)), *self._writes(group)]:
+            for place in self._places(group):
                 if place not in self.memory:
                     memory = self.memory[place] = self._made(_home(place, updates))
                     memory.places.append(place)
@@ -222,7 +232,10 @@ class _Scheduler:
             nest = self.nests.get(group)
             if nest is not None and group.update is None:
                 launch = self.launch_of.get(group)
-                barred = {id(self.made[place]) for place in launch.barred if place in self.made} if launch else ()
+                barred = {id(self.made[place]) for place in launch.barred if place in self.made} if launch else set()
+                barred |= {
+                    id(self.memory[place]) for other in alongside.get(group, ()) for place in self._places(other)
+                }
                 in_place(nest, at, self.memory, barred)
         result = self.result
         numbers: dict[int, int] = {}
@@ -239,9 +252,11 @@ class _Scheduler:
         used = list({id(m): m for m in self.memory.values() if m.kind == "temp"}.values())
         # What runs together lives together: from here on, time is counted in launches.
         start = [0] * len(order)
+        going_on = {group for launch in self.launches.values() for group in launch.members[1:]}
+        for group, others in alongside.items():
+            going_on |= {group, *others[1:]}
         for at, group in enumerate(order):
-            launch = self.launch_of.get(group)
-            start[at] = at if launch is None or group is launch.members[0] else start[at - 1]
+            start[at] = start[at - 1] if group in going_on else at
         for m in used:
             m.first, m.last = start[m.first], start[m.last]
         for at, group in enumerate(order):
@@ -256,8 +271,11 @@ class _Scheduler:
         for m in used:
             k = number(m)
             result.buffers[k] = ("temp", m.offset)
+        small = {launch[0] for launches in self.beside.values() for launch in launches}
         products = [
-            (start[at], group) for at, group in enumerate(order) if group.kind == "matmul" and self._along(group) == ""
+            (start[at], group)
+            for at, group in enumerate(order)
+            if group.kind == "matmul" and self._along(group) == "" and group not in small
         ]
         found = gaps(used, [at for at, _ in products], result.arena)
         for (_, group), (offset, nbytes) in zip(products, found, strict=True):
@@ -284,6 +302,13 @@ class _Scheduler:
                 found = Memory("temp", 0, what.size * what.dtype.itemsize)  # type: ignore[union-attr]
             self.made[place] = found
         return found
+
+    def _members(self, product: Group) -> list[Group]:
+        launch = self.launches.get(product)
+        return launch.members if launch else [product]
+
+    def _places(self, group: Group) -> list[Place]:
+        return [*reads(group, self.nests.get(group)), *self._writes(group)]
 
     def _writes(self, group: Group) -> list[Place]:
         nest = self.nests.get(group)
@@ -368,6 +393,7 @@ class _Scheduler:
         if launch := self.launches.get(group):
             product.leaders, product.followers = len(launch.leaders), len(launch.followers)
             product.whole_rows = launch.whole_rows
+        product.beside = len(self.beside.get(group, ()))
         product.spare = self.spare.get(group)
         return product
 

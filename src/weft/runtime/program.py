@@ -63,7 +63,7 @@ def specification(schedule: Schedule, name: str) -> tuple[dict[str, Any], list[C
             at = len(instrs)
             before, after = schedule.instrs[at - instr.leaders : at], schedule.instrs[at + 1 : at + 1 + instr.followers]
             costs = [PRODUCT_WORK * sum(i.work for i in part) for part in (before, after)]
-            along = (instr.leaders, costs[0], instr.followers, costs[1], instr.whole_rows)
+            along = (instr.leaders, costs[0], instr.followers, costs[1], instr.whole_rows, instr.beside)
             sizes = (instr.dtype.code, instr.batch, instr.m, instr.n, instr.k)
             instrs.append(("gemm", *sizes, instr.a, instr.b, instr.c, along, *([instr.spare] if instr.spare else [])))
     graph = schedule.graph
