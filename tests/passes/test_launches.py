@@ -449,6 +449,19 @@ def test_a_small_launch_runs_beside_a_large_product() -> None:
     assert all(one == found[0] for one in found)
 
 
+def test_what_runs_beside_a_product_may_have_a_prologue() -> None:
+    b = Builder()
+    # Whose first result leaves room in the arena, which products may pack operands into.
+    chain = op("matmul", op("matmul", b.input(300, 300), b.input(300, 300)), b.input(300, 300))
+    small = op("matmul", op("exp", b.input(150, 20)), b.input(20, 20))
+    plan = check(b.graph(chain, small, op("matmul", b.input(64, 500), b.input(500, 300))))
+    products = [i for i in plan.instrs if isinstance(i, Product)]
+    (led,) = (i for i in products if i.leaders)
+    (large,) = (i for i in products if i.beside)
+    assert large.spare is not None
+    assert led.spare is None  # they run at once, and share no memory
+
+
 def test_which_launches_run_beside_a_product() -> None:
     assert besides(product_and_lookup(checked=False)) == [1]
     assert besides(product_and_lookup(checked=True)) == [0]  # it may fail

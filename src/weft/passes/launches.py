@@ -411,7 +411,7 @@ def beside(
     groups: list[Group], order: list[Group], launches: dict[Group, Launch], nests: dict[Group, Nest]
 ) -> tuple[list[Group], dict[Group, list[list[Group]]]]:
     """An order like this one, and the launches that run beside that of a product, which comes right after them in it."""
-    if "beside" in config.current().skip_passes:
+    if "beside" in config.current().skip_passes or not any(map(_room, groups)):
         return order, {}
     above = ancestors_of_all(groups)
     of = by_group(launches.values())

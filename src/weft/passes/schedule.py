@@ -271,11 +271,11 @@ class _Scheduler:
         for m in used:
             k = number(m)
             result.buffers[k] = ("temp", m.offset)
-        small = {launch[0] for launches in self.beside.values() for launch in launches}
+        aside = {other for others in alongside.values() for other in others}
         products = [
             (start[at], group)
             for at, group in enumerate(order)
-            if group.kind == "matmul" and self._along(group) == "" and group not in small
+            if group.kind == "matmul" and self._along(group) == "" and group not in aside
         ]
         found = gaps(used, [at for at, _ in products], result.arena)
         for (_, group), (offset, nbytes) in zip(products, found, strict=True):
