@@ -59,24 +59,22 @@ struct GemmHooks {
 class Epilogue {
  public:
   Epilogue(const GemmHooks* given, int64_t matrix, int64_t m, int64_t n)
-      : hooks_(given && given->done ? given : nullptr), aside_(given && given->aside ? given : nullptr), matrix_(matrix),
-        m_(m), n_(n) {}
-  explicit operator bool() const { return hooks_ != nullptr; }
+      : hooks_(given), matrix_(matrix), m_(m), n_(n) {}
+  explicit operator bool() const { return hooks_ && hooks_->done; }
   void aside() const {
-    if (aside_) aside_->aside(aside_->context);
+    if (hooks_ && hooks_->aside) hooks_->aside(hooks_->context);
   }
-  bool whole_rows() const { return hooks_ && hooks_->whole_rows; }
-  double work() const { return hooks_ ? hooks_->work : 0; }  // of this matrix
+  bool whole_rows() const { return *this && hooks_->whole_rows; }
+  double work() const { return *this ? hooks_->work : 0; }  // of this matrix
   void rows(int64_t i0, int64_t i1) const { block(i0, i1, 0, n_); }
   void block(int64_t i0, int64_t i1, int64_t j0, int64_t j1) const {
-    if (hooks_ && i0 < i1) hooks_->done(hooks_->context, matrix_, i0, i1, j0, j1);
+    if (*this && i0 < i1) hooks_->done(hooks_->context, matrix_, i0, i1, j0, j1);
   }
   // All rows at once, for paths that know no better: over the pool where `shared`.
   void all(bool shared) const;
 
  private:
   const GemmHooks* hooks_;
-  const GemmHooks* aside_;
   int64_t matrix_, m_, n_;
 };
 
