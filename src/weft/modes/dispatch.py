@@ -79,8 +79,14 @@ def record(recorder: Recorder, op: Op, attrs: Any, operands: tuple[Any, ...]) ->
                 return on_numbers(op, operands, weak)
         nodes: list[Operand] = [_strong(operand_of(recorder, o, op), weak) for o in operands]
         return recorder.weak(recorder.build(op, nodes, attrs), weak)
-    node = recorder.build(op, [operand_of(recorder, o, op) for o in operands], attrs)
-    return attach(op, attrs, operands, [recorder.fresh(node)], False)
+    given = [operand_of(recorder, o, op) for o in operands]
+    if given and isinstance(given[0], Weak) and (op.name == "copy" or op.kind not in _FIRST_MAY_BE_NUMBER):
+        given[0] = given[0].make(dtypes.of_scalar(given[0].kind()))
+    return attach(op, attrs, operands, [recorder.fresh(recorder.build(op, given, attrs))], False)
+
+
+#: The kinds of op whose first operand may be a Python number.
+_FIRST_MAY_BE_NUMBER = ("elementwise", "leaf")
 
 
 def operand_of(recorder: Recorder, o: Any, op: Op) -> Operand:
@@ -132,6 +138,8 @@ def _strong(o: Operand, kind: type) -> Node:
 def record_inplace(recorder: Recorder, op: Op, attrs: Any, operands: tuple[Any, ...]) -> Any:
     """Give the first operand's memory a new value."""
     t = operands[0]
+    if isinstance(t, _native.Tensor) and t.symbol is not None and t.symbol.weak:
+        return NotImplemented  # as of the number that it stands for: ``s += 1`` is ``s = s + 1``
     check_inplace(op, operands)
     node = recorder.build(op, [operand_of(recorder, o, op) for o in operands], attrs)
     edges = tape_edges(op, attrs, operands)

@@ -67,6 +67,11 @@ def _whole(data: Any, array: np.ndarray, dtype: DType) -> np.ndarray:
     return kept
 
 
+def _stands_for(data: Any) -> Any:
+    """The class of Python number that a tensor stands for in a recording; None for any other tensor, and for what is none."""
+    return data.symbol.weak if isinstance(data, Tensor) and data.symbol is not None else None
+
+
 def _holds_tensors(data: Any) -> bool:
     return isinstance(data, list | tuple) and any(isinstance(d, Tensor) or _holds_tensors(d) for d in data)
 
@@ -75,7 +80,12 @@ def _nested(data: Any) -> Any:
     """Nested lists that hold tensors, stacked."""
     from weft.ops.joining import stack
 
-    return stack([d if isinstance(d, Tensor) else _nested(d) if _holds_tensors(d) else tensor(d) for d in data])
+    def element(d: Any) -> Any:
+        if isinstance(d, Tensor) and _stands_for(d) is None:
+            return d
+        return _nested(d) if _holds_tensors(d) else tensor(d)
+
+    return stack([element(d) for d in data])
 
 
 def _require(x: Any, requires_grad: bool) -> Any:
@@ -117,7 +127,9 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, *, device:
     """
     check_device(device)
     wanted = None if dtype is None else as_dtype(dtype)
-    if isinstance(data, Tensor):
+    if _stands_for(data) is not None:
+        x = E.cast_(data, attrs=wanted or dtypes.of_scalar(_stands_for(data)()))
+    elif isinstance(data, Tensor):
         x = E.copy(data.detach())
         x = x if wanted is None or x.dtype is wanted else E.cast_(x, attrs=wanted)
     elif _holds_tensors(data):
@@ -152,7 +164,7 @@ def asarray(data: Any, dtype: Any = None, *, copy: bool | None = None, device: A
     if copy:
         return tensor(data, dtype)
     wanted = None if dtype is None else as_dtype(dtype)
-    if isinstance(data, Tensor):
+    if isinstance(data, Tensor) and _stands_for(data) is None:
         x = data
     elif isinstance(data, np.ndarray) and _has(data.dtype) and data.dtype.isnative:
         try:
@@ -293,7 +305,8 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None, requires_grad: bool 
     if isinstance(fill_value, Tensor):
         if fill_value.ndim:
             raise ShapeError(f"full takes one number, not a tensor of shape {list(fill_value.shape)}.")
-        default = fill_value.dtype
+        kind = _stands_for(fill_value)
+        default = fill_value.dtype if kind is None else dtypes.of_scalar(kind())
     else:
         fill_value = number(fill_value, "fill_value")
         default = dtypes.of_scalar(fill_value)

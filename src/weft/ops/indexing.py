@@ -30,7 +30,8 @@ from weft.ops.registry import Op, Operand, Saved, broadcast, broadcast_shape, ca
 
 def _checked(i: Operand, n: int, axis: int, where: Where) -> Node:
     """An index as int64 positions, checked against the size of its axis."""
-    assert isinstance(i, Node)
+    if not isinstance(i, Node):
+        raise IndexError(f"A Python {i.kind.__name__} cannot pick elements; integers and integer tensors can.")
     if i.dtype.kind not in "iu":
         raise IndexError(f"An index must be of an integer type or bool, not {i.dtype.name}.")
     i = E.signed_index(i)

@@ -111,7 +111,9 @@ class Op:
         """Apply the op to tensors and Python scalars, in whatever mode is active."""
         out = self.handle(attrs, *operands)
         if out is NotImplemented:
-            bad = next(o for o in operands if not isinstance(o, _native.Tensor | bool | int | float))
+            bad = next((o for o in operands if not isinstance(o, _native.Tensor | bool | int | float)), 0)
+            if bad == 0:
+                raise TypeError(f"{self.name} changes its first operand, which must be a tensor, not a Python number.")
             kind = "None" if bad is None else article(type(bad).__name__)
             raise TypeError(f"{self.name} takes tensors and Python numbers, not {kind}.")
         return out
