@@ -65,6 +65,13 @@ Ref list_of(size_t count, Element element) {
   return list;
 }
 
+// Of a new view. A gradient that another thread has taken away meanwhile has no views.
+void set_base(const Ref& view, PyObject* base) {
+  if (!is_tensor(view.get()) || !is_tensor(base)) return;
+  as_tensor(view.get())->base = Py_NewRef(base);
+  track(as_tensor(view.get()));
+}
+
 Ref list_of(TensorObject* const* tensors, size_t count) {
   return list_of(count, [&](size_t i) { return Py_NewRef(object_of(tensors[i])); });
 }
@@ -92,10 +99,11 @@ class Replay::Made {
   ShortArray<PyObject*, 16> outputs_;
 };
 
-Replay::Replay(nb::handle program, size_t arguments, nb::handle inputs, nb::handle outputs, nb::handle structure,
-               nb::handle grads, nb::handle replaced, nb::handle attributes, nb::handle grads_read, nb::handle host,
+Replay::Replay(nb::handle program, size_t arguments, nb::handle inputs, nb::handle outputs, size_t hidden,
+               nb::handle structure, nb::handle grads, nb::handle replaced, nb::handle attributes, nb::handle grads_read, nb::handle host,
                nb::handle shared, nb::handle failed, nb::handle attach)
     : arguments_(arguments),
+      hidden_(hidden),
       structure_(Ref::borrow(structure.ptr())),
       shared_(callable_or_null(shared, "shared")),
       failed_(callable_or_null(failed, "failed")),
@@ -104,17 +112,25 @@ Replay::Replay(nb::handle program, size_t arguments, nb::handle inputs, nb::hand
   program_object_ = Ref::borrow(program.ptr());
   program_ = nb::inst_ptr<ProgramObject>(program);
   for_each(inputs, [&](PyObject* o) {
-    inputs_.push_back(read_place(o, true));
+    inputs_.push_back(read_place(o, true, 0));
     input_gradients_ += inputs_.back().kind == Place::gradient;
   });
   if (inputs_.size() != static_cast<size_t>(program_->core.inputs))
     raise(PyExc_ValueError, "Replay: the program %s takes %d inputs, not %zu.", program_->core.name, program_->core.inputs,
           inputs_.size());
-  for_each(outputs, [&](PyObject* o) { outputs_.push_back(read_place(o, false)); });
+  const Ref results = tuple_of(outputs);
+  for_each(outputs, [&](PyObject* o) {
+    outputs_.push_back(read_place(o, false, static_cast<size_t>(PyTuple_GET_SIZE(results.get()))));
+    const Place& last = outputs_.back();
+    if (last.kind == Place::again && last.index + 1 >= outputs_.size())
+      raise(PyExc_ValueError, "Replay: result %zu is not before result %zu.", last.index, outputs_.size() - 1);
+  });
+  if (hidden_ > outputs_.size())
+    raise(PyExc_ValueError, "Replay: of %zu results, %zu cannot be hidden.", outputs_.size(), hidden_);
   for_each(grads, [&](PyObject* o) {
     const auto [t, place] = pair_of(o, "a gradient");
     const bool none = place == Py_None;
-    grads_.push_back({Ref::borrow(object_of(t)), none, none ? Place{} : read_place(place, false)});
+    grads_.push_back({Ref::borrow(object_of(t)), none, none ? Place{} : read_place(place, false, 0)});
   });
   for_each(replaced, [&](PyObject* o) { replaced_.push_back(Ref::borrow(object_of(expect_tensor(o, "Replay", "replaced")))); });
   for_each(attributes, [&](PyObject* o) {
@@ -134,23 +150,26 @@ Replay::Replay(nb::handle program, size_t arguments, nb::handle inputs, nb::hand
   });
 }
 
-// (kind, what, layout or None, delta); see _native.pyi.
-Place Replay::read_place(PyObject* given, bool input) const {
+// (kind, what, layout or None, delta, base); see _native.pyi.
+Place Replay::read_place(PyObject* given, bool input, size_t results) const {
   const char* kind;
   PyObject *what, *layout;
-  long long delta;
+  long long delta, base;
   if (!PyTuple_Check(given)) raise(PyExc_TypeError, "Replay: a place is a tuple, not %R.", given);
-  if (!PyArg_ParseTuple(given, "sOOL:Replay", &kind, &what, &layout, &delta)) throw_python_error();
+  if (!PyArg_ParseTuple(given, "sOOLL:Replay", &kind, &what, &layout, &delta, &base)) throw_python_error();
   if (delta <= -farthest_offset || delta >= farthest_offset)
     raise(PyExc_ValueError, "Replay: a view cannot begin %lld elements from its source.", delta);
   Place place{};
   place.meta = layout == Py_None ? nullptr : meta_from_layout(layout);
   place.delta = delta;
+  place.base = base;
+  if (base < Place::source_base || base >= static_cast<long long>(results) || (base != Place::no_base && !place.meta))
+    raise(PyExc_ValueError, "Replay: %R cannot have the base %lld.", given, base);
   const auto is = [&](const char* name) { return std::strcmp(kind, name) == 0; };
-  const bool made = is("made");
-  if (made || is("argument")) {
-    const size_t end = made ? program_->core.outputs.size() : arguments_;
-    place.kind = made ? Place::made : Place::argument;
+  const bool made = is("made"), again = is("again");
+  if (made || again || is("argument")) {
+    const size_t end = made ? program_->core.outputs.size() : again ? results : arguments_;
+    place.kind = made ? Place::made : again ? Place::again : Place::argument;
     place.index = PyLong_AsSize_t(what);
     if (PyErr_Occurred()) throw_python_error();
     if (place.index >= end) raise(PyExc_ValueError, "Replay: there are %zu of the kind '%s', not more than %zu.", end, kind, place.index);
@@ -162,7 +181,7 @@ Place Replay::read_place(PyObject* given, bool input) const {
     if (input || place.meta) expect_tensor(what, "Replay", "a fixed source");
     place.object = Ref::borrow(what);
   } else {
-    raise(PyExc_ValueError, "Replay: the kind of a place is 'made', 'argument', 'fixed' or 'gradient', not '%s'.", kind);
+    raise(PyExc_ValueError, "Replay: the kind of a place is 'made', 'argument', 'fixed', 'gradient' or 'again', not '%s'.", kind);
   }
   if (input && (made || (place.kind == Place::gradient) != (place.meta != nullptr)))
     raise(PyExc_ValueError, "Replay: %R cannot be an input.", given);
@@ -242,7 +261,12 @@ PyObject* Replay::run(TensorObject* const* tensors, PyObject* const* numbers, si
   try {
     const Made made(*program_, inputs.get(), scalars.get());
     try {
-      for (size_t i = 0; i < outputs_.size(); ++i) results[i] = give(outputs_[i], made, tensors);
+      for (size_t i = 0; i < outputs_.size(); ++i) {
+        const Place& place = outputs_[i];
+        results[i] = place.kind == Place::again ? Ref::borrow(results[place.index].get()) : give(place, made, tensors);
+      }
+      for (size_t i = 0; i < outputs_.size(); ++i)
+        if (outputs_[i].base >= 0) set_base(results[i], results[static_cast<size_t>(outputs_[i].base)].get());
     } catch (...) {  // what the program wrote stays, so its gradients must be there too
       give_gradients(made, tensors);
       throw;
@@ -254,7 +278,7 @@ PyObject* Replay::run(TensorObject* const* tensors, PyObject* const* numbers, si
   }
   if (attach_ && thread_state().grad_enabled)
     record(tensors, inputs.get(), versions.get(), numbers, n_numbers, host_numbers.get(), results.get());
-  return unflatten(structure_.get(), results.get(), outputs_.size());
+  return unflatten(structure_.get(), results.get(), outputs_.size() - hidden_);
 }
 
 Ref Replay::give(const Place& place, const Made& made, TensorObject* const* tensors) const {
@@ -263,15 +287,13 @@ Ref Replay::give(const Place& place, const Made& made, TensorObject* const* tens
     case Place::made: source = made[place.index]; break;
     case Place::argument: source = object_of(tensors[place.index]); break;
     case Place::gradient: source = as_tensor(source)->grad; break;
-    case Place::fixed: break;
+    case Place::fixed:
+    case Place::again: break;
   }
   if (!source || !place.meta) return Ref::borrow(source ? source : Py_None);
   const TensorObject* t = as_tensor(source);
   Ref view = checked(new_view(t, place.meta, place.delta));
-  if (place.kind != Place::made) {
-    as_tensor(view.get())->base = Py_NewRef(t->base ? t->base : source);
-    track(as_tensor(view.get()));
-  }
+  if (place.base == Place::source_base) set_base(view, t->base ? t->base : source);
   return view;
 }
 

@@ -12,18 +12,20 @@ namespace weft {
 
 // Where an input, a result or a gradient of a call is found.
 struct Place {
-  enum Kind : uint8_t { made, argument, fixed, gradient } kind;
-  size_t index = 0;            // made: the program's output; argument: the argument's number among the tensors
+  enum Kind : uint8_t { made, argument, fixed, gradient, again } kind;
+  size_t index = 0;            // made: the program's output; argument: its number among the tensors; again: an earlier result
   Ref object{};                // fixed: itself; gradient: the tensor whose gradient it is
   const Meta* meta = nullptr;  // of an input that is a gradient: the layout it must have; otherwise of a view of it, if any
   int64_t delta = 0;           // where the view begins in it, in elements
+  int64_t base = no_base;      // what the view has as its base: a result, by its number, or one of these
+  static constexpr int64_t no_base = -1, source_base = -2;  // source: what it is a view of
 };
 
 class Replay {
  public:
   // The parameters are those of the Python class, see _native.pyi.
-  Replay(nb::handle program, size_t arguments, nb::handle inputs, nb::handle outputs, nb::handle structure, nb::handle grads,
-         nb::handle replaced, nb::handle attributes, nb::handle grads_read, nb::handle host, nb::handle shared,
+  Replay(nb::handle program, size_t arguments, nb::handle inputs, nb::handle outputs, size_t hidden, nb::handle structure,
+         nb::handle grads, nb::handle replaced, nb::handle attributes, nb::handle grads_read, nb::handle host, nb::handle shared,
          nb::handle failed, nb::handle attach);
   Replay(const Replay&) = delete;
   Replay& operator=(const Replay&) = delete;
@@ -58,7 +60,7 @@ class Replay {
   };
   class Made;
 
-  Place read_place(PyObject* given, bool input) const;
+  Place read_place(PyObject* given, bool input, size_t results) const;
   void collect(TensorObject* const* tensors, TensorObject** inputs, Ref* kept) const;
   void check_apart(TensorObject* const* inputs) const;
   Ref give(const Place& place, const Made& made, TensorObject* const* tensors) const;
@@ -71,6 +73,7 @@ class Replay {
   const ProgramObject* program_ = nullptr;  // null: cleared by the garbage collector
   size_t arguments_;
   std::vector<Place> inputs_, outputs_;
+  size_t hidden_;               // the last results, which are but bases of others
   size_t input_gradients_ = 0;  // inputs that are gradients
   Ref structure_;
   std::vector<Grad> grads_;

@@ -207,10 +207,11 @@ class Program:
         into: list[list[Tensor]] | None = None,
     ) -> list[Tensor]: ...
 
-#: ("made", number of the program's output), ("argument", number among the tensors), ("fixed", object) or ("gradient", tensor
-#: whose), then the layout of a view of it (of an input that is a gradient: the layout it must have) or None, and where the view
-#: begins, in elements.
-Place: TypeAlias = tuple[str, Any, Layout | None, int]
+#: ("made", number of the program's output), ("argument", number among the tensors), ("fixed", object), ("gradient", tensor
+#: whose) or ("again", number of an earlier result), then the layout of a view of it (of an input that is a gradient: the layout
+#: it must have) or None, where the view begins, in elements, and its base: the number of a result, -2 for what it is a view of
+#: (or that one's base), -1 for none.
+Place: TypeAlias = tuple[str, Any, Layout | None, int, int]
 
 class Replay:
     """What a call of a static function does once it was traced (native/replay.h).
@@ -218,7 +219,8 @@ class Replay:
     ``attributes``: (owner, name, value) that must still be so, as must be the layouts of the gradients ``grads_read`` (None:
     there is none). ``grads`` are assigned after a call; those of ``replaced`` are dropped before it. ``host``: numbers read at
     each call. ``shared(written, other)`` and ``failed(error)`` make the exceptions of inputs that share memory and of indices
-    out of range. ``attach(outs, inputs, versions, scalars, tensors)`` hangs the results from the tape.
+    out of range. The last ``hidden`` results are only bases. ``attach(outs, inputs, versions, scalars, tensors)`` hangs
+    the results from the tape.
     """
 
     def __init__(
@@ -228,6 +230,7 @@ class Replay:
         arguments: int,
         inputs: Sequence[Place],
         outputs: Sequence[Place],
+        hidden: int,
         structure: Any,
         grads: Sequence[tuple[Tensor, Place | None]],
         replaced: Sequence[Tensor],

@@ -139,7 +139,10 @@ def detach(self: Any) -> Any:
         False
     """
     out = _native.strided(self, tuple(self.shape), tuple(self.strides), 0)
-    if self.symbol is not None:
+    recorder = _native.recording()
+    if recorder is not None and not recorder.values_allowed:  # a static function gives a new one at each call
+        out.symbol = recorder.symbol_of(self)
+    elif self.symbol is not None:
         out.symbol = self.symbol
     return out
 

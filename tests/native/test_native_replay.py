@@ -9,7 +9,7 @@ import pytest
 from weft import _native as N
 from weft import dtypes as D
 
-NO = (None, 0)
+NO = (None, 0, -1)
 
 
 def layout(*shape, strides=None):
@@ -35,6 +35,7 @@ def replay(program, **changed):
         "arguments": 2,
         "inputs": [("argument", 0, *NO), ("argument", 1, *NO)],
         "outputs": [("made", 0, *NO)],
+        "hidden": 0,
         "structure": None,
         "grads": [],
         "replaced": [],
@@ -68,13 +69,13 @@ def test_places(kit, tensor):
     owner._grad = tensor(np.full(4, 5.0))
     places = [
         ("made", 0, *NO),
-        ("made", 0, layout(2, 2, strides=(1, 2)), 0),
+        ("made", 0, layout(2, 2, strides=(1, 2)), 0, -1),
         ("argument", 1, *NO),
-        ("argument", 0, layout(2), 1),
+        ("argument", 0, layout(2), 1, -2),
         ("fixed", constant, *NO),
-        ("fixed", y, layout(1), 3),
+        ("fixed", y, layout(1), 3, -2),
         ("gradient", owner, *NO),
-        ("gradient", owner, layout(3), 1),
+        ("gradient", owner, layout(3), 1, -2),
     ]
     structure = (list, (None, (tuple, (None,) * 2), (dict, (("a", None), ("b", (tuple, (None,) * 4))))))
     f = replaying(replay(adding(kit), outputs=places, structure=structure))
@@ -97,6 +98,23 @@ def test_places(kit, tensor):
     owner._grad = None
     assert f(x, y)[2]["b"][2:] == (None, None)
     assert replay(adding(kit)).inputs([x, y]) == [x, y]
+
+
+def test_bases_among_the_results(kit, tensor):
+    owner = tensor(np.zeros(4))
+    part, whole = ("made", 0, layout(2), 1, 3), ("made", 0, *NO)
+    places = [part, ("made", 0, layout(2), 0, -1), ("again", 0, *NO), whole]
+    f = replaying(replay(adding(kit), outputs=places, hidden=1, structure=(tuple, (None,) * 3)))
+    for _ in range(2):
+        first, other, same = f(tensor(np.arange(4.0)), tensor(np.ones(4)))
+        assert same is first
+        assert first.tolist() == [2, 3]
+        assert first.base.tolist() == [1, 2, 3, 4]
+        assert other.base is None
+    places = [("gradient", owner, layout(1), 0, 1), ("gradient", owner, *NO), ("made", 0, layout(1), 0, 0)]
+    f = replaying(replay(adding(kit), outputs=places, structure=(tuple, (None,) * 3)))
+    none, also_none, made = f(tensor(np.arange(4.0)), tensor(np.ones(4)))  # there is no gradient, which has no views
+    assert (none, also_none, made.base) == (None, None, None)
 
 
 def test_state_that_must_hold(kit, tensor):
@@ -150,7 +168,7 @@ def test_gradients_and_host_numbers(kit, tensor):
     made = replay(
         program,
         arguments=1,
-        inputs=[("gradient", t, layout(4), 0)],
+        inputs=[("gradient", t, layout(4), 0, -1)],
         outputs=[("argument", 0, *NO)],
         grads=[(t, ("made", 0, *NO))],
         host=[lambda: 2],
@@ -237,10 +255,18 @@ def test_answers_that_are_no_replay(kit, tensor):
         {"inputs": 3},
         {"inputs": [("other", 0, *NO)] * 2},
         {"outputs": [("made", 1, *NO)]},
-        {"outputs": [("made", 0, 3, 0)]},
-        {"outputs": [("made", 0, None, 2**62)]},
-        {"outputs": [("made", 0, None, None)]},
-        {"outputs": [("fixed", 3, layout(1), 0)]},
+        {"outputs": [("made", 0, 3, 0, -1)]},
+        {"outputs": [("made", 0, None, 2**62, -1)]},
+        {"outputs": [("made", 0, None, None, -1)]},
+        {"outputs": [("fixed", 3, layout(1), 0, -1)]},
+        {"outputs": [("made", 0, layout(1), 0, 1)]},
+        {"outputs": [("made", 0, layout(1), 0, -3)]},
+        {"outputs": [("made", 0, None, 0, 0)]},
+        {"outputs": [("again", 0, *NO)]},
+        {"outputs": [("made", 0, *NO), ("again", 2, *NO)]},
+        {"inputs": [("again", 0, *NO)] * 2},
+        {"hidden": 2},
+        {"hidden": -1},
         {"outputs": [("gradient", 3, *NO)]},
         {"grads": [(3, None)]},
         {"grads": [3]},
@@ -269,17 +295,17 @@ def test_more_refusals(kit, tensor):
         replay(adding(kit), inputs=[("gradient", t, *NO)] * 2)
     with pytest.raises((TypeError, ValueError)):
         replay(adding(kit)).inputs([t])
-    f = replaying(replay(adding(kit), outputs=[("made", 0, layout(5), 0)]))
+    f = replaying(replay(adding(kit), outputs=[("made", 0, layout(5), 0, -1)]))
     with pytest.raises(ValueError, match="outside the tensor's memory"):
         f(t, N.alias(t))
-    f = replaying(replay(adding(kit), outputs=[("argument", 0, layout(4), 1)]))
+    f = replaying(replay(adding(kit), outputs=[("argument", 0, layout(4), 1, -2)]))
     with pytest.raises(ValueError, match="outside the tensor's memory"):
         f(t, tensor(np.zeros(4)))
 
 
 def test_gradients_are_there_though_a_result_cannot_be_given(kit, tensor):
     t, x = tensor(np.zeros(4)), tensor(np.ones(4))
-    made = replay(adding(kit), outputs=[("made", 0, layout(5), 0)], grads=[(t, ("made", 0, *NO))])
+    made = replay(adding(kit), outputs=[("made", 0, layout(5), 0, -1)], grads=[(t, ("made", 0, *NO))])
     with pytest.raises(ValueError, match="outside the tensor's memory"):
         replaying(made)(x, t)
     assert t._grad.tolist() == [1, 1, 1, 1]

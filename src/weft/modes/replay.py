@@ -12,29 +12,12 @@ from weft.compiler import Executable
 from weft.errors import TraceError
 from weft.ir.node import Where
 from weft.modes.differentiate import Backward
+from weft.modes.results import NO_BASE, Again, Made, ViewOf
 from weft.modes.tracing import Argument, GradOf
 from weft.runtime.program import recorded_at
 
 if TYPE_CHECKING:
     from weft import Tensor
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Made:
-    """An output that the program makes: which one, and, where it is a view of that, its layout and first element."""
-
-    index: int
-    layout: _native.Layout | None = None
-    delta: int = 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ViewOf:
-    """An output that is a view of an input tensor: its layout, and where it begins in that, in elements."""
-
-    source: Any
-    layout: _native.Layout
-    delta: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +38,7 @@ def make_replay(
     arguments: int,
     sources: Sequence[Any],
     outputs: Sequence[Any],
+    hidden: int,
     structure: Any,
     grads: Sequence[tuple[Tensor, Any]],
     grads_read: Sequence[tuple[Tensor, Tensor | None]],
@@ -66,9 +50,9 @@ def make_replay(
     """What calls of a traced signature run.
 
     ``arguments``: how many tensors they are given. ``sources``: where the program's inputs come from. ``outputs``: the
-    values in the result, whose containers ``structure`` tells. ``grads``: the gradients that a call assigns. ``grads_read``:
-    those it found. ``attributes_read``: (object, attribute, its value when traced). ``host``: numbers read at each call.
-    ``checks`` of indices: what, and where recorded.
+    values in the result, whose containers ``structure`` tells, then ``hidden`` bases of these. ``grads``: the gradients that a
+    call assigns. ``grads_read``: those it found. ``attributes_read``: (object, attribute, its value when traced). ``host``:
+    numbers read at each call. ``checks`` of indices: what, and where recorded.
     """
     found = {id(t): g for t, g in grads_read}
     # A gradient that is None before and after a call need not be assigned.
@@ -80,14 +64,15 @@ def make_replay(
     layout_of = {id(t): layout for t, layout in layouts}
 
     def place_of_input(source: Any) -> _native.Place:
-        kind, what, _, delta = _place(source)
-        return kind, what, layout_of[id(what)] if kind == "gradient" else None, delta
+        kind, what, *_ = _place(source)
+        return kind, what, layout_of[id(what)] if kind == "gradient" else None, 0, NO_BASE
 
     return _native.Replay(
         program,
         arguments=arguments,
         inputs=[place_of_input(s) for s in sources],
         outputs=[_place(result) for result in outputs],
+        hidden=hidden,
         structure=structure,
         grads=[(t, None if g is None else _place(g)) for t, g in grads],
         replaced=[t for t, _ in grads if id(t) not in kept],
@@ -103,15 +88,17 @@ def make_replay(
 def _place(result: Any) -> _native.Place:
     """Where an input or a result of a call is found, as `_native.Replay` takes it."""
     if isinstance(result, Made):
-        return "made", result.index, result.layout, result.delta
+        return "made", result.index, result.layout, result.delta, result.base
     if isinstance(result, ViewOf):
-        kind, what, _, _ = _place(result.source)
-        return kind, what, result.layout, result.delta
+        kind, what, *_ = _place(result.source)
+        return kind, what, result.layout, result.delta, result.base
+    if isinstance(result, Again):
+        return "again", result.index, None, 0, NO_BASE
     if isinstance(result, Argument):
-        return "argument", result.index, None, 0
+        return "argument", result.index, None, 0, NO_BASE
     if isinstance(result, GradOf):
-        return "gradient", result.tensor, None, 0
-    return "fixed", result, None, 0
+        return "gradient", result.tensor, None, 0, NO_BASE
+    return "fixed", result, None, 0, NO_BASE
 
 
 def _shared(name: str, written: Tensor, other: Tensor) -> TraceError:

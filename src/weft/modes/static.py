@@ -16,12 +16,13 @@ from weft.errors import TraceError, explain, kind_of
 from weft.ir.node import make, toposort
 from weft.modes import tree
 from weft.modes.differentiate import Backward
-from weft.modes.replay import Made, Trace, ViewOf, make_replay
+from weft.modes.replay import Trace, make_replay
+from weft.modes.results import Again, Made, Results, ViewOf
 from weft.modes.tracing import Argument, GradOf, StaticRecorder
 from weft.ops.movement import contiguous_strides
 from weft.recent import Recent
 from weft.record.canonical import canonical
-from weft.record.recorder import Cell, layout_of_chain, leaves, where_in_user_code
+from weft.record.recorder import leaves, where_in_user_code
 from weft.runtime.program import checks
 
 if TYPE_CHECKING:
@@ -165,48 +166,21 @@ class StaticFunction(_native.Replayer, Generic[P, R]):
         placeholders: list[Tensor],
     ) -> Trace:
         values, structure = tree.flatten(result)
-        cells: list[Cell] = []
-
-        def place(v: Any) -> Any:
-            """Where a result comes from."""
-            if not isinstance(v, _native.Tensor):
-                return v
-            cell = v._pending
-            if cell is None:
-                if v.symbol is None or v.symbol.cell.recorder is not recorder:
-                    return recorder.sources.get(id(v), v)
-                cell = v.symbol.cell
-            elif cell.recorder is not recorder:
-                cell.recorder.realize(v, cell)
-                return v
-            layout = layout_of_chain(cell.node.shape, v.symbol.chain)
-            if cell.root is not None:
-                source = recorder.sources[id(cell.root)]
-                if not v.symbol.chain:
-                    return source
-                root = cell.root if v._pending is None else placeholders[source.index]
-                return ViewOf(source, (v.dtype, tuple(v.shape), tuple(v.strides)), v.offset - root.offset)
-            if cell not in cells:
-                cells.append(cell)
-            if layout is None or layout == (cell.node.shape, contiguous_strides(cell.node.shape), 0):
-                return Made(cells.index(cell))
-            shape, strides, offset = layout
-            return Made(cells.index(cell), (v.dtype, shape, strides), offset)
-
-        outputs = [place(v) for v in values]
+        results = Results(recorder, placeholders, values)
+        values, outputs = results.values, results.places
         self._refuse_lost_history(recorder, values, outputs)
         grads = []
         for k, t in enumerate(placeholders):
             if t._grad is not None:
-                grads.append((tensors[k], place(t._grad)))
+                grads.append((tensors[k], results.place_of_gradient(t._grad)))
         for t, g in recorder.grads.values():
             read = next((found for seen, found in recorder.grads_read if seen is t), None)
             if g is None or g is not read:
-                grads.append((t, place(g)))
+                grads.append((t, results.place_of_gradient(g)))
         real = [*recorder.cells.values(), *(t._pending for t in placeholders)]
         written = [(c, recorder.ops.get(id(c), "write")) for c in real if c.dirty]
-        nodes = toposort([*(c.node for c in cells), *(c.node for c, _ in written)])
-        inputs, graph = canonical([c.node for c in cells], written, recorder.n_scalars)
+        nodes = toposort([*(c.node for c in results.cells), *(c.node for c, _ in written)])
+        inputs, graph = canonical([c.node for c in results.cells], written, recorder.n_scalars)
         executable = compile_graph(graph, self.name)
         attributes_read = list(recorder.attributes_read.values())
         for t, needed in recorder.outside.values():
@@ -218,6 +192,7 @@ class StaticFunction(_native.Replayer, Generic[P, R]):
             len(tensors),
             [recorder.sources[id(t)] for t in inputs],
             outputs,
+            results.hidden,
             structure,
             grads,
             recorder.grads_read,
@@ -235,7 +210,7 @@ class StaticFunction(_native.Replayer, Generic[P, R]):
         it is, the gradient of what is computed from that would lack a part.
         """
         for v, output in zip(values, outputs, strict=True):
-            if not isinstance(v, _native.Tensor) or isinstance(output, Made) or not engine.graph_is_whole(v):
+            if not isinstance(v, _native.Tensor) or isinstance(output, Made | Again) or not engine.graph_is_whole(v):
                 continue
             cell = v._pending if v._pending is not None else recorder.cells.get(v._storage_id)
             if cell is not None and cell.recorder is recorder and cell.dirty:

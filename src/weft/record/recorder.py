@@ -154,6 +154,11 @@ class Recorder:
             return cell, symbol.chain
         return cell, self.chain_of_real(cell, t)
 
+    def symbol_of(self, t: Tensor) -> View:
+        """The symbol of another tensor over the same elements."""
+        cell, chain = self.locate(t)
+        return t.symbol if t.symbol is not None and t.symbol.cell is cell else View(cell, chain)
+
     def adopt(self, t: Tensor, cell: Cell) -> Cell:
         """Take in a tensor that belongs to another recording."""
         cell.recorder.check_open(t)
