@@ -25,12 +25,12 @@ Ref callable_or_null(nb::handle given, const char* what) {
   return Ref::borrow(given.ptr());
 }
 
-// The tensor and what goes with it.
-std::pair<TensorObject*, PyObject*> pair_of(PyObject* given, const char* what) {
-  PyObject *tensor, *other;
+// The owner of a gradient and what goes with it.
+std::pair<PyObject*, PyObject*> pair_of(PyObject* given, const char* what) {
+  PyObject *owner, *other;
   if (!PyTuple_Check(given)) raise(PyExc_TypeError, "Replay: %s is a tuple, not %R.", what, given);
-  if (!PyArg_ParseTuple(given, "OO:Replay", &tensor, &other)) throw_python_error();
-  return {expect_tensor(tensor, "Replay", what), other};
+  if (!PyArg_ParseTuple(given, "OO:Replay", &owner, &other)) throw_python_error();
+  return {owner, other};
 }
 
 PyObject* object_of(TensorObject* t) { return reinterpret_cast<PyObject*>(t); }
@@ -128,11 +128,11 @@ Replay::Replay(nb::handle program, size_t arguments, nb::handle inputs, nb::hand
   if (hidden_ > outputs_.size())
     raise(PyExc_ValueError, "Replay: of %zu results, %zu cannot be hidden.", outputs_.size(), hidden_);
   for_each(grads, [&](PyObject* o) {
-    const auto [t, place] = pair_of(o, "a gradient");
+    const auto [owner, place] = pair_of(o, "a gradient");
     const bool none = place == Py_None;
-    grads_.push_back({Ref::borrow(object_of(t)), none, none ? Place{} : read_place(place, false, 0)});
+    grads_.push_back({read_owner(owner, "a gradient"), none, none ? Place{} : read_place(place, false, 0)});
   });
-  for_each(replaced, [&](PyObject* o) { replaced_.push_back(Ref::borrow(object_of(expect_tensor(o, "Replay", "replaced")))); });
+  for_each(replaced, [&](PyObject* o) { replaced_.push_back(read_owner(o, "replaced")); });
   for_each(attributes, [&](PyObject* o) {
     PyObject *owner, *name, *value;
     if (!PyTuple_Check(o)) raise(PyExc_TypeError, "Replay: an attribute is (owner, name, value), not %R.", o);
@@ -141,13 +141,22 @@ Replay::Replay(nb::handle program, size_t arguments, nb::handle inputs, nb::hand
     attributes_.push_back({Ref::borrow(owner), Ref::borrow(name), Ref::borrow(value), of_tensor, value == Py_True});
   });
   for_each(grads_read, [&](PyObject* o) {
-    const auto [t, found] = pair_of(o, "a gradient that was read");
-    grads_read_.push_back({Ref::borrow(object_of(t)), found == Py_None ? nullptr : meta_from_layout(found)});
+    const auto [owner, found] = pair_of(o, "a gradient that was read");
+    grads_read_.push_back({read_owner(owner, "a gradient that was read"), found == Py_None ? nullptr : meta_from_layout(found)});
   });
   for_each(host, [&](PyObject* o) {
     if (!PyCallable_Check(o)) raise(PyExc_TypeError, "Replay: a number is read by a callable, not %R.", o);
     host_.push_back(Ref::borrow(o));
   });
+}
+
+// A tensor, or the number of an argument.
+Owner Replay::read_owner(PyObject* given, const char* what) const {
+  if (!PyLong_CheckExact(given)) return {Ref::borrow(object_of(expect_tensor(given, "Replay", what)))};
+  const size_t index = PyLong_AsSize_t(given);
+  if (PyErr_Occurred()) throw_python_error();
+  if (index >= arguments_) raise(PyExc_ValueError, "Replay: of %zu arguments, there is no number %zu.", arguments_, index);
+  return {Ref(), index};
 }
 
 // (kind, what, layout or None, delta, base); see _native.pyi.
@@ -175,7 +184,7 @@ Place Replay::read_place(PyObject* given, bool input, size_t results) const {
     if (place.index >= end) raise(PyExc_ValueError, "Replay: there are %zu of the kind '%s', not more than %zu.", end, kind, place.index);
   } else if (is("gradient")) {
     place.kind = Place::gradient;
-    place.object = Ref::borrow(object_of(expect_tensor(what, "Replay", "the owner of a gradient")));
+    place.owner = read_owner(what, "the owner of a gradient");
   } else if (is("fixed")) {
     place.kind = Place::fixed;
     if (input || place.meta) expect_tensor(what, "Replay", "a fixed source");
@@ -188,7 +197,7 @@ Place Replay::read_place(PyObject* given, bool input, size_t results) const {
   return place;
 }
 
-bool Replay::holds() const {
+bool Replay::holds(TensorObject* const* tensors) const {
   for (const Attribute& a : attributes_) {
     if (a.of_tensor) {
       if (as_tensor(a.owner.get())->requires_grad != a.required) return false;
@@ -200,7 +209,7 @@ bool Replay::holds() const {
     if (differs) return false;
   }
   for (const GradRead& g : grads_read_) {
-    const PyObject* now = as_tensor(g.tensor.get())->grad;
+    const PyObject* now = g.owner.of(tensors)->grad;
     if ((now ? as_tensor(const_cast<PyObject*>(now))->meta : nullptr) != g.found) return false;
   }
   return true;
@@ -211,7 +220,7 @@ void Replay::collect(TensorObject* const* tensors, TensorObject** inputs, Ref* k
   for (const Place& place : inputs_) {
     PyObject* o = place.object.get();
     if (place.kind == Place::gradient) {
-      o = as_tensor(o)->grad;
+      o = place.owner.of(tensors)->grad;
       if (!o || as_tensor(o)->meta != place.meta)
         raise(PyExc_RuntimeError, "%s reads a gradient that another thread has replaced meanwhile.", program_->core.name);
       *kept++ = Ref::borrow(o);
@@ -232,6 +241,19 @@ void Replay::check_apart(TensorObject* const* inputs) const {
   }
 }
 
+// Refuses a call in which a tensor is two of those whose gradients are assigned: each assignment would lack the other.
+void Replay::check_owners(TensorObject* const* tensors) const {
+  for (const Grad& g : grads_) {
+    if (g.owner.tensor) continue;
+    TensorObject* t = tensors[g.owner.argument];
+    for (const Grad& other : grads_) {
+      if (&other == &g || other.owner.of(tensors) != t) continue;
+      if (!shared_) raise(PyExc_ValueError, "%s assigns the gradient of an argument twice.", program_->core.name);
+      raise_made(checked(PyObject_CallFunctionObjArgs(shared_.get(), t, Py_None, nullptr)));
+    }
+  }
+}
+
 PyObject* Replay::run(TensorObject* const* tensors, PyObject* const* numbers, size_t n_numbers) const {
   if (!program_) raise(PyExc_RuntimeError, "This replay was cleared by the garbage collector.");
   note_look();
@@ -243,6 +265,7 @@ PyObject* Replay::run(TensorObject* const* tensors, PyObject* const* numbers, si
   ShortArray<Ref, 4> kept(input_gradients_);
   collect(tensors, inputs.get(), kept.get());
   check_apart(inputs.get());
+  check_owners(tensors);
   ShortArray<Ref, 4> host_numbers(host_.size());
   ShortArray<int64_t, 16> scalars(n_scalars);
   for (size_t i = 0; i < n_numbers; ++i) scalars[i] = scalar_bits(numbers[i], core.scalar_kinds[i], core.name);
@@ -254,8 +277,8 @@ PyObject* Replay::run(TensorObject* const* tensors, PyObject* const* numbers, si
   ShortArray<uint32_t, 16> versions(attach_ ? n_inputs : 0);
   if (attach_)
     for (size_t i = 0; i < n_inputs; ++i) versions[i] = inputs[i]->storage->version;
-  for (const Ref& t : replaced_)  // or old and new gradients would take memory at once
-    if (set_gradient(t.get(), Py_None) < 0) throw_python_error();
+  for (const Owner& owner : replaced_)  // or old and new gradients would take memory at once
+    if (set_gradient(object_of(owner.of(tensors)), Py_None) < 0) throw_python_error();
 
   ShortArray<Ref, 8> results(outputs_.size());
   try {
@@ -286,7 +309,7 @@ Ref Replay::give(const Place& place, const Made& made, TensorObject* const* tens
   switch (place.kind) {
     case Place::made: source = made[place.index]; break;
     case Place::argument: source = object_of(tensors[place.index]); break;
-    case Place::gradient: source = as_tensor(source)->grad; break;
+    case Place::gradient: source = place.owner.of(tensors)->grad; break;
     case Place::fixed:
     case Place::again: break;
   }
@@ -303,7 +326,7 @@ void Replay::give_gradients(const Made& made, TensorObject* const* tensors) cons
   for (size_t i = 0; i < grads_.size(); ++i)
     found[i] = grads_[i].none ? Ref::borrow(Py_None) : give(grads_[i].place, made, tensors);
   for (size_t i = 0; i < grads_.size(); ++i)
-    if (set_gradient(grads_[i].tensor.get(), found[i].get()) < 0) throw_python_error();
+    if (set_gradient(object_of(grads_[i].owner.of(tensors)), found[i].get()) < 0) throw_python_error();
 }
 
 // The error of an index out of range, with the lines that this function knows, as `raise ... from None`.
@@ -341,18 +364,22 @@ nb::list Replay::inputs(nb::handle tensors) const {
 
 int Replay::traverse(visitproc visit, void* arg) const {
   for (const std::vector<Place>* places : {&inputs_, &outputs_})
-    for (const Place& place : *places) Py_VISIT(place.object.get());
+    for (const Place& place : *places) {
+      Py_VISIT(place.object.get());
+      Py_VISIT(place.owner.tensor.get());
+    }
   for (const Grad& g : grads_) {
-    Py_VISIT(g.tensor.get());
+    Py_VISIT(g.owner.tensor.get());
     Py_VISIT(g.place.object.get());
+    Py_VISIT(g.place.owner.tensor.get());
   }
-  for (const std::vector<Ref>* list : {&replaced_, &host_})
-    for (const Ref& o : *list) Py_VISIT(o.get());
+  for (const Owner& owner : replaced_) Py_VISIT(owner.tensor.get());
+  for (const Ref& o : host_) Py_VISIT(o.get());
   for (const Attribute& a : attributes_) {
     Py_VISIT(a.owner.get());
     Py_VISIT(a.value.get());
   }
-  for (const GradRead& g : grads_read_) Py_VISIT(g.tensor.get());
+  for (const GradRead& g : grads_read_) Py_VISIT(g.owner.tensor.get());
   for (const Ref* o : {&program_object_, &structure_, &shared_, &failed_, &attach_}) Py_VISIT(o->get());
   return 0;
 }
@@ -362,7 +389,8 @@ void Replay::clear() {
   // Taken away first, because dropping an object may run any code.
   const auto inputs = std::exchange(inputs_, {}), outputs = std::exchange(outputs_, {});
   const auto grads = std::exchange(grads_, {});
-  const auto replaced = std::exchange(replaced_, {}), host = std::exchange(host_, {});
+  const auto replaced = std::exchange(replaced_, {});
+  const auto host = std::exchange(host_, {});
   const auto attributes = std::exchange(attributes_, {});
   const auto grads_read = std::exchange(grads_read_, {});
   for (Ref* o : {&program_object_, &structure_, &shared_, &failed_, &attach_}) *o = Ref();

@@ -10,11 +10,19 @@
 
 namespace weft {
 
+// A tensor whose gradient is read or assigned.
+struct Owner {
+  Ref tensor;           // null: an argument
+  size_t argument = 0;  // its number among the tensors
+  TensorObject* of(TensorObject* const* tensors) const { return tensor ? as_tensor(tensor.get()) : tensors[argument]; }
+};
+
 // Where an input, a result or a gradient of a call is found.
 struct Place {
   enum Kind : uint8_t { made, argument, fixed, gradient, again } kind;
   size_t index = 0;            // made: the program's output; argument: its number among the tensors; again: an earlier result
-  Ref object{};                // fixed: itself; gradient: the tensor whose gradient it is
+  Ref object{};                // fixed: itself
+  Owner owner{};               // gradient: whose it is
   const Meta* meta = nullptr;  // of an input that is a gradient: the layout it must have; otherwise of a view of it, if any
   int64_t delta = 0;           // where the view begins in it, in elements
   int64_t base = no_base;      // what the view has as its base: a result, by its number, or one of these
@@ -32,8 +40,8 @@ class Replay {
 
   // How many tensors a call is given.
   size_t arguments() const { return arguments_; }
-  // Whether what the trace found outside of the arguments is still so. Throws what reading an attribute raises.
-  bool holds() const;
+  // Whether what the trace found besides the layouts of the arguments is still so. Throws what reading an attribute raises.
+  bool holds(TensorObject* const* tensors) const;
   // Makes the call, which nothing may record meanwhile. `numbers` are Python numbers, for the program's first scalars. The
   // caller keeps everything alive, this replay included. A new reference. Throws.
   PyObject* run(TensorObject* const* tensors, PyObject* const* numbers, size_t n_numbers) const;
@@ -50,19 +58,21 @@ class Replay {
     bool required;
   };
   struct GradRead {
-    Ref tensor;
+    Owner owner;
     const Meta* found;  // null: there was none
   };
   struct Grad {
-    Ref tensor;
+    Owner owner;
     bool none;  // it is None after a call
     Place place;
   };
   class Made;
 
+  Owner read_owner(PyObject* given, const char* what) const;
   Place read_place(PyObject* given, bool input, size_t results) const;
   void collect(TensorObject* const* tensors, TensorObject** inputs, Ref* kept) const;
   void check_apart(TensorObject* const* inputs) const;
+  void check_owners(TensorObject* const* tensors) const;
   Ref give(const Place& place, const Made& made, TensorObject* const* tensors) const;
   void give_gradients(const Made& made, TensorObject* const* tensors) const;
   [[noreturn]] void raise_located(nb::python_error& error) const;
@@ -77,7 +87,7 @@ class Replay {
   size_t input_gradients_ = 0;  // inputs that are gradients
   Ref structure_;
   std::vector<Grad> grads_;
-  std::vector<Ref> replaced_;
+  std::vector<Owner> replaced_;
   std::vector<Attribute> attributes_;
   std::vector<GradRead> grads_read_;
   std::vector<Ref> host_;

@@ -138,15 +138,27 @@ const Replay& replay_of(PyObject* o) {
   return *nb::inst_ptr<Replay>(o);
 }
 
+// The tensors of a call, from Python. A list of them is kept as a tuple.
+class Given {
+ public:
+  Given(const Replay& replay, PyObject* tensors, const char* what)
+      : kept_(checked(PySequence_Tuple(tensors))), tensors_(static_cast<size_t>(PyTuple_GET_SIZE(kept_.get()))) {
+    const auto count = static_cast<size_t>(PyTuple_GET_SIZE(kept_.get()));
+    if (count != replay.arguments()) raise(PyExc_ValueError, "%s takes %zu tensors, not %zu.", what, replay.arguments(), count);
+    for (size_t i = 0; i < count; ++i)
+      tensors_[i] = expect_tensor(PyTuple_GET_ITEM(kept_.get(), static_cast<Py_ssize_t>(i)), what, "argument");
+  }
+  TensorObject* const* get() { return tensors_.get(); }
+
+ private:
+  Ref kept_;
+  ShortArray<TensorObject*, 16> tensors_;
+};
+
 // Replay.run(tensors, numbers)
 PyObject* run_replay(const Replay& replay, PyObject* tensors, PyObject* numbers) {
-  const Ref given = checked(PySequence_Tuple(tensors)), scalars = checked(PySequence_Tuple(numbers));
-  const auto count = static_cast<size_t>(PyTuple_GET_SIZE(given.get()));
-  if (count != replay.arguments())
-    raise(PyExc_ValueError, "Replay.run takes %zu tensors, not %zu.", replay.arguments(), count);
-  ShortArray<TensorObject*, 16> arguments(count);
-  for (size_t i = 0; i < count; ++i)
-    arguments[i] = expect_tensor(PyTuple_GET_ITEM(given.get(), static_cast<Py_ssize_t>(i)), "Replay.run", "argument");
+  Given arguments(replay, tensors, "Replay.run");
+  const Ref scalars = checked(PySequence_Tuple(numbers));
   return replay.run(arguments.get(), reinterpret_cast<PyTupleObject*>(scalars.get())->ob_item,
                     static_cast<size_t>(PyTuple_GET_SIZE(scalars.get())));
 }
@@ -167,7 +179,7 @@ PyObject* call(PyObject* self, PyObject* args, PyObject* kwargs) {
     if (quick && calls_of(self)) {
       if (const Ref found = Ref::borrow(calls_of(self)->find(c))) {
         const Replay& replay = *nb::inst_ptr<Replay>(found.get());
-        if (replay.holds()) return replay.run(c.tensors, c.numbers, c.n_numbers);
+        if (replay.holds(c.tensors)) return replay.run(c.tensors, c.numbers, c.n_numbers);
       }
     }
     const Ref name = checked(PyUnicode_InternFromString("replay_of"));
@@ -258,7 +270,8 @@ void bind_replays(nb::module_& m) {
            nb::arg("inputs"), nb::arg("outputs"), nb::arg("hidden"), nb::arg("structure").none(), nb::arg("grads"), nb::arg("replaced"),
            nb::arg("attributes"), nb::arg("grads_read"), nb::arg("host"), nb::arg("shared").none(), nb::arg("failed").none(),
            nb::arg("attach").none())
-      .def("holds", &Replay::holds)
+      .def("holds", [](const Replay& replay, H tensors) { return replay.holds(Given(replay, tensors.ptr(), "Replay.holds").get()); },
+           nb::arg("tensors"))
       .def("inputs", &Replay::inputs, nb::arg("tensors"));
   m.def("unflatten", unflatten_from_python, nb::arg("structure").none(), nb::arg("values"));
   make_replayer_type(m.ptr());

@@ -207,10 +207,13 @@ class Program:
         into: list[list[Tensor]] | None = None,
     ) -> list[Tensor]: ...
 
-#: ("made", number of the program's output), ("argument", number among the tensors), ("fixed", object), ("gradient", tensor
-#: whose) or ("again", number of an earlier result), then the layout of a view of it (of an input that is a gradient: the layout
-#: it must have) or None, where the view begins, in elements, and its base: the number of a result, -2 for what it is a view of
-#: (or that one's base), -1 for none.
+#: Whose gradient it is: a tensor, or the number of an argument.
+Owner: TypeAlias = Tensor | int
+
+#: ("made", number of the program's output), ("argument", number among the tensors), ("fixed", object), ("gradient", its
+#: `Owner`) or ("again", number of an earlier result), then the layout of a view of it (of an input that is a gradient: the
+#: layout it must have) or None, where the view begins, in elements, and its base: the number of a result, -2 for what it is a
+#: view of (or that one's base), -1 for none.
 Place: TypeAlias = tuple[str, Any, Layout | None, int, int]
 
 class Replay:
@@ -218,9 +221,9 @@ class Replay:
 
     ``attributes``: (owner, name, value) that must still be so, as must be the layouts of the gradients ``grads_read`` (None:
     there is none). ``grads`` are assigned after a call; those of ``replaced`` are dropped before it. ``host``: numbers read at
-    each call. ``shared(written, other)`` and ``failed(error)`` make the exceptions of inputs that share memory and of indices
-    out of range. The last ``hidden`` results are only bases. ``attach(outs, inputs, versions, scalars, tensors)`` hangs
-    the results from the tape.
+    each call. ``shared(written, other)`` and ``failed(error)`` make the exceptions of inputs that share memory (other is None:
+    of a tensor whose gradient is assigned twice) and of indices out of range. The last ``hidden`` results are only bases.
+    ``attach(outs, inputs, versions, scalars, tensors)`` hangs the results from the tape.
     """
 
     def __init__(
@@ -232,16 +235,16 @@ class Replay:
         outputs: Sequence[Place],
         hidden: int,
         structure: Any,
-        grads: Sequence[tuple[Tensor, Place | None]],
-        replaced: Sequence[Tensor],
+        grads: Sequence[tuple[Owner, Place | None]],
+        replaced: Sequence[Owner],
         attributes: Sequence[tuple[Any, str, Any]],
-        grads_read: Sequence[tuple[Tensor, Layout | None]],
+        grads_read: Sequence[tuple[Owner, Layout | None]],
         host: Sequence[Callable[[], float]],
-        shared: Callable[[Tensor, Tensor], Exception] | None,
+        shared: Callable[[Tensor, Tensor | None], Exception] | None,
         failed: Callable[[IndexError], Exception] | None,
         attach: Callable[..., None] | None,
     ) -> None: ...
-    def holds(self) -> bool: ...
+    def holds(self, tensors: Sequence[Tensor]) -> bool: ...
     def inputs(self, tensors: Sequence[Tensor]) -> list[Tensor]: ...
 
 class Replayer:

@@ -131,26 +131,26 @@ def test_state_that_must_hold(kit, tensor):
         attributes=[(owner, "on", True), (t, "requires_grad", False)],
         grads_read=[(t, None)],
     )
-    assert made.holds()
+    assert made.holds([t, t])
     owner.on = False
-    assert not made.holds()
+    assert not made.holds([t, t])
     owner.on = True
     t.requires_grad = True
-    assert not made.holds()
+    assert not made.holds([t, t])
     t.requires_grad = False
     t._grad = tensor(np.zeros(4))
-    assert not made.holds()
-    assert replay(adding(kit), grads_read=[(t, layout(4))]).holds()
-    assert not replay(adding(kit), grads_read=[(t, layout(4, strides=(2,)))]).holds()
+    assert not made.holds([t, t])
+    assert replay(adding(kit), grads_read=[(t, layout(4))]).holds([t, t])
+    assert not replay(adding(kit), grads_read=[(t, layout(4, strides=(2,)))]).holds([t, t])
     owner.on = Hostile()
     with pytest.raises(ZeroDivisionError):
-        made.holds()
+        made.holds([t, t])
     f = replaying(made)
     x = tensor(np.ones(4))
     with pytest.raises(ZeroDivisionError):
         f(x, t), f(x, t)
     with pytest.raises(AttributeError):
-        replay(adding(kit), attributes=[(owner, "off", 1)]).holds()
+        replay(adding(kit), attributes=[(owner, "off", 1)]).holds([t, t])
 
 
 def test_gradients_and_host_numbers(kit, tensor):
@@ -274,7 +274,10 @@ def test_answers_that_are_no_replay(kit, tensor):
         {"replaced": [None]},
         {"attributes": [(1, 2, 3)]},
         {"attributes": [None]},
-        {"grads_read": [(1, None)]},
+        {"grads_read": [(2, None)]},
+        {"grads_read": [("x", None)]},
+        {"grads": [(-1, None)]},
+        {"replaced": [2]},
         {"host": [3]},
         {"shared": 3},
         {"failed": 3},

@@ -40,8 +40,8 @@ def make_replay(
     outputs: Sequence[Any],
     hidden: int,
     structure: Any,
-    grads: Sequence[tuple[Tensor, Any]],
-    grads_read: Sequence[tuple[Tensor, Tensor | None]],
+    grads: Sequence[tuple[Any, Any]],
+    grads_read: Sequence[tuple[Any, Tensor | None]],
     attributes_read: Sequence[tuple[Any, str, Any]],
     backward: Backward | None,
     host: Sequence[Callable[[], float]],
@@ -50,22 +50,20 @@ def make_replay(
     """What calls of a traced signature run.
 
     ``arguments``: how many tensors they are given. ``sources``: where the program's inputs come from. ``outputs``: the
-    values in the result, whose containers ``structure`` tells, then ``hidden`` bases of these. ``grads``: the gradients that a
-    call assigns. ``grads_read``: those it found. ``attributes_read``: (object, attribute, its value when traced). ``host``:
-    numbers read at each call. ``checks`` of indices: what, and where recorded.
+    values in the result, whose containers ``structure`` tells, then ``hidden`` bases of these. ``grads``: (tensor or Argument,
+    the gradient that a call assigns to it). ``grads_read``: (the same, what was found). ``attributes_read``: (object,
+    attribute, its value when traced). ``host``: numbers read at each call. ``checks`` of indices: what, and where recorded.
     """
-    found = {id(t): g for t, g in grads_read}
+    found = {id(owner): g for owner, g in grads_read}
     # A gradient that is None before and after a call need not be assigned.
-    grads = [(t, g) for t, g in grads if g is not None or found.get(id(t), t) is not None]
+    grads = [(o, g) for o, g in grads if g is not None or found.get(id(o), o) is not None]
     needed = [s.source if isinstance(s, ViewOf) else s for s in (*sources, *outputs, *(g for _, g in grads))]
-    kept = {id(s.tensor) for s in needed if isinstance(s, GradOf)}
-
-    layouts = [(t, None if g is None else g._layout) for t, g in grads_read]
-    layout_of = {id(t): layout for t, layout in layouts}
+    kept = {id(s.owner) for s in needed if isinstance(s, GradOf)}
+    layout_of = {id(owner): None if g is None else g._layout for owner, g in grads_read}
 
     def place_of_input(source: Any) -> _native.Place:
         kind, what, *_ = _place(source)
-        return kind, what, layout_of[id(what)] if kind == "gradient" else None, 0, NO_BASE
+        return kind, what, layout_of[id(source.owner)] if isinstance(source, GradOf) else None, 0, NO_BASE
 
     return _native.Replay(
         program,
@@ -74,10 +72,10 @@ def make_replay(
         outputs=[_place(result) for result in outputs],
         hidden=hidden,
         structure=structure,
-        grads=[(t, None if g is None else _place(g)) for t, g in grads],
-        replaced=[t for t, _ in grads if id(t) not in kept],
+        grads=[(_owner(o), None if g is None else _place(g)) for o, g in grads],
+        replaced=[_owner(o) for o, _ in grads if id(o) not in kept],
         attributes=attributes_read,
-        grads_read=layouts,
+        grads_read=[(_owner(o), layout_of[id(o)]) for o, _ in grads_read],
         host=host,
         shared=partial(_shared, name),
         failed=partial(recorded_at, checks=checks) if checks else None,
@@ -97,12 +95,25 @@ def _place(result: Any) -> _native.Place:
     if isinstance(result, Argument):
         return "argument", result.index, None, 0, NO_BASE
     if isinstance(result, GradOf):
-        return "gradient", result.tensor, None, 0, NO_BASE
+        return "gradient", _owner(result.owner), None, 0, NO_BASE
     return "fixed", result, None, 0, NO_BASE
 
 
-def _shared(name: str, written: Tensor, other: Tensor) -> TraceError:
-    """The error of a call in which a tensor that the program writes shares memory with another of its inputs."""
+def _owner(owner: Any) -> _native.Owner:
+    """Whose gradient it is, as `_native.Replay` takes it."""
+    return owner.index if isinstance(owner, Argument) else owner
+
+
+def _shared(name: str, written: Tensor, other: Tensor | None) -> TraceError:
+    """The error of a call in which a tensor that the program writes shares memory with another of its inputs.
+
+    ``other`` is None: of a call that would assign the gradient of a tensor twice.
+    """
+    if other is None:
+        return TraceError(
+            f"A tensor of shape {list(written.shape)} reaches {name} twice, as an argument and in another way, and the "
+            "function assigns a gradient for each. Pass one of them as x.detach().requires_grad_()."
+        )
     return TraceError(
         f"Tensors of shapes {list(written.shape)} and {list(other.shape)} used by {name} share memory, and the function "
         "modifies one of them in place. Pass one of them as a copy, x.clone()."

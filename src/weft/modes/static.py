@@ -83,17 +83,17 @@ class StaticFunction(_native.Replayer, Generic[P, R]):
         """The replay of a call, traced now if it must be, and the call's tensors and floats. While nothing is recorded."""
         values, structure = tree.flatten((args, kwargs)) if kwargs else tree.flatten_positional(args)
         key, tensors, scalars = self._signature(values, structure)
-        trace = self._find(key)
+        trace = self._find(key, tensors)
         if trace is None:
             with self._lock:
-                trace = self._find(key)
+                trace = self._find(key, tensors)
                 if trace is None:
                     trace = self._trace(key, values, structure)
         return trace.replay, tensors, scalars
 
-    def _find(self, key: Any) -> Trace | None:
+    def _find(self, key: Any, tensors: list[Tensor]) -> Trace | None:
         for trace in self._traces.get(key) or ():
-            if trace.replay.holds():
+            if trace.replay.holds(tensors):
                 return trace
         return None
 
@@ -170,13 +170,10 @@ class StaticFunction(_native.Replayer, Generic[P, R]):
         values, outputs = results.values, results.places
         self._refuse_lost_history(recorder, values, outputs)
         grads = []
-        for k, t in enumerate(placeholders):
-            if t._grad is not None:
-                grads.append((tensors[k], results.place_of_gradient(t._grad)))
-        for t, g in recorder.grads.values():
-            read = next((found for seen, found in recorder.grads_read if seen is t), None)
+        for owner, g in recorder.grads.values():
+            read = next((found for seen, found in recorder.grads_read if seen is owner), None)
             if g is None or g is not read:
-                grads.append((t, results.place_of_gradient(g)))
+                grads.append((owner, results.place_of_gradient(g)))
         real = [*recorder.cells.values(), *(t._pending for t in placeholders)]
         written = [(c, recorder.ops.get(id(c), "write")) for c in real if c.dirty]
         nodes = toposort([*(c.node for c in results.cells), *(c.node for c, _ in written)])
@@ -286,9 +283,9 @@ class StaticFunction(_native.Replayer, Generic[P, R]):
         from weft.modes.explain import Explanation
 
         values, structure = tree.flatten((args, kwargs)) if kwargs else tree.flatten_positional(args)
-        key, _, _ = self._signature(values, structure)
+        key, tensors, _ = self._signature(values, structure)
         with self._lock:
-            trace = self._find(key) or self._trace(key, values, structure)
+            trace = self._find(key, tensors) or self._trace(key, values, structure)
         return Explanation(self.name, [t for ts in self._traces.values() for t in ts], trace)
 
 

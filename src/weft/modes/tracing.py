@@ -23,9 +23,9 @@ class Argument:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GradOf:
-    """An input that is another tensor's ``.grad``."""
+    """An input that is the ``.grad`` of another tensor, or of an argument."""
 
-    tensor: Any
+    owner: Any
 
 
 class StaticRecorder(Recorder):
@@ -36,9 +36,12 @@ class StaticRecorder(Recorder):
         self.mode = f"tracing {name}"
         self.sources: dict[int, Any] = {}  # id of the tensor behind a leaf -> where replays find it
         self.kept: list[Any] = []  # so that no id is used twice
-        self.grads: dict[int, tuple[Tensor, Any]] = {}  # .grad assigned so far: id of tensor -> (tensor, gradient)
+        self.given: dict[int, tuple[Argument, Tensor]] = {}  # id of what stands for an argument -> (argument, itself)
+        self.grads: dict[
+            int, tuple[Any, Any]
+        ] = {}  # .grad assigned so far: id of tensor -> (tensor or Argument, gradient)
         self.attributes_read: dict[tuple[int, str], tuple[Any, str, Any]] = {}  # see `note_read`
-        self.grads_read: list[tuple[Tensor, Any]] = []  # .grad found when first looked at
+        self.grads_read: list[tuple[Any, Any]] = []  # (tensor or Argument, .grad found when first looked at)
         self.ops: dict[int, str] = {}
         self.n_scalars = 0  # Python numbers handed over at each call: float arguments, then host numbers
         self.host: list[Callable[[], float]] = []
@@ -61,9 +64,10 @@ class StaticRecorder(Recorder):
         """A tensor that stands for argument ``k``."""
         t = _native.alias(given)  # of its own, because the function may reach the argument in another way too
         node = self.leaf(t)
-        self.kept += [t, node]
-        self.sources[id(t)] = Argument(k)
+        source = self.sources[id(t)] = Argument(k)
         out = self.fresh(node, tuple(t.strides))
+        self.kept += [t, node, out]
+        self.given[id(out)] = source, given
         cell = out._pending
         cell.root = t
         cell.dirty = False
@@ -117,20 +121,22 @@ class StaticRecorder(Recorder):
 
     def get_grad(self, t: Tensor) -> Any:
         """What ``t.grad`` is at this point of the trace."""
-        if t._pending is not None:
-            return t._grad
+        owner, real = self.given.get(id(t), (t, t))
+        if real._pending is not None:
+            return real._grad
         if id(t) not in self.grads:
-            found = t._grad
-            self.grads[id(t)] = (t, found)
-            self.grads_read.append((t, found))
+            found = real._grad
+            self.grads[id(t)] = (owner, found)
+            self.grads_read.append((owner, found))
             if found is not None:
                 self.kept.append(found)
-                self.sources[id(found)] = GradOf(t)
+                self.sources[id(found)] = GradOf(owner)
         return self.grads[id(t)][1]
 
     def set_grad(self, t: Tensor, value: Any) -> None:
         """Note that ``t.grad`` was assigned."""
-        if t._pending is not None:
-            t._grad = value
+        owner, real = self.given.get(id(t), (t, t))
+        if real._pending is not None:
+            real._grad = value
         else:
-            self.grads[id(t)] = (t, value)
+            self.grads[id(t)] = (owner, value)

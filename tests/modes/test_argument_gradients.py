@@ -1,0 +1,107 @@
+"""Gradients that a static function finds, reads and assigns of its arguments: those of the call, not of the traced one."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import weft
+
+
+def leaf(*values: float) -> Any:
+    return weft.tensor(values, dtype=weft.float32, requires_grad=True)
+
+
+def squared(x: Any) -> Any:
+    loss = (x * x).sum()
+    loss.backward()
+    return loss.detach(), x.grad
+
+
+def twice(x: Any) -> Any:
+    (x * x).sum().backward()
+    (x * x * x).sum().backward()
+
+
+def step(x: Any, lr: float) -> Any:
+    (x * x).sum().backward()
+    with weft.no_grad():
+        x.sub_(x.grad * lr)
+    x.grad = None
+    return x
+
+
+def scaled(x: Any) -> Any:
+    if x.grad is None:
+        x.grad = weft.ones_like(x)
+    else:
+        x.grad.mul_(0.5)
+    return x.grad.sum()
+
+
+def handed_on(x: Any, y: Any) -> Any:
+    y.grad = x.grad
+    return x.grad
+
+
+@pytest.mark.parametrize("function", [squared, twice, scaled, lambda x: step(x, 0.25)])
+def test_each_call_has_its_own(function: Any) -> None:
+    static = weft.static(function)
+    made, wanted = [leaf(1, 2), leaf(3, 4), leaf(5, -6)], [leaf(1, 2), leaf(3, 4), leaf(5, -6)]
+    for k in (0, 1, 2, 1, 1, 0, 2):
+        found, expected = static(made[k]), function(wanted[k])
+        for a, b in zip(made, wanted, strict=True):
+            assert (a.grad is None) == (b.grad is None)
+            if a.grad is not None:
+                np.testing.assert_array_equal(a.grad.numpy(), b.grad.numpy())
+            np.testing.assert_array_equal(a.detach().numpy(), b.detach().numpy())
+        if isinstance(found, tuple):
+            assert found[1] is made[k].grad
+            assert found[0].item() == expected[0].item()
+
+
+def test_gradients_are_told_apart_by_calls() -> None:
+    static = weft.static(handed_on)
+    x, y = leaf(1, 2), leaf(3, 4)
+    assert static(x, y) is None
+    assert y.grad is None
+    x.grad = weft.ones(2)
+    for _ in range(2):
+        assert static(x, y) is x.grad is y.grad
+    assert static(y, x) is x.grad
+    y.grad = None
+    assert static(y, x) is None
+    assert x.grad is None
+    assert len(static._traces) == 1  # one signature
+
+
+def test_tensors_of_a_trace_are_not_kept_for_their_gradients() -> None:
+    static = weft.static(squared)
+    first = leaf(1, 2)
+    static(first)
+    grad = first.grad
+    static(leaf(3, 4))
+    assert first.grad is grad
+    assert grad.tolist() == [2, 4]
+
+
+def test_a_tensor_with_two_gradients_is_refused() -> None:
+    w = leaf(1, 2)
+
+    @weft.static
+    def f(x: Any, y: Any) -> None:
+        (x * w * y).sum().backward()
+
+    for args in ((w, leaf(3, 4)), (leaf(3, 4), w)):
+        with pytest.raises(weft.TraceError, match="assigns a gradient for each"):
+            f(*args)
+    x = leaf(3, 4)
+    with pytest.raises(weft.TraceError, match="assigns a gradient for each"):
+        f(x, x)
+    assert w.grad is x.grad is None
+    f(x, leaf(5, 6))
+    assert x.grad.tolist() == [5, 12]
+    assert w.grad.tolist() == [15, 24]
+    with pytest.raises(weft.TraceError, match="assigns a gradient for each"):
+        f(w, x)
+    assert w.grad.tolist() == [15, 24]
