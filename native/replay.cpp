@@ -130,7 +130,7 @@ Replay::Replay(nb::handle program, size_t arguments, nb::handle inputs, nb::hand
   for_each(grads, [&](PyObject* o) {
     const auto [owner, place] = pair_of(o, "a gradient");
     const bool none = place == Py_None;
-    grads_.push_back({read_owner(owner, "a gradient"), none, none ? Place{} : read_place(place, false, 0)});
+    grads_.push_back({read_owner(owner, "a gradient"), none, none ? Place{} : read_place(place, false, outputs_.size())});
   });
   for_each(replaced, [&](PyObject* o) { replaced_.push_back(read_owner(o, "replaced")); });
   for_each(attributes, [&](PyObject* o) {
@@ -200,7 +200,8 @@ Place Replay::read_place(PyObject* given, bool input, size_t results) const {
 bool Replay::holds(TensorObject* const* tensors) const {
   for (const Attribute& a : attributes_) {
     if (a.of_tensor) {
-      if (as_tensor(a.owner.get())->requires_grad != a.required) return false;
+      const TensorObject* t = as_tensor(a.owner.get());
+      if (t->requires_grad != a.required || (t->behind() && thread_state().grad_enabled)) return false;
       continue;
     }
     const Ref now = checked(PyObject_GetAttr(a.owner.get(), a.name.get()));
@@ -291,10 +292,10 @@ PyObject* Replay::run(TensorObject* const* tensors, PyObject* const* numbers, si
       for (size_t i = 0; i < outputs_.size(); ++i)
         if (outputs_[i].base >= 0) set_base(results[i], results[static_cast<size_t>(outputs_[i].base)].get());
     } catch (...) {  // what the program wrote stays, so its gradients must be there too
-      give_gradients(made, tensors);
+      give_gradients(made, tensors, results.get());
       throw;
     }
-    give_gradients(made, tensors);
+    give_gradients(made, tensors, results.get());
   } catch (nb::python_error& error) {
     if (!failed_ || !error.matches(PyExc_IndexError)) throw;
     raise_located(error);
@@ -320,11 +321,20 @@ Ref Replay::give(const Place& place, const Made& made, TensorObject* const* tens
   return view;
 }
 
-void Replay::give_gradients(const Made& made, TensorObject* const* tensors) const {
+void Replay::give_gradients(const Made& made, TensorObject* const* tensors, const Ref* results) const {
   if (grads_.empty()) return;
   ShortArray<Ref, 16> found(grads_.size());
-  for (size_t i = 0; i < grads_.size(); ++i)
-    found[i] = grads_[i].none ? Ref::borrow(Py_None) : give(grads_[i].place, made, tensors);
+  for (size_t i = 0; i < grads_.size(); ++i) {
+    const Place& place = grads_[i].place;
+    if (grads_[i].none)
+      found[i] = Ref::borrow(Py_None);
+    else if (place.kind != Place::again)
+      found[i] = give(place, made, tensors);
+    else if (const Ref& result = results[place.index])
+      found[i] = Ref::borrow(result.get());
+    else  // which could not be given
+      found[i] = give(outputs_[place.index], made, tensors);
+  }
   for (size_t i = 0; i < grads_.size(); ++i)
     if (set_gradient(object_of(grads_[i].owner.of(tensors)), found[i].get()) < 0) throw_python_error();
 }

@@ -74,7 +74,7 @@ class Replay {
   void check_apart(TensorObject* const* inputs) const;
   void check_owners(TensorObject* const* tensors) const;
   Ref give(const Place& place, const Made& made, TensorObject* const* tensors) const;
-  void give_gradients(const Made& made, TensorObject* const* tensors) const;
+  void give_gradients(const Made& made, TensorObject* const* tensors, const Ref* results) const;
   [[noreturn]] void raise_located(nb::python_error& error) const;
   void record(TensorObject* const* tensors, TensorObject* const* inputs, const uint32_t* versions, PyObject* const* numbers,
               size_t n_numbers, const Ref* host_numbers, const Ref* results) const;

@@ -33,7 +33,8 @@ struct Call {
   PyObject* numbers[most_arguments];  // those whose values the signature leaves open
   size_t n_numbers = 0;
 
-  // False: it takes a closer look. Some argument is a container or an object, waits for its value, or shares memory with another.
+  // False: it takes a closer look. Some argument is a container or an object, waits for its value, has a history that is out of
+  // date, or shares memory with another.
   bool read(PyObject* args, PyObject* kwargs, const ThreadState& ts) {
     if ((kwargs && PyDict_GET_SIZE(kwargs) > 0) || PyTuple_GET_SIZE(args) > most_arguments) return false;
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); ++i)
@@ -52,7 +53,7 @@ struct Call {
   bool add(PyObject* o) {
     if (is_tensor(o)) {
       TensorObject* t = as_tensor(o);
-      if (!t->plain()) return false;
+      if (!t->plain() || t->behind()) return false;
       for (size_t i = 0; i < n_tensors; ++i)
         if (tensors[i]->storage == t->storage) return false;
       tensors[n_tensors++] = t;

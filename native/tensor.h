@@ -30,7 +30,9 @@ struct TensorObject {
   // Neither recorded nor waiting to be computed: what the fast paths take.
   bool plain() const { return symbol == nullptr && storage->pending == nullptr; }
   // A view whose base was changed in place, under autograd, since the view got its place on the tape.
-  bool behind() const { return base != nullptr && epoch != storage->epoch; }
+  bool behind() const {
+    return base != nullptr && epoch != storage->epoch && reinterpret_cast<const TensorObject*>(base)->grad_fn != nullptr;
+  }
 };
 
 extern PyTypeObject* tensor_type;

@@ -105,3 +105,44 @@ def test_a_tensor_with_two_gradients_is_refused() -> None:
     with pytest.raises(weft.TraceError, match="assigns a gradient for each"):
         f(w, x)
     assert w.grad.tolist() == [15, 24]
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_views_of_what_got_a_history_since(captured: bool) -> None:
+    def made(static: bool) -> Any:
+        q, base = leaf(2, 3), weft.ones((2, 2))
+        view = base[1]
+
+        def reading(*args: Any) -> Any:
+            return (view if captured else args[0]) * 3
+
+        function = weft.static(reading) if static else reading
+        args = () if captured else (view,)
+        before = [function(*args).requires_grad for _ in range(2)]
+        base.mul_(q)
+        found = []
+        for k in range(3):
+            result = function(*args)
+            found += [
+                result.requires_grad,
+                result.tolist(),
+                weft.grad(result.sum(), [q], retain_graph=True)[0].tolist(),
+            ]
+            with weft.no_grad():
+                found.append(function(*args).requires_grad)
+            if k == 1:
+                base.add_(q)
+        return before, found
+
+    assert made(True) == made(False)
+
+
+def test_a_gradient_that_is_a_result_too() -> None:
+    @weft.static
+    def f(x: Any, y: Any) -> Any:
+        y.grad = (x * 2).T
+        return y.grad, x.detach()
+
+    x, y = weft.ones((2, 2)), weft.ones((2, 2))
+    for _ in range(2):
+        assert f(x, y)[0] is y.grad

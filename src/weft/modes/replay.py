@@ -30,6 +30,7 @@ class Trace:
     where: Any
     executable: Executable
     replay: _native.Replay
+    views: Sequence[Tensor]  # met outside: views, which may get another place on the tape
 
 
 def make_replay(

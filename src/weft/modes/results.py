@@ -58,16 +58,16 @@ class Results:
         #: What the program makes.
         self.cells: list[Cell] = []
         self._whole: dict[int, Tensor] = {}  # by the cell's number, the tensor that its output is
-        first: dict[int, int] = {}  # of each tensor
+        first = self._first = dict[int, int]()  # by tensor, the first place
         self.values: list[Any] = []
         self.places: list[Any] = []
         for v in values:
-            self._add(v, first)
+            self._add(v)
         views = {k: v.base for k, v in enumerate(self.values) if self._is_view(k) and v.base is not None}
         used = Counter(id(b) for b in views.values())
         for b in {id(b): b for b in views.values()}.values():
             if used[id(b)] > 1 and id(b) not in first and isinstance(self.place(b), Made | ViewOf):
-                self._add(b, first)
+                self._add(b)
         self.hidden = len(self.values) - len(values)
         for k, b in views.items():
             if not isinstance(self.place(b), Made | ViewOf):
@@ -75,9 +75,9 @@ class Results:
             elif id(b) in first:
                 self.places[k] = replace(self.places[k], base=first[id(b)])
 
-    def _add(self, v: Any, first: dict[int, int]) -> None:
+    def _add(self, v: Any) -> None:
         self.values.append(v)
-        known = first.setdefault(id(v), len(self.places)) if isinstance(v, _native.Tensor) else len(self.places)
+        known = self._first.setdefault(id(v), len(self.places)) if isinstance(v, _native.Tensor) else len(self.places)
         self.places.append(self.place(v) if known == len(self.places) else Again(known))
 
     def _is_view(self, k: int) -> bool:
@@ -120,6 +120,8 @@ class Results:
     def place_of_gradient(self, g: Any) -> Any:
         """The same of a gradient that is assigned."""
         place = self.place(g)
+        if id(g) in self._first and isinstance(place, Made | ViewOf):
+            return Again(self._first[id(g)])
         if isinstance(place, ViewOf) and g.base is not None and not isinstance(self.place(g.base), Made | ViewOf):
             return replace(place, base=SOURCE_BASE)
         return place

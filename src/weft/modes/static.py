@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 from weakref import WeakSet
 
 from weft import _native
-from weft.autograd import engine
+from weft.autograd import engine, rules
 from weft.compiler import compile_graph
 from weft.errors import TraceError, explain, kind_of
 from weft.ir.node import make, toposort
@@ -93,6 +93,8 @@ class StaticFunction(_native.Replayer, Generic[P, R]):
 
     def _find(self, key: Any, tensors: list[Tensor]) -> Trace | None:
         for trace in self._traces.get(key) or ():
+            for t in trace.views:
+                rules.refresh_view(t)
             if trace.replay.holds(tensors):
                 return trace
         return None
@@ -106,6 +108,7 @@ class StaticFunction(_native.Replayer, Generic[P, R]):
             if isinstance(v, tensor_class):
                 if v._pending is not None:
                     v._pending.recorder.realize(v, v._pending)
+                rules.refresh_view(v)
                 key += (v._meta_id, v.requires_grad)
                 tensors.append(v)
             elif type(v) is float:
@@ -198,7 +201,8 @@ class StaticFunction(_native.Replayer, Generic[P, R]):
             recorder.host,
             checks(nodes),
         )
-        return Trace(self.name, signature, self._why(signature), where_in_user_code(), executable, replay)
+        views = [t for t, _ in recorder.outside.values() if t.base is not None]
+        return Trace(self.name, signature, self._why(signature), where_in_user_code(), executable, replay, views)
 
     def _refuse_lost_history(self, recorder: StaticRecorder, values: list[Any], outputs: list[Any]) -> None:
         """Refuse to give as a result a tensor from outside that was written with values that gradients flow through.
