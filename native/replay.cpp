@@ -101,10 +101,11 @@ class Replay::Made {
 
 Replay::Replay(nb::handle program, size_t arguments, nb::handle inputs, nb::handle outputs, size_t hidden,
                nb::handle structure, nb::handle grads, nb::handle replaced, nb::handle attributes, nb::handle grads_read, nb::handle host,
-               nb::handle shared, nb::handle failed, nb::handle attach)
+               nb::handle apart, nb::handle shared, nb::handle failed, nb::handle attach)
     : arguments_(arguments),
       hidden_(hidden),
       structure_(Ref::borrow(structure.ptr())),
+      differentiates_(!apart.is_none()),
       shared_(callable_or_null(shared, "shared")),
       failed_(callable_or_null(failed, "failed")),
       attach_(callable_or_null(attach, "attach")) {
@@ -144,6 +145,8 @@ Replay::Replay(nb::handle program, size_t arguments, nb::handle inputs, nb::hand
     const auto [owner, found] = pair_of(o, "a gradient that was read");
     grads_read_.push_back({read_owner(owner, "a gradient that was read"), found == Py_None ? nullptr : meta_from_layout(found)});
   });
+  if (differentiates_)
+    for_each(apart, [&](PyObject* o) { apart_.push_back(Ref::borrow(object_of(expect_tensor(o, "Replay", "apart")))); });
   for_each(host, [&](PyObject* o) {
     if (!PyCallable_Check(o)) raise(PyExc_TypeError, "Replay: a number is read by a callable, not %R.", o);
     host_.push_back(Ref::borrow(o));
@@ -242,16 +245,18 @@ void Replay::check_apart(TensorObject* const* inputs) const {
   }
 }
 
-// Refuses a call in which a tensor is two of those whose gradients are assigned: each assignment would lack the other.
-void Replay::check_owners(TensorObject* const* tensors) const {
-  for (const Grad& g : grads_) {
-    if (g.owner.tensor) continue;
-    TensorObject* t = tensors[g.owner.argument];
-    for (const Grad& other : grads_) {
-      if (&other == &g || other.owner.of(tensors) != t) continue;
-      if (!shared_) raise(PyExc_ValueError, "%s assigns the gradient of an argument twice.", program_->core.name);
-      raise_made(checked(PyObject_CallFunctionObjArgs(shared_.get(), t, Py_None, nullptr)));
-    }
+// Refuses a call that finds gradients with a tensor that is an argument and reaches the function in another way too: each of the
+// two would have its own gradient, without the other's part.
+void Replay::check_gradients(TensorObject* const* tensors) const {
+  if (!differentiates_) return;
+  for (size_t i = 0; i < arguments_; ++i) {
+    if (!tensors[i]->requires_grad) continue;
+    bool twice = false;
+    for (size_t j = 0; j < i; ++j) twice |= tensors[j] == tensors[i];
+    for (const Ref& other : apart_) twice |= other.get() == object_of(tensors[i]);
+    if (!twice) continue;
+    if (!shared_) raise(PyExc_ValueError, "A tensor is two of those whose gradients %s finds.", program_->core.name);
+    raise_made(checked(PyObject_CallFunctionObjArgs(shared_.get(), tensors[i], Py_None, nullptr)));
   }
 }
 
@@ -266,7 +271,7 @@ PyObject* Replay::run(TensorObject* const* tensors, PyObject* const* numbers, si
   ShortArray<Ref, 4> kept(input_gradients_);
   collect(tensors, inputs.get(), kept.get());
   check_apart(inputs.get());
-  check_owners(tensors);
+  check_gradients(tensors);
   ShortArray<Ref, 4> host_numbers(host_.size());
   ShortArray<int64_t, 16> scalars(n_scalars);
   for (size_t i = 0; i < n_numbers; ++i) scalars[i] = scalar_bits(numbers[i], core.scalar_kinds[i], core.name);
@@ -384,7 +389,8 @@ int Replay::traverse(visitproc visit, void* arg) const {
     Py_VISIT(g.place.owner.tensor.get());
   }
   for (const Owner& owner : replaced_) Py_VISIT(owner.tensor.get());
-  for (const Ref& o : host_) Py_VISIT(o.get());
+  for (const std::vector<Ref>* list : {&host_, &apart_})
+    for (const Ref& o : *list) Py_VISIT(o.get());
   for (const Attribute& a : attributes_) {
     Py_VISIT(a.owner.get());
     Py_VISIT(a.value.get());
@@ -400,7 +406,7 @@ void Replay::clear() {
   const auto inputs = std::exchange(inputs_, {}), outputs = std::exchange(outputs_, {});
   const auto grads = std::exchange(grads_, {});
   const auto replaced = std::exchange(replaced_, {});
-  const auto host = std::exchange(host_, {});
+  const auto host = std::exchange(host_, {}), apart = std::exchange(apart_, {});
   const auto attributes = std::exchange(attributes_, {});
   const auto grads_read = std::exchange(grads_read_, {});
   for (Ref* o : {&program_object_, &structure_, &shared_, &failed_, &attach_}) *o = Ref();

@@ -33,8 +33,8 @@ class Replay {
  public:
   // The parameters are those of the Python class, see _native.pyi.
   Replay(nb::handle program, size_t arguments, nb::handle inputs, nb::handle outputs, size_t hidden, nb::handle structure,
-         nb::handle grads, nb::handle replaced, nb::handle attributes, nb::handle grads_read, nb::handle host, nb::handle shared,
-         nb::handle failed, nb::handle attach);
+         nb::handle grads, nb::handle replaced, nb::handle attributes, nb::handle grads_read, nb::handle host, nb::handle apart,
+         nb::handle shared, nb::handle failed, nb::handle attach);
   Replay(const Replay&) = delete;
   Replay& operator=(const Replay&) = delete;
 
@@ -72,7 +72,7 @@ class Replay {
   Place read_place(PyObject* given, bool input, size_t results) const;
   void collect(TensorObject* const* tensors, TensorObject** inputs, Ref* kept) const;
   void check_apart(TensorObject* const* inputs) const;
-  void check_owners(TensorObject* const* tensors) const;
+  void check_gradients(TensorObject* const* tensors) const;
   Ref give(const Place& place, const Made& made, TensorObject* const* tensors) const;
   void give_gradients(const Made& made, TensorObject* const* tensors, const Ref* results) const;
   [[noreturn]] void raise_located(nb::python_error& error) const;
@@ -88,6 +88,8 @@ class Replay {
   Ref structure_;
   std::vector<Grad> grads_;
   std::vector<Owner> replaced_;
+  bool differentiates_;         // the call finds gradients
+  std::vector<Ref> apart_;      // tensors from outside that they flow to
   std::vector<Attribute> attributes_;
   std::vector<GradRead> grads_read_;
   std::vector<Ref> host_;

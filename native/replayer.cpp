@@ -267,9 +267,9 @@ nb::object unflatten_from_python(nb::handle structure, nb::handle values) {
 void bind_replays(nb::module_& m) {
   using H = nb::handle;
   nb::class_<Replay>(m, "Replay", nb::type_slots(replay_slots), "What a call of a static function does once it was traced.")
-      .def(nb::init<H, size_t, H, H, size_t, H, H, H, H, H, H, H, H, H>(), nb::arg("program"), nb::kw_only(), nb::arg("arguments"),
+      .def(nb::init<H, size_t, H, H, size_t, H, H, H, H, H, H, H, H, H, H>(), nb::arg("program"), nb::kw_only(), nb::arg("arguments"),
            nb::arg("inputs"), nb::arg("outputs"), nb::arg("hidden"), nb::arg("structure").none(), nb::arg("grads"), nb::arg("replaced"),
-           nb::arg("attributes"), nb::arg("grads_read"), nb::arg("host"), nb::arg("shared").none(), nb::arg("failed").none(),
+           nb::arg("attributes"), nb::arg("grads_read"), nb::arg("host"), nb::arg("apart").none(), nb::arg("shared").none(), nb::arg("failed").none(),
            nb::arg("attach").none())
       .def("holds", [](const Replay& replay, H tensors) { return replay.holds(Given(replay, tensors.ptr(), "Replay.holds").get()); },
            nb::arg("tensors"))

@@ -221,9 +221,10 @@ class Replay:
 
     ``attributes``: (owner, name, value) that must still be so, as must be the layouts of the gradients ``grads_read`` (None:
     there is none). ``grads`` are assigned after a call; those of ``replaced`` are dropped before it. ``host``: numbers read at
-    each call. ``shared(written, other)`` and ``failed(error)`` make the exceptions of inputs that share memory (other is None:
-    of a tensor whose gradient is assigned twice) and of indices out of range. The last ``hidden`` results are only bases.
-    ``attach(outs, inputs, versions, scalars, tensors)`` hangs the results from the tape.
+    each call. ``apart``: where a call finds gradients, the tensors from outside that these flow to, of which no argument may be
+    one. ``shared(written, other)`` and ``failed(error)`` make the exceptions of inputs that share memory (other is None: of an
+    argument that reaches the function in another way too) and of indices out of range. The last ``hidden`` results are only
+    bases. ``attach(outs, inputs, versions, scalars, tensors)`` hangs the results from the tape.
     """
 
     def __init__(
@@ -240,6 +241,7 @@ class Replay:
         attributes: Sequence[tuple[Any, str, Any]],
         grads_read: Sequence[tuple[Owner, Layout | None]],
         host: Sequence[Callable[[], float]],
+        apart: Sequence[Tensor] | None,
         shared: Callable[[Tensor, Tensor | None], Exception] | None,
         failed: Callable[[IndexError], Exception] | None,
         attach: Callable[..., None] | None,

@@ -61,6 +61,9 @@ def walk(
 
     With targets, entries whose identity is among the ``ends`` pass nothing on.
     """
+    recorder = _native.recording()
+    if recorder is not None:
+        recorder.differentiates = True
     pending: dict[int, tuple[Any, list[Any]]] = {}  # entries by identity, with the gradients of their outputs so far
     heap: list[tuple[int, int]] = []
     wanted = None if targets is None else _leading_to(outputs, targets, ends)

@@ -46,6 +46,7 @@ def make_replay(
     attributes_read: Sequence[tuple[Any, str, Any]],
     backward: Backward | None,
     host: Sequence[Callable[[], float]],
+    apart: Sequence[Tensor] | None,
     checks: Sequence[tuple[Any, Where]],
 ) -> _native.Replay:
     """What calls of a traced signature run.
@@ -53,7 +54,8 @@ def make_replay(
     ``arguments``: how many tensors they are given. ``sources``: where the program's inputs come from. ``outputs``: the
     values in the result, whose containers ``structure`` tells, then ``hidden`` bases of these. ``grads``: (tensor or Argument,
     the gradient that a call assigns to it). ``grads_read``: (the same, what was found). ``attributes_read``: (object,
-    attribute, its value when traced). ``host``: numbers read at each call. ``checks`` of indices: what, and where recorded.
+    attribute, its value when traced). ``host``: numbers read at each call. ``apart``: the tensors from outside to which
+    gradients flow, None where none are found. ``checks`` of indices: what, and where recorded.
     """
     found = {id(owner): g for owner, g in grads_read}
     # A gradient that is None before and after a call need not be assigned.
@@ -78,6 +80,7 @@ def make_replay(
         attributes=attributes_read,
         grads_read=[(_owner(o), layout_of[id(o)]) for o, _ in grads_read],
         host=host,
+        apart=apart,
         shared=partial(_shared, name),
         failed=partial(recorded_at, checks=checks) if checks else None,
         attach=None if backward is None else backward.attach,
@@ -108,12 +111,12 @@ def _owner(owner: Any) -> _native.Owner:
 def _shared(name: str, written: Tensor, other: Tensor | None) -> TraceError:
     """The error of a call in which a tensor that the program writes shares memory with another of its inputs.
 
-    ``other`` is None: of a call that would assign the gradient of a tensor twice.
+    ``other`` is None: of a call that finds gradients, with an argument that reaches the function in another way too.
     """
     if other is None:
         return TraceError(
-            f"A tensor of shape {list(written.shape)} reaches {name} twice, as an argument and in another way, and the "
-            "function assigns a gradient for each. Pass one of them as x.detach().requires_grad_()."
+            f"A tensor of shape {list(written.shape)} that requires grad reaches {name} twice, as an argument and in another "
+            "way. The function finds gradients, of which each would lack the other's part. Pass x.detach().requires_grad_()."
         )
     return TraceError(
         f"Tensors of shapes {list(written.shape)} and {list(other.shape)} used by {name} share memory, and the function "

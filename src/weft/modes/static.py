@@ -186,6 +186,7 @@ class StaticFunction(_native.Replayer, Generic[P, R]):
         for t, needed in recorder.outside.values():
             if not isinstance(recorder.sources.get(id(t)), GradOf):  # which another may replace
                 attributes_read.append((t, "requires_grad", needed))
+        apart = [t for t, needed in recorder.outside.values() if needed] if recorder.differentiates else None
         replay = make_replay(
             self.name,
             executable.program,
@@ -199,6 +200,7 @@ class StaticFunction(_native.Replayer, Generic[P, R]):
             attributes_read,
             self._backward(recorder, values, outputs, inputs, tensors, placeholders),
             recorder.host,
+            apart,
             checks(nodes),
         )
         views = [t for t, _ in recorder.outside.values() if t.base is not None]

@@ -114,6 +114,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.finished = False
+        self.differentiates = False  # gradients were found meanwhile
         self.cells: dict[int, Cell] = {}  # real storages, by identity
 
     def active(self) -> Any:
