@@ -245,19 +245,24 @@ void Replay::check_apart(TensorObject* const* inputs) const {
   }
 }
 
-// Refuses a call that finds gradients with a tensor that is an argument and reaches the function in another way too: each of the
-// two would have its own gradient, without the other's part.
+// Refuses a call that finds gradients with an argument that reaches the function in another way too, for each of the two would
+// have its own gradient, without the other's part; and one that assigns the gradient of an argument that has a history, through
+// which it would have to go on.
 void Replay::check_gradients(TensorObject* const* tensors) const {
   if (!differentiates_) return;
+  const auto refuse = [&](TensorObject* t) {
+    if (!shared_) raise(PyExc_ValueError, "%s cannot find the gradient of one of its arguments.", program_->core.name);
+    raise_made(checked(PyObject_CallFunctionObjArgs(shared_.get(), t, Py_None, nullptr)));
+  };
   for (size_t i = 0; i < arguments_; ++i) {
     if (!tensors[i]->requires_grad) continue;
-    bool twice = false;
-    for (size_t j = 0; j < i; ++j) twice |= tensors[j] == tensors[i];
-    for (const Ref& other : apart_) twice |= other.get() == object_of(tensors[i]);
-    if (!twice) continue;
-    if (!shared_) raise(PyExc_ValueError, "A tensor is two of those whose gradients %s finds.", program_->core.name);
-    raise_made(checked(PyObject_CallFunctionObjArgs(shared_.get(), tensors[i], Py_None, nullptr)));
+    for (size_t j = 0; j < i; ++j)
+      if (tensors[j] == tensors[i]) refuse(tensors[i]);
+    for (const Ref& other : apart_)
+      if (other.get() == object_of(tensors[i])) refuse(tensors[i]);
   }
+  for (const Grad& g : grads_)
+    if (!g.owner.tensor && !g.none && tensors[g.owner.argument]->grad_fn) refuse(tensors[g.owner.argument]);
 }
 
 PyObject* Replay::run(TensorObject* const* tensors, PyObject* const* numbers, size_t n_numbers) const {

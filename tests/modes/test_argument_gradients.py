@@ -118,6 +118,20 @@ def test_a_tensor_with_two_gradients_is_refused() -> None:
     assert weft.grad(h(w), [w])[0].tolist() == [3, 12]
 
 
+def test_gradients_do_not_end_at_arguments_with_a_history() -> None:
+    static = weft.static(squared)
+    x = leaf(1, 2)
+    static(x)
+    x.grad = None
+    for y in (x * 2, x[1:]):
+        for _ in range(2):
+            with pytest.raises(weft.TraceError, match="computed from tensors that require grad"):
+                static(y)
+        assert y.grad is x.grad is None
+    found = weft.static(lambda x: weft.grad((x * x).sum(), [x])[0])
+    assert found(x * 2).tolist() == [4, 8]
+
+
 @pytest.mark.parametrize("captured", [False, True])
 def test_views_of_what_got_a_history_since(captured: bool) -> None:
     def made(static: bool) -> Any:

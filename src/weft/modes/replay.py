@@ -111,8 +111,15 @@ def _owner(owner: Any) -> _native.Owner:
 def _shared(name: str, written: Tensor, other: Tensor | None) -> TraceError:
     """The error of a call in which a tensor that the program writes shares memory with another of its inputs.
 
-    ``other`` is None: of a call that finds gradients, with an argument that reaches the function in another way too.
+    ``other`` is None: of a call that cannot find the gradient of an argument, because that was computed outside, or reaches the
+    function in another way too.
     """
+    if other is None and written.grad_fn is not None:
+        return TraceError(
+            f"An argument of {name}, of shape {list(written.shape)}, was computed from tensors that require grad. The function "
+            "assigns its gradient, and gradients cannot go on from there. Pass x.detach().requires_grad_(), or call backward "
+            "outside."
+        )
     if other is None:
         return TraceError(
             f"A tensor of shape {list(written.shape)} that requires grad reaches {name} twice, as an argument and in another "
