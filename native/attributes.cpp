@@ -59,8 +59,11 @@ int set_requires_grad(PyObject* self, PyObject* value, void*) {
   TensorObject* t = as_tensor(self);
   note_look();
   if (!value) return cannot_delete("requires_grad");
-  const int on = PyObject_IsTrue(value);
-  if (on < 0) return -1;
+  if (!PyBool_Check(value)) {
+    PyErr_Format(PyExc_TypeError, "requires_grad must be True or False, not %R.", value);
+    return -1;
+  }
+  const bool on = value == Py_True;
   if (on && !is_floating(t->meta->dtype)) {
     PyErr_Format(PyExc_RuntimeError, "Only floating-point tensors can require gradients; this one is %s.",
                  dtype_name(t->meta->dtype));
@@ -72,7 +75,7 @@ int set_requires_grad(PyObject* self, PyObject* value, void*) {
                     "Use x.detach() for a tensor without gradient.");
     return -1;
   }
-  t->requires_grad = on != 0;
+  t->requires_grad = on;
   return 0;
 }
 

@@ -234,6 +234,10 @@ PyObject* set_matrix_product(PyObject* handle) { return set_handle(matrix_produc
 
 PyObject* set_copying(PyObject* handle) { return set_handle(copying, handle, "set_copying"); }
 
-PyObject* tensor_item(PyObject* self, PyObject*) { return convert_element(item, self); }
+PyObject* tensor_item(PyObject* self, PyObject* const*, Py_ssize_t count) {
+  if (count == 0) return convert_element(item, self);
+  PyErr_SetString(PyExc_TypeError, "item takes no arguments; for one element of several, pick it first: x[i].item().");
+  return nullptr;
+}
 
 }  // namespace weft

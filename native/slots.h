@@ -19,6 +19,6 @@ PyObject* set_matrix_product(PyObject* handle);
 // are made before the callables of their slots are asked. As above.
 PyObject* set_copying(PyObject* handle);
 // Tensor.item.
-PyObject* tensor_item(PyObject* self, PyObject*);
+PyObject* tensor_item(PyObject* self, PyObject* const* args, Py_ssize_t count);
 
 }  // namespace weft

@@ -122,7 +122,7 @@ PyCFunction method(F* f) {
 }
 
 PyMethodDef methods[] = {
-    {"item", tensor_item, METH_NOARGS,
+    {"item", method(tensor_item), METH_FASTCALL,
      R"(The value of a tensor of one element, as a Python number.
 
 Raises:

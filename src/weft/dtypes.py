@@ -109,7 +109,7 @@ def as_dtype(value: object) -> DType:
     if isinstance(value, str) and value in BY_NAME:
         return BY_NAME[value]
     try:
-        name = "" if isinstance(value, np.ndarray) else np.dtype(value).name  # type: ignore[call-overload]
+        name = "" if value is None or isinstance(value, np.ndarray) else np.dtype(value).name  # type: ignore[call-overload]
     except (TypeError, ValueError):
         name = ""
     if name in BY_NAME:

@@ -18,7 +18,7 @@ from weft.errors import AutogradError, ShapeError, worded
 from weft.ops import elementwise as E
 from weft.ops import inplace, linalg
 from weft.ops.creation import check_device
-from weft.ops.frontend import axis_of, method_table, public, shortcut, tensor_of
+from weft.ops.frontend import axis_of, boolean, method_table, public, shortcut, tensor_of
 from weft.ops.functions import raised
 from weft.ops.indexing import getitem, setitem
 from weft.ops.registry import OPS
@@ -272,11 +272,12 @@ def requires_grad_(self: Any, requires_grad: bool = True) -> Any:
         >>> weft.zeros(2).requires_grad_().requires_grad
         True
     """
+    requires_grad = boolean(requires_grad, "requires_grad")
     if requires_grad and self.dtype.kind != "f":
         raise AutogradError(f"Only floating-point tensors can require grad, not {self.dtype.name}.")
     if not requires_grad and self.grad_fn is not None:
         raise AutogradError("A computed tensor requires grad as long as what it was computed from does; use detach().")
-    self.requires_grad = bool(requires_grad)
+    self.requires_grad = requires_grad
     return self
 
 

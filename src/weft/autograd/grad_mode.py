@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from weft import _native
+from weft.errors import kind_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +35,8 @@ class _GradMode(_native.GradScope):
         self._enabled = enabled
 
     def __call__(self, function: F) -> F:
+        if not callable(function):
+            raise TypeError(f"{type(self).__name__} decorates functions, not {kind_of(function)}.")
         enabled = self._enabled
 
         @functools.wraps(function)
@@ -77,7 +80,10 @@ class enable_grad(_GradMode):
 
     __slots__ = ()
 
-    def __init__(self) -> None:
+    def __new__(cls, function: Any = None) -> Any:
+        return super().__new__(cls) if function is None else cls()(function)
+
+    def __init__(self, function: Any = None) -> None:
         super().__init__(True)
 
 
@@ -93,7 +99,9 @@ class set_grad_enabled(_GradMode):
     __slots__ = ()
 
     def __init__(self, enabled: bool) -> None:
-        super().__init__(bool(enabled))
+        if not isinstance(enabled, bool):
+            raise TypeError(f"set_grad_enabled takes True or False, not {kind_of(enabled)}.")
+        super().__init__(enabled)
         super().__enter__()
 
     def __enter__(self) -> None:

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from weft import _native, locks
 from weft.compiler import Executable, compile_graph
-from weft.errors import TraceError, where_in_user_code
+from weft.errors import TraceError, kind_of, where_in_user_code
 from weft.ir.node import Node, Where, make, toposort
 from weft.ops.registry import Op, Operand
 from weft.recent import Recent
@@ -199,7 +199,12 @@ class lazy(_native.RecordingScope):
         9.0
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *given: Any) -> None:
+        if given:
+            raise TypeError(
+                f"lazy takes no arguments, not {kind_of(given[0])}. Write `with weft.lazy():` before what is to be recorded; "
+                "weft.static makes a static function."
+            )
         super().__init__(None)
 
     def __enter__(self) -> lazy:

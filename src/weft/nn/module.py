@@ -216,7 +216,7 @@ class Module:
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Set whether the parameters require grad. Gives this module."""
         for p in self.parameters():
-            p.requires_grad = requires_grad
+            p.requires_grad_(requires_grad)
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from weft import _native
 from weft.errors import AutogradError, kind_of, worded
 from weft.modes.dispatch import settle
+from weft.ops.frontend import boolean
 
 
 class Parameter(_native.Tensor):
@@ -26,6 +27,7 @@ class Parameter(_native.Tensor):
     def __new__(cls, data: Any, requires_grad: bool = True) -> Parameter:
         if not isinstance(data, _native.Tensor):
             raise TypeError(f"A Parameter is made from a tensor, not {kind_of(data)}; use weft.tensor(data) first.")
+        requires_grad = boolean(requires_grad, "requires_grad")
         if requires_grad and data.dtype.kind != "f":
             raise AutogradError(f"Only floating-point tensors can require grad, not {data.dtype.name}.")
         settle(data)

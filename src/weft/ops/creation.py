@@ -13,7 +13,7 @@ from weft.dtypes import DType, as_dtype
 from weft.errors import ShapeError, describe, kind_of
 from weft.ir.node import Node, Where
 from weft.ops import elementwise as E
-from weft.ops.frontend import Tensor, dtype_of, integer, number, public, shape_of, tensor_of
+from weft.ops.frontend import Tensor, boolean, dtype_of, integer, number, public, shape_of, tensor_of
 from weft.ops.indexed import full as full_op
 from weft.ops.nodes import node, positions, reshaped
 from weft.ops.registry import Op, Operand, broadcast, cast, composite, register
@@ -89,7 +89,7 @@ def _nested(data: Any) -> Any:
 
 
 def _require(x: Any, requires_grad: bool) -> Any:
-    if requires_grad:
+    if boolean(requires_grad, "requires_grad"):
         if x.dtype.kind != "f":
             raise TypeError(f"Only floating-point tensors can require grad, not {x.dtype.name}.")
         x.requires_grad = True

@@ -217,6 +217,13 @@ def integer(value: Any, name: str) -> int:
         raise TypeError(f"{name} must be an integer, not {kind_of(value)}.") from None
 
 
+def boolean(value: Any, name: str) -> bool:
+    """An argument that is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, not {kind_of(value)}.")
+    return bool(value)
+
+
 def sizes_of(given: Sequence[Any], name: str = "A size") -> tuple[int, ...]:
     """Sizes passed as ``f(2, 3)``, ``f((2, 3))`` or ``f([2, 3])``."""
     if len(given) == 1 and isinstance(given[0], list | tuple):

@@ -16,7 +16,7 @@ from weft.errors import ShapeError
 from weft.ops import elementwise as E
 from weft.ops import reduction as R
 from weft.ops.creation import filled
-from weft.ops.frontend import Tensor, dtype_of, integer, number, operand, public, shape_of, tensor_of
+from weft.ops.frontend import Tensor, boolean, dtype_of, integer, number, operand, public, shape_of, tensor_of
 from weft.ops.generator import source
 from weft.ops.indexed import gather, iota, nonzero
 from weft.ops.inplace import copy_op
@@ -174,7 +174,7 @@ def _drawn(op: Any, shape: tuple[int, ...], dtype: Any, generator: Any, requires
     if kind is not dtypes.float64:
         per = 1
     x = op(source(generator).draw(n * per), attrs=(shape, kind)) if n else filled(shape, 0, kind)
-    if requires_grad:
+    if boolean(requires_grad, "requires_grad"):
         x.requires_grad = True
     return x
 
