@@ -10,6 +10,7 @@ import pytest
 
 import weft
 from tests.ops.helpers import array_of, assert_close, in_every_mode, laid_out, numbers, tensor
+from weft.codegen.columns import FAR
 
 AXES: list[Any] = [None, 0, 1, -1, (0, 1), (0, 2), (1, 2), (), (0, 1, 2)]
 NAMES = ("sum", "prod", "mean", "var", "std", "max", "min", "any", "all")
@@ -135,6 +136,18 @@ def test_long(shape: tuple[int, ...]) -> None:
         assert_close(got, array.astype(np.float64).sum(axis), 4, f"{shape} over {axis}")
         assert_close(x.max(axis), array.max(axis), 0)
         np.testing.assert_array_equal(x.argmin(axis).numpy(), array.argmin(axis))
+
+
+def test_larger_than_the_caches() -> None:
+    """Code that fetches otherwise gives the bits that each part of the columns gives on its own."""
+    array = numbers(weft.float32, (1543, 8317), 7)
+    assert array.nbytes >= FAR
+    x = weft.from_numpy(array)
+    middle = array.shape[1] // 2
+    parts = [weft.from_numpy(np.ascontiguousarray(part)) for part in (array[:, :middle], array[:, middle:])]
+    for name in ("sum", "max", "argmax", "var"):
+        got, *want = (getattr(weft, name)(t, 0).numpy() for t in (x, *parts))
+        np.testing.assert_array_equal(got, np.concatenate(want), name)
 
 
 def test_arguments_of_the_extreme() -> None:

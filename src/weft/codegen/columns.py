@@ -5,14 +5,17 @@ is a partial result for each column, in arrays ``a`` and, where a reduction has 
 
     fill_op(a, n)                               no rows so far
     rows_op(a, x, stride, rows, n)              take rows, of which the first begins a group
+    ahead_op(a, x, stride, rows, n, all)        the same of an array of ``all`` elements, which may be too many for the caches
     join_op(a, other, n)                        take the partial results of a later block
 
     fill_argmax(a, c, n)
     rows_argmax(a, c, x, stride, rows, n, first)      c: positions, counted from ``first``, that of the first row
+    ahead_argmax(a, c, x, stride, rows, n, all, first)
     join_argmax(a, c, other_a, other_c, n)
 
     fill_m2(a, c, s, x, stride, rows, n)        s: the shifts, negated, of these rows, at most a group
     rows_m2(a, c, s, x, stride, rows, n)        a: sums of deviations from the shifts, c: of their squares
+    ahead_m2(a, c, s, x, stride, rows, n, all)
     end_m2(a, c, s, n, count)                   from then on a: means, c: m2, of ``count`` rows
     join_m2(a, c, other_a, other_c, n, count, other_count)
 
@@ -61,6 +64,9 @@ BYTES = ir.IntType(8).as_pointer()
 #: for the same few places in it, need not come twice; and what is left of the columns by halves.
 LINE = 64
 WIDTHS = (LINE, LINE // 2)
+#: The bytes of an array from which on caches hold too little of it to matter, and how often each of its lines is fetched then:
+#: asked for a line three times, the processor itself looks further ahead.
+FAR, INSISTING = 48 << 20, 3
 
 
 def fetched(b: Any, pointer: Any) -> None:
@@ -79,10 +85,11 @@ class Columns:
         self.at: Any = None
         self.width = 1
 
-    def each(self, write: Callable[[], None], following: Any = None, stride: Any = None) -> None:
+    def each(self, write: Callable[[], None], following: Any = None, stride: Any = None, far: Any = None) -> None:
         """Call ``write`` for vectors of columns, and for a single one.
 
-        Meanwhile a group of rows that begins at ``following``, if given, is fetched into the second-level cache.
+        Meanwhile a group of rows that begins at ``following``, if given, is fetched into the second-level cache, and
+        insistently so where ``far`` is given and holds.
         """
         b = self.b
         done: Any = I64(0)
@@ -98,20 +105,32 @@ class Columns:
             ) -> list[Any]:
                 self.at, self.width = b.add(before, b.mul(i, I64(width))), width
                 write()
-                return self._fetched(place, stride, visits) if place else []
+                return self._fetched(place, stride, visits, far) if place else []
 
             looped(b, count, [following, visits] if fetching else [], some)
             done = b.add(done, b.mul(count, I64(width)))
 
-    def _fetched(self, place: list[Any], stride: Any, visits: Any) -> list[Any]:
+    def _fetched(self, place: list[Any], stride: Any, visits: Any, far: Any) -> list[Any]:
         """Fetch as many cache lines as a group has rows, from a place on: where, and how many more visits fetch this row.
 
         That is the order in which rows lie in memory, which is faster than the same columns of all rows. The place after them.
         """
         line, left = place
         b, size = self.b, self.width * GROUP
-        for k in range(0, size, self.width):
-            fetched(b, b.gep(line, [I64(k)]))
+
+        def lines(times: int) -> None:
+            for k in range(0, size, self.width):
+                for _ in range(times):
+                    fetched(b, b.gep(line, [I64(k)]))
+
+        if far is None:
+            lines(1)
+        else:
+            with b.if_else(far) as (insisting, once):
+                with insisting:
+                    lines(INSISTING)
+                with once:
+                    lines(1)
         left = b.sub(left, I64(1))
         over = b.icmp_signed("==", left, I64(0))
         to_next = b.add(b.sub(stride, b.mul(visits, I64(size))), I64(size))
@@ -170,6 +189,7 @@ class _Rows:
     def __init__(self, b: Any, x: Any, stride: Any, rows: Any, n: Any) -> None:
         self.b, self.x, self.stride, self.rows = b, x, stride, rows
         self.columns = Columns(b, x.type.pointee, n)
+        self.far: Any = None
 
     def take(self, state: Sequence[Any], known: Callable[[], Any], step: Callable[..., list[Any]]) -> None:
         """Take all rows into the arrays ``state``: ``step(group, old, known())`` gives what ``old()`` becomes."""
@@ -181,7 +201,7 @@ class _Rows:
                 for value, pointer in zip(new, state, strict=True):
                     self.columns.store(value, pointer)
 
-            self.columns.each(column, self.following(group) if group.more is None else None, self.stride)
+            self.columns.each(column, self.following(group) if group.more is None else None, self.stride, self.far)
 
         self._groups(group)
 
@@ -206,6 +226,14 @@ class _Rows:
             place = b.gep(self.x, [b.mul(first, stride)])
             more = b.sub(rest, I64(1))
             write(_Group(self.columns, first, place, [partial(self.columns.load, place)], stride, more))
+
+
+class _Ahead(_Rows):
+    """The same for rows of an array that may be too large for the caches."""
+
+    def __init__(self, b: Any, x: Any, stride: Any, rows: Any, n: Any, elements: Any) -> None:
+        super().__init__(b, x, stride, rows, n)
+        self.far = b.icmp_unsigned(">=", elements, I64(FAR // size_of(x.type.pointee)))
 
 
 class _Lanes(_Rows):
@@ -588,24 +616,25 @@ def _define(name: str, numbers: str, codegen: Any) -> None:
     NAMESPACE[name] = intrinsic(typer)
 
 
-_WALKS = {"rows": _Rows, "lanes": _Lanes, "turned": _Turned}
+#: By name, and the arguments that a walk takes.
+_WALKS = {"rows": (_Rows, "pnnn"), "ahead": (_Ahead, "pnnnn"), "lanes": (_Lanes, "pnnn"), "turned": (_Turned, "pnnn")}
 
 for _op in ("sum", "prod", "max", "min", "any", "all"):
     _r = _Reduction(_op)
     _define(f"fill_{_op}", "pn", _r.fill)
-    for _name, _walk in _WALKS.items():
-        _define(f"{_name}_{_op}", "ppnnn", partial(_r.rows, _walk))
+    for _name, (_walk, _given) in _WALKS.items():
+        _define(f"{_name}_{_op}", f"p{_given}", partial(_r.rows, _walk))
     _define(f"join_{_op}", "ppn", _r.join)
 for _op in ("argmax", "argmin"):
     _p = _Position(_op)
     _define(f"fill_{_op}", "ppn", _p.fill)
-    for _name, _walk in _WALKS.items():
-        _define(f"{_name}_{_op}", "pppnnnn", partial(_p.rows, _walk))
+    for _name, (_walk, _given) in _WALKS.items():
+        _define(f"{_name}_{_op}", f"pp{_given}n", partial(_p.rows, _walk))
     _define(f"join_{_op}", "ppppn", _p.join)
 _define("fill_m2", "ppppnnn", partial(_fill_m2, _Rows))
 _define("turned_fill_m2", "ppppnnn", partial(_fill_m2, _Turned))
-for _name, _walk in _WALKS.items():
-    _define(f"{_name}_m2", "ppppnnn", partial(_rows_m2, _walk))
+for _name, (_walk, _given) in _WALKS.items():
+    _define(f"{_name}_m2", f"ppp{_given}", partial(_rows_m2, _walk))
 _define("folded_m2", "ppppnnn", _folded_m2)
 _define("shift_m2", "ppnn", _shift_m2)
 _define("end_m2", "pppnn", _end_m2)

@@ -113,7 +113,8 @@ class _Block:
             with w.block(f"if {j} == block:"):
                 w.line(f"{'turned_' * (walk == 'turned')}fill_m2({into}, {source}, imin({GROUP}, {rows}), {size})")
         first = f", {j} - block" * is_arg(reduce)
-        w.line(f"{walk}_{reduce.op}({into}, {source}, {rows}, {size}{first})")
+        elements = f", {' * '.join(f'n{d}' for d in range(self.body.r + 2))}" * (walk == "ahead")
+        w.line(f"{walk}_{reduce.op}({into}, {source}, {rows}, {size}{elements}{first})")
 
     def at(self, i: int, names: dict[int, str], j: str, column: str) -> str:
         """Where the operand of Reduce i is in memory, with its stride from row to row."""
@@ -128,7 +129,7 @@ class _Block:
         body, w, r = self.body, self.w, self.body.r
         if len(body.reduces) == 1 and self.memory and not self.stores:
             (i,) = self.memory
-            return self.rows(i, self.at(i, names, "block", "lo"), "block", "stop - block", "lo", "hi - lo")
+            return self.rows(i, self.at(i, names, "block", "lo"), "block", "stop - block", "lo", "hi - lo", "ahead")
         if (one := self.squared()) is not None:
             arg = body.reduces[one].arg
             position = " + ".join(body.terms(arg, {**names, r: "block", r + 1: "lo"}))
