@@ -116,3 +116,40 @@ def test_a_gradient_may_be_a_detached_argument() -> None:
         f(x)
         assert not p.grad.requires_grad
         assert p.grad._storage_id == x._storage_id
+
+
+@pytest.mark.parametrize("used", [(0,), (1,), (2,), (0, 2), (1, 2), (0, 1, 2)])
+def test_results_without_a_gradient_have_no_part_in_others(used: tuple[int, ...]) -> None:
+    def outcome(static: bool) -> Any:
+        w, x = weft.tensor([2.0, 3.0], requires_grad=True), weft.tensor([0.0, 1.0], requires_grad=True)
+
+        def f(x: Any) -> Any:
+            return -x.sum(), weft.sqrt(x).sum(), (x * w).sum()
+
+        function = weft.static(f) if static else f
+        for _ in range(2):
+            made = function(x)
+            sum(made[k] for k in used).backward()
+        return [None if t.grad is None else t.grad.numpy().tobytes() for t in (x, w)]
+
+    assert outcome(True) == outcome(False)
+
+
+def test_many_results_count_what_is_not_there_as_zero() -> None:
+    w, x = weft.ones(2, requires_grad=True), weft.tensor([0.0, 1.0], requires_grad=True)
+
+    @weft.static
+    def f(x: Any) -> Any:
+        return x.sum(), weft.sqrt(x).sum(), (x * w).sum(), (x * 4).sum()
+
+    f(x)[0].backward()
+    assert x.grad.tolist() == [1, 1]
+    assert w.grad is None
+    made = f(x)
+    (made[2] + made[3]).backward()
+    assert str(x.grad[0].item()) == "nan"
+    assert x.grad[1].item() == 6
+    assert w.grad.tolist() == [0, 1]
+    x.grad = None
+    sum(f(x)).backward()
+    assert x.grad[1].item() == 6.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from weft import _native
@@ -19,12 +20,29 @@ if TYPE_CHECKING:
     from weft import Tensor
 
 
+#: Of up to so many results that carry gradients, every choice has a program of its own.
+MANY_RESULTS = 3
+
+
 @dataclass(slots=True, eq=False)
-class Backward:
-    """How gradients pass through a static function's outputs: a second program, over the inputs of the first."""
+class Part:
+    """What some of the results' gradients make: a program over the inputs and these, compiled when first needed."""
 
     graph: Graph
-    program: Executable | None
+    targets: list[int]  # those of the `Backward` that get a gradient
+    program: Executable | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Backward:
+    """How gradients pass through a static function's outputs: a second program, over the inputs of the first.
+
+    An output that gets no gradient is not part of it, as in an eager call: zero times an infinite derivative is no zero, and a
+    tensor that nothing flows to has no gradient. So there are several programs; of more than `MANY_RESULTS` results, one for
+    each alone, for all and for all that the caller sees. For other choices, gradients that there are not count as zeros.
+    """
+
+    parts: dict[tuple[int, ...], Part]  # by the numbers, among `outputs`, of those that have gradients
     targets: list[Any]  # the tensors that get gradients: Argument or the tensor itself
     outputs: list[int]  # positions among the results that carry a gradient
     name: str
@@ -71,8 +89,22 @@ class StaticNode(PyNode):
             raise TraceError(
                 f"Gradients of gradients through {self.op.name} are not recorded; compute them inside the static function."
             )
-        gouts = [rules.zeros(m) if g is None else g for g, m in zip(gouts, self.output_metas, strict=True)]
-        gouts = [g if g.is_contiguous() else OPS["copy"](g) for g in gouts]
-        if self.owner.program is None:
-            self.owner.program = compile_graph(self.owner.graph, f"{self.op.name}.grad")
-        return self.owner.program.program.run([*self.inputs, *gouts], self.scalars)
+        part = self.owner.parts.get(tuple(k for k, g in enumerate(gouts) if g is not None))
+        if part is None:
+            gouts = [rules.zeros(m) if g is None else g for g, m in zip(gouts, self.output_metas, strict=True)]
+            part = self.owner.parts[tuple(range(len(gouts)))]
+        given = [g if g.is_contiguous() else OPS["copy"](g) for g in gouts if g is not None]
+        if part.program is None:
+            part.program = compile_graph(part.graph, f"{self.op.name}.grad")
+        made: list[Any] = [None] * len(self.owner.targets)
+        for k, g in zip(part.targets, part.program.program.run([*self.inputs, *given], self.scalars), strict=True):
+            made[k] = g
+        return made
+
+
+def choices(count: int, visible: int) -> list[tuple[int, ...]]:
+    """Which of so many results gradients may come from; the first ``visible`` of them are seen by the caller."""
+    every = range(count)
+    if count <= MANY_RESULTS:
+        return [chosen for k in every for chosen in combinations(every, k + 1)]
+    return list(dict.fromkeys([*((k,) for k in every), tuple(range(visible)), tuple(every)]))

@@ -13,9 +13,10 @@ from weft import _native
 from weft.autograd import engine, rules
 from weft.compiler import compile_graph
 from weft.errors import TraceError, explain, kind_of
+from weft.ir.graph import Graph
 from weft.ir.node import make, toposort
 from weft.modes import tree
-from weft.modes.differentiate import Backward
+from weft.modes.differentiate import Backward, Part, choices
 from weft.modes.replay import Trace, make_replay
 from weft.modes.results import Again, Made, Results, ViewOf
 from weft.modes.tracing import Argument, GradOf, StaticRecorder
@@ -198,7 +199,7 @@ class StaticFunction(_native.Replayer, Generic[P, R]):
             grads,
             recorder.grads_read,
             attributes_read,
-            self._backward(recorder, values, outputs, inputs, tensors, placeholders),
+            self._backward(recorder, values, outputs, results.hidden, inputs, tensors, placeholders),
             recorder.host,
             apart,
             checks(nodes),
@@ -229,6 +230,7 @@ class StaticFunction(_native.Replayer, Generic[P, R]):
         recorder: StaticRecorder,
         values: list[Any],
         outputs: list[Any],
+        hidden: int,
         inputs: list[Tensor],
         tensors: list[Tensor],
         placeholders: list[Tensor],
@@ -260,15 +262,27 @@ class StaticFunction(_native.Replayer, Generic[P, R]):
             leaves[node] = stand_in
             recorder.kept.append(stand_in)
             gout_leaves.append((recorder.fresh(node), stand_in))
-        found = engine.gradients(
-            [values[k] for k in carrying], [g for g, _ in gout_leaves], [t for _, t in candidates], False, outside
-        )
-        targets = [(source, g) for (source, _), g in zip(candidates, found, strict=True) if g is not None]
-        if not targets:
+
+        def part(chosen: Sequence[int], reached: Sequence[tuple[Any, Any]]) -> tuple[list[int], Graph]:
+            """Of the tensors reached, those that gradients of the chosen results flow to, and what finds these."""
+            outs, gouts = [values[carrying[k]] for k in chosen], [gout_leaves[k][0] for k in chosen]
+            found = engine.gradients(outs, gouts, [t for _, t in reached], False, outside)
+            targets = [k for k, g in enumerate(found) if g is not None]
+            order = [*inputs, *(gout_leaves[k][1] for k in chosen)]
+            return targets, canonical([recorder.value(found[k]) for k in targets], [], recorder.n_scalars, order)[1]
+
+        every = tuple(range(len(carrying)))
+        reached, graph = part(every, candidates)
+        if not reached:
             return None
-        order = [*inputs, *(s for _, s in gout_leaves)]
-        _, graph = canonical([recorder.value(g) for _, g in targets], [], recorder.n_scalars, order)
-        return Backward(graph, None, [source for source, _ in targets], carrying, self.name)
+        candidates = [candidates[k] for k in reached]
+        parts = {every: Part(graph, list(range(len(reached))))}
+        visible = sum(k < len(values) - hidden for k in carrying)
+        for chosen in choices(len(carrying), visible):
+            if chosen != every:
+                targets, graph = part(chosen, candidates)
+                parts[chosen] = Part(graph, targets)
+        return Backward(parts, [source for source, _ in candidates], carrying, self.name)
 
     def _why(self, now: str) -> str:
         """Why a new trace was needed: the first, or what differs from the last signature."""
