@@ -90,8 +90,24 @@ PyObject* get_grad(PyObject* self, void*) {
   return get_raw_grad(self, nullptr);
 }
 
+// False with an error set: not None, nor a tensor of the same shape.
+bool may_be_gradient(const TensorObject* t, PyObject* value) {
+  if (value == Py_None) return true;
+  if (!is_tensor(value)) {
+    PyErr_Format(PyExc_TypeError, "A gradient is a weft.Tensor or None, not %.100s.", Py_TYPE(value)->tp_name);
+    return false;
+  }
+  const Meta* m = as_tensor(value)->meta;
+  if (std::ranges::equal(m->shape(), t->meta->shape())) return true;
+  const Ref mine = Ref::steal(shape_tuple(t->meta)), its = Ref::steal(shape_tuple(m));
+  if (mine && its)
+    PyErr_Format(PyExc_ValueError, "The gradient of a tensor of shape %R cannot have shape %R.", mine.get(), its.get());
+  return false;
+}
+
 int set_grad(PyObject* self, PyObject* value, void*) {
   if (!value) return cannot_delete("grad");
+  if (!may_be_gradient(as_tensor(self), value)) return -1;
   if (thread_state().recording && hooks.grad_set) {
     const Ref result = Ref::steal(PyObject_CallFunctionObjArgs(hooks.grad_set, self, value, nullptr));
     return result ? 0 : -1;
@@ -203,22 +219,8 @@ PyObject* looked(PyObject* self, void* closure) {
 }  // namespace
 
 int set_gradient(PyObject* self, PyObject* value) noexcept {
-  TensorObject* t = as_tensor(self);
-  if (value != Py_None) {
-    if (!is_tensor(value)) {
-      PyErr_Format(PyExc_TypeError, "A gradient is a weft.Tensor or None, not %.100s.", Py_TYPE(value)->tp_name);
-      return -1;
-    }
-    const Meta* m = as_tensor(value)->meta;
-    if (!std::ranges::equal(m->shape(), t->meta->shape())) {
-      const Ref mine = Ref::steal(shape_tuple(t->meta)), its = Ref::steal(shape_tuple(m));
-      if (mine && its)
-        PyErr_Format(PyExc_ValueError, "The gradient of a tensor of shape %R cannot have shape %R.", mine.get(),
-                     its.get());
-      return -1;
-    }
-  }
-  assign(t, t->grad, value);
+  if (!may_be_gradient(as_tensor(self), value)) return -1;
+  assign(as_tensor(self), as_tensor(self)->grad, value);
   return 0;
 }
 

@@ -171,3 +171,17 @@ def test_a_gradient_that_is_a_result_too() -> None:
     x, y = weft.ones((2, 2)), weft.ones((2, 2))
     for _ in range(2):
         assert f(x, y)[0] is y.grad
+
+
+def test_wrong_gradients_are_refused_at_once() -> None:
+    w = leaf(1, 2)
+    w.grad = before = weft.ones(2)
+
+    def f(x: Any) -> None:
+        w.grad = x
+
+    for function in (f, weft.static(f)):
+        for wrong, error in ((weft.ones(3), ValueError), (3, TypeError), ("a", TypeError)):
+            with pytest.raises(error, match="gradient"):
+                function(wrong)
+            assert w.grad is before
