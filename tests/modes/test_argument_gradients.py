@@ -185,3 +185,21 @@ def test_wrong_gradients_are_refused_at_once() -> None:
             with pytest.raises(error, match="gradient"):
                 function(wrong)
             assert w.grad is before
+
+
+def test_gradients_that_share_memory_are_refused() -> None:
+    w = leaf(1, 2)
+
+    @weft.static
+    def f(x: Any) -> None:
+        (x * w).sum().backward()
+
+    w.grad = w.detach()
+    with pytest.raises(weft.TraceError, match=r"A gradient of shape .* shares memory"):
+        f(weft.ones(2))
+    w.grad = weft.ones(2)
+    f(weft.ones(2))
+    assert w.grad.tolist() == [2, 2]
+    w.grad = w.detach()
+    f(weft.ones(2))  # a trace of tensors that do not share memory reads them as they are
+    assert w.grad.tolist() == [2, 3]

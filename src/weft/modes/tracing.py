@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from weft import _native, dtypes
 from weft.errors import TraceError
-from weft.record.recorder import Cell, Recorder, scalar_leaf
+from weft.record.recorder import Cell, Chain, Recorder, scalar_leaf
 
 if TYPE_CHECKING:
     from weft import Tensor
@@ -95,6 +95,17 @@ class StaticRecorder(Recorder):
         if id(cell.root) not in self.sources:
             self.sources[id(cell.root)] = cell.root
         return cell
+
+    def chain_of_real(self, cell: Cell, t: Tensor) -> Chain:
+        """Refuses a gradient that shares memory with another tensor: later calls may find one that does not."""
+        root = cell.root
+        assert root is not None
+        if t is not root and any(isinstance(self.sources.get(id(u)), GradOf) and u.base is None for u in (t, root)):
+            raise TraceError(
+                f"A gradient of shape {list(t.shape)} shares memory with another tensor that the function uses; replays could "
+                "not tell whether it still does. Give it memory of its own, as in p.grad = p.grad.clone()."
+            )
+        return super().chain_of_real(cell, t)
 
     def written(self, cell: Cell, t: Tensor, op: str) -> None:
         self.ops[id(cell)] = op
