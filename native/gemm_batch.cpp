@@ -145,7 +145,7 @@ void multiply_vectors(int64_t count, const Gemm& g, const Batch::Dim& step, cons
   }
   const LaneKernels<S>& kernels = lane_kernels<S>();
   if (n == 1)
-    kernels.along_rows(matrix.data, matrix.matrix, count, vector.data, vector.matrix, g.k, false, sums);
+    kernels.along_rows(matrix.data, matrix.matrix, count, vector.data, vector.matrix, g.k, Asked::never, sums);
   else
     (down ? kernels.down_batch : kernels.along_batch)({.count = count, .n = n, .k = g.k, .matrix = matrix.data,
         .matrix_step = matrix.matrix, .row = down ? matrix.col : matrix.row, .vector = vector.data,

@@ -15,6 +15,10 @@ constexpr int lanes = 32 / static_cast<int>(sizeof(T));
 constexpr int64_t row_group = 8;      // rows that are summed at once
 constexpr int64_t far_row_group = 4;  // fewer where they come from memory, which is read best in few places
 
+// How often each cache line of the rows that are read next is asked for: where the matrix is in a cache, where it comes from
+// memory, and where no cache holds much of it. Asked for a line three times, the processor itself looks further ahead.
+enum class Asked : uint8_t { never = 0, once = 1, thrice = 3 };
+
 // Neighbouring elements whose lanes stay near while the rows of a block go by, and whose runs in a row are long enough for
 // the memory to be read at its best.
 template <class T>
@@ -38,12 +42,13 @@ struct LaneBatch {
 // S: float, double, Float16, BFloat16. A 16-bit matrix is widened as it is read; vectors and sums are float32 then.
 template <class S>
 struct LaneKernels {
-  // sums[r] = sum of matrix[r * row + p] * vector[r * step + p] over p < k, for r < rows. `far`: the matrix comes from memory
-  // rather than a cache, and far_row_group rows that follow these are next.
-  void (*along_rows)(const S* matrix, int64_t row, int64_t rows, const SumOf<S>* vector, int64_t step, int64_t k, bool far,
+  // sums[r] = sum of matrix[r * row + p] * vector[r * step + p] over p < k, for r < rows. Unless the next rows are
+  // never asked for, they are the far_row_group rows that follow these.
+  void (*along_rows)(const S* matrix, int64_t row, int64_t rows, const SumOf<S>* vector, int64_t step, int64_t k, Asked next,
                      SumOf<S>* sums);
   // sums[j] = sum of matrix[p * row + j] * vector[p] over p < k, for j < n; 8 <= n <= lane_columns<SumOf<S>>.
-  void (*down_columns)(const S* matrix, int64_t row, int64_t n, const SumOf<S>* vector, int64_t k, bool far, SumOf<S>* sums);
+  void (*down_columns)(const S* matrix, int64_t row, int64_t n, const SumOf<S>* vector, int64_t k, Asked next,
+                       SumOf<S>* sums);
   // The same for many small matrices: term p of sum j is at j * row + p, and at p * row + j.
   void (*along_batch)(const LaneBatch<S>&);
   void (*down_batch)(const LaneBatch<S>&);

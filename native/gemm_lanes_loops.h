@@ -82,8 +82,15 @@ inline void store_four(const LaneVector<double>::type* v, double* sums) {
   at(sums) = __builtin_shufflevector(low, high, 0, 1, 4, 5) + __builtin_shufflevector(low, high, 2, 3, 6, 7);
 }
 
+// Asks for the line that an element is in.
+template <Asked Times>
+inline void ask(const void* p) {
+#pragma GCC unroll 4
+  for (int t = 0; t < static_cast<int>(Times); ++t) __builtin_prefetch(p, 0, 2);
+}
+
 // `Own`: each row has a vector of its own, `step` apart.
-template <class S, int Rows, bool Own, bool Far>
+template <class S, int Rows, bool Own, Asked Next>
 void row_sums(const S* matrix, int64_t row, const SumOf<S>* vector, int64_t step, int64_t k, SumOf<S>* sums) {
   using T = SumOf<S>;
   using V = typename LaneVector<T>::type;
@@ -97,11 +104,11 @@ void row_sums(const S* matrix, int64_t row, const SumOf<S>* vector, int64_t step
     }
   };
   int64_t p = 0;
-  if constexpr (Far) {
+  if constexpr (Next != Asked::never) {
     constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(S));
     for (; p + line <= k; p += line) {
 #pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) __builtin_prefetch(matrix + (Rows + r) * row + p, 0, 2);  // the next rows, this far
+      for (int r = 0; r < Rows; ++r) ask<Next>(matrix + (Rows + r) * row + p);  // the next rows, this far
 #pragma GCC unroll 4
       for (int64_t q = p; q < p + line; q += lanes<T>) add(q);
     }
@@ -134,25 +141,27 @@ void row_sums(const S* matrix, int64_t row, const SumOf<S>* vector, int64_t step
 template <class S, bool Own>
 void rows_of(const S* matrix, int64_t row, int64_t rows, const SumOf<S>* vector, int64_t step, int64_t k, SumOf<S>* sums) {
   int64_t r = 0;
-  for (; r + 8 <= rows; r += 8) row_sums<S, 8, Own, false>(matrix + r * row, row, vector + r * step, step, k, sums + r);
-  for (; r + 4 <= rows; r += 4) row_sums<S, 4, Own, false>(matrix + r * row, row, vector + r * step, step, k, sums + r);
-  for (; r < rows; ++r) row_sums<S, 1, Own, false>(matrix + r * row, row, vector + r * step, step, k, sums + r);
+  for (; r + 8 <= rows; r += 8) row_sums<S, 8, Own, Asked::never>(matrix + r * row, row, vector + r * step, step, k, sums + r);
+  for (; r + 4 <= rows; r += 4) row_sums<S, 4, Own, Asked::never>(matrix + r * row, row, vector + r * step, step, k, sums + r);
+  for (; r < rows; ++r) row_sums<S, 1, Own, Asked::never>(matrix + r * row, row, vector + r * step, step, k, sums + r);
 }
 
 template <class S>
-void along_rows(const S* matrix, int64_t row, int64_t rows, const SumOf<S>* vector, int64_t step, int64_t k, bool far,
+void along_rows(const S* matrix, int64_t row, int64_t rows, const SumOf<S>* vector, int64_t step, int64_t k, Asked next,
                 SumOf<S>* sums) {
   if (step != 0)
     rows_of<S, true>(matrix, row, rows, vector, step, k, sums);
-  else if (far && rows == far_row_group)
-    row_sums<S, far_row_group, false, true>(matrix, row, vector, 0, k, sums);
+  else if (next == Asked::thrice && rows == far_row_group)
+    row_sums<S, far_row_group, false, Asked::thrice>(matrix, row, vector, 0, k, sums);
+  else if (next == Asked::once && rows == far_row_group)
+    row_sums<S, far_row_group, false, Asked::once>(matrix, row, vector, 0, k, sums);
   else
     rows_of<S, false>(matrix, row, rows, vector, 0, k, sums);
 }
 
 // Adds `Rows` rows, `row` apart, to one lane of each column; n is at least a register's. Where it is no multiple, the last
 // columns come once more, in sums of their own behind the others. `First`: the sums begin at zero.
-template <class S, int Rows, bool Far, bool First>
+template <class S, int Rows, Asked Next, bool First>
 inline void add_rows(const S* matrix, int64_t row, int64_t n, const SumOf<S>* vector, SumOf<S>* sums) {
   using T = SumOf<S>;
   T left[Rows];
@@ -167,9 +176,9 @@ inline void add_rows(const S* matrix, int64_t row, int64_t n, const SumOf<S>* ve
   };
   int64_t j = 0;
   for (; j + 2 * lanes<T> <= n; j += 2 * lanes<T>) {
-    if constexpr (Far) {
+    if constexpr (Next != Asked::never) {
 #pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) __builtin_prefetch(matrix + (Rows + r) * row + j, 0, 2);  // the next rows, this far
+      for (int r = 0; r < Rows; ++r) ask<Next>(matrix + (Rows + r) * row + j);  // the next rows, this far
     }
     column(j, sums + j);
     column(j + lanes<T>, sums + j + lanes<T>);
@@ -180,30 +189,33 @@ inline void add_rows(const S* matrix, int64_t row, int64_t n, const SumOf<S>* ve
 
 // Lane after lane: the sums of one lane are few enough to stay in the nearest cache, and few rows are read at a time.
 template <class S>
-void down_columns(const S* matrix, int64_t row, int64_t n, const SumOf<S>* vector, int64_t k, bool far, SumOf<S>* sums) {
+void down_columns(const S* matrix, int64_t row, int64_t n, const SumOf<S>* vector, int64_t k, Asked next,
+                  SumOf<S>* sums) {
   using T = SumOf<S>;
   alignas(64) T lane[lanes<T>][lane_columns<T> + lanes<T>];
   for (int l = 0; l < lanes<T>; ++l) {
     T* to = lane[l];
     int64_t p = l;
     const auto left = [&] { return (k - p + lanes<T> - 1) / lanes<T>; };  // rows
-    const auto add = [&]<int Rows, bool Far, bool First>() {
-      add_rows<S, Rows, Far, First>(matrix + p * row, lanes<T> * row, n, vector + p, to);
+    const auto add = [&]<int Rows, Asked Next, bool First>() {
+      add_rows<S, Rows, Next, First>(matrix + p * row, lanes<T> * row, n, vector + p, to);
       p += Rows * lanes<T>;
     };
     if (left() >= 4)
-      far ? add.template operator()<4, true, true>() : add.template operator()<4, false, true>();
+      next == Asked::never ? add.template operator()<4, Asked::never, true>() : add.template operator()<4, Asked::once, true>();
     else if (left() >= 2)
-      add.template operator()<2, false, true>();
+      add.template operator()<2, Asked::never, true>();
     else if (left() == 1)
-      add.template operator()<1, false, true>();
+      add.template operator()<1, Asked::never, true>();
     else
       for (int64_t j = 0; j < n + lanes<T>; ++j) to[j] = T{};
-    if (far)
-      while (left() >= 4) add.template operator()<4, true, false>();
-    while (left() >= 8) add.template operator()<8, false, false>();
-    while (left() >= 2) add.template operator()<2, false, false>();
-    if (left() == 1) add.template operator()<1, false, false>();
+    if (next == Asked::thrice && sizeof(S) >= 4)  // those of 16 bits ask at each half of a line
+      while (left() >= 4) add.template operator()<4, Asked::thrice, false>();
+    if (next != Asked::never)
+      while (left() >= 4) add.template operator()<4, Asked::once, false>();
+    while (left() >= 8) add.template operator()<8, Asked::never, false>();
+    while (left() >= 2) add.template operator()<2, Asked::never, false>();
+    if (left() == 1) add.template operator()<1, Asked::never, false>();
   }
   const auto total = [&](int64_t j, T* to) {
     const auto four = [&](int l) {
@@ -226,7 +238,7 @@ void along_each(const LaneBatch<S>& g, int64_t first) {
   const SumOf<S>* vector = g.vector;
   SumOf<S>* sums = g.sums + first;
   for (int64_t i = 0; i < g.count; ++i, matrix += g.matrix_step, vector += g.vector_step, sums += g.sums_step)
-    row_sums<S, Rows, false, false>(matrix, g.row, vector, 0, g.k, sums);
+    row_sums<S, Rows, false, Asked::never>(matrix, g.row, vector, 0, g.k, sums);
 }
 
 template <class S>

@@ -17,7 +17,8 @@ constexpr int64_t many_rows = 16;            // for which a widened copy of the 
 constexpr int64_t few_columns = 32;          // whose sums had better stay in registers,
 constexpr int64_t few_terms = 32;            // as those of so few terms had
 constexpr int64_t shared_bytes = 512 << 10;  // to be read, for which waking another thread pays
-constexpr int64_t far_bytes = 16 << 20;      // a matrix of more bytes than this is not in a cache
+constexpr int64_t far_bytes = 16 << 20;      // a matrix of more bytes than this is not in a cache,
+constexpr int64_t farther_bytes = 48 << 20;  // and of one of so many, too little to matter
 
 // Some elements, `step` apart, to contiguous ones of the sums' type.
 template <class S>
@@ -42,7 +43,8 @@ struct Sums {
   int64_t columns = lane_columns<SumOf<S>>;  // that one unit of work takes
 
   int64_t bytes() const { return (n * k + k) * static_cast<int64_t>(sizeof(S)); }
-  bool far() const { return bytes() > far_bytes; }
+  Asked next() const { return bytes() >= farther_bytes ? Asked::thrice : bytes() > far_bytes ? Asked::once : Asked::never; }
+  int64_t together() const { return next() == Asked::never ? group : far_row_group; }
   int64_t blocks() const { return parts(k, block_k); }
   int64_t length(int64_t block) const { return std::min(block_k, k - block * block_k); }
 
@@ -55,10 +57,10 @@ struct Sums {
 
   // A group of rows, from end to end.
   void rows(int64_t unit) {
-    const int64_t together = far() ? far_row_group : group, j = unit * together, count = std::min(together, n - j);
+    const int64_t j = unit * together(), count = std::min(together(), n - j);
     T near[block_k];
     for (int64_t b = 0; b < blocks(); ++b)
-      run.along_rows(matrix + j * row + b * block_k, row, count, with(b * block_k, length(b), near), 0, length(b), far(),
+      run.along_rows(matrix + j * row + b * block_k, row, count, with(b * block_k, length(b), near), 0, length(b), next(),
                      sums + b * n + j);
   }
 
@@ -70,9 +72,9 @@ struct Sums {
     const T* right = with(first * block_k, std::min(k, last * block_k) - first * block_k, near);
     for (int64_t j = 0; j < n; ++j) {
       const S* at = matrix + j * row + first * block_k;
-      run.along_rows(at, block_k, whole, right, block_k, block_k, false, found);
+      run.along_rows(at, block_k, whole, right, block_k, block_k, Asked::never, found);
       if (first + whole < last)
-        run.along_rows(at + whole * block_k, 0, 1, right + whole * block_k, 0, length(last - 1), false, found + whole);
+        run.along_rows(at + whole * block_k, 0, 1, right + whole * block_k, 0, length(last - 1), Asked::never, found + whole);
       for (int64_t b = first; b < last; ++b) sums[b * n + j] = found[b - first];
     }
   }
@@ -88,7 +90,7 @@ struct Sums {
     if (count <= few_columns || terms <= few_terms)
       return run.down_batch({.count = 1, .n = count, .k = terms, .matrix = from + j, .matrix_step = 0, .row = col, .vector = right,
                              .vector_step = 0, .sums = to, .sums_step = 0});
-    run.down_columns(from + j, col, count, right, terms, far(), to);
+    run.down_columns(from + j, col, count, right, terms, next(), to);
   }
 
   // Neighbouring sums of few terms.
@@ -106,7 +108,7 @@ struct Sums {
     const S* from = matrix + j * row + b * block_k * col;
     for (int64_t p = 0; p < size; ++p)
       for (int64_t r = 0; r < count; ++r) near[r * block_k + p] = widened(from[r * row + p * col]);
-    lane_kernels<T>().along_rows(near, block_k, count, with(b * block_k, size, beside), 0, size, false, sums + b * n + j);
+    lane_kernels<T>().along_rows(near, block_k, count, with(b * block_k, size, beside), 0, size, Asked::never, sums + b * n + j);
   }
 
   template <void (Sums::*Unit)(int64_t)>
@@ -128,7 +130,7 @@ struct Sums {
     }
     if (col != 1 && k > 1) return each<&Sums::gathered>(blocks() * parts(n, group), shared);
     if (n < 2 * group && blocks() > 1) return each<&Sums::row_blocks>(parts(blocks(), group), shared);
-    each<&Sums::rows>(parts(n, far() ? far_row_group : group), shared);
+    each<&Sums::rows>(parts(n, together()), shared);
   }
 };
 

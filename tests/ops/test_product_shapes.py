@@ -79,6 +79,23 @@ def test_vectors_by_one_matrix_are_rows_of_one_product(batch: tuple[int, ...]) -
         assert bits(turned) == bits(got.mT)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_matrix_larger_than_the_caches(dtype: str) -> None:
+    """Memory that no cache holds is fetched otherwise, which changes no bit."""
+    size = 4 if dtype == "float32" else 2
+    rows, columns = 3 * 1031, 4 * 1033 * 4 // size
+    assert rows * columns * size >= 48 << 20
+    matrix = weft.from_numpy(np.random.default_rng(3).standard_normal((rows, columns), dtype="float32")).astype(dtype)
+    down, along = matrix[:, :1].contiguous().mT, matrix[:1].contiguous().mT
+    few, middle = rows // 3, columns // 2
+    parts = [matrix[i : i + few].contiguous() for i in range(0, rows, few)]
+    assert bits(matrix @ along) == bits(weft.cat([part @ along for part in parts]))
+    assert bits(along.mT @ matrix.mT) == bits((matrix @ along).mT)
+    parts = [matrix[:, :middle].contiguous(), matrix[:, middle:].contiguous()]
+    assert bits(down @ matrix) == bits(weft.cat([down @ part for part in parts], 1))
+    assert bits(matrix.mT @ down.mT) == bits((down @ matrix).mT)
+
+
 DTYPES = ["float32", "float64", "float16", "bfloat16", "int8", "int16", "int32", "int64"]
 
 
