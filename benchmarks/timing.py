@@ -10,7 +10,7 @@ import math
 import statistics
 import time
 import timeit
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,6 +101,7 @@ def interleave(
     settle: float = 0.0,
     undecided: Callable[[Mapping[str, Timing]], bool] = lambda times: False,
     batches: int = 1,
+    joined: Sequence[Sequence[str]] = (),
 ) -> dict[str, Timing]:
     """Time candidates in turn, a block of calls each per round, after a warm-up.
 
@@ -108,19 +109,24 @@ def interleave(
     The order is turned round by one in each round and runs forwards and backwards in turn, so that no candidate always
     follows the same other. As long as the figures leave something ``undecided`` there are as many ``rounds`` again, up to
     so many ``batches``; all of them count.
+
+    Candidates that are ``joined``, by their names, have one turn and one rest: they follow one another at once. That is for
+    those whose threads stop when a call ends. A virtual machine's cores may be other ones after a rest.
     """
     timers = {name: c.timer() for name, c in candidates.items()}
     numbers = {name: _calls_for(timer, block) for name, timer in timers.items()}
     found = {name: Timing() for name in candidates}
-    order = list(candidates)
+    turns = [tuple(name for name in names if name in candidates) for names in joined]
+    order = [*filter(None, turns), *((name,) for name in candidates if not any(name in names for names in turns))]
     for k in range(rounds * batches):
         if k and k % rounds == 0 and not undecided(found):
             break
-        for name in reversed(order) if k % 2 else order:
-            timer, number = timers[name], numbers[name]
+        for names in reversed(order) if k % 2 else order:
             time.sleep(rest)
-            timer.timeit(max(1, round(number * settle / block)))
-            found[name].rounds.append(timer.timeit(number) / number)
+            for name in reversed(names) if k % 2 else names:
+                timer, number = timers[name], numbers[name]
+                timer.timeit(max(1, round(number * settle / block)))
+                found[name].rounds.append(timer.timeit(number) / number)
         order.append(order.pop(0))
     return found
 

@@ -3,7 +3,9 @@
 The peers' threads go on spinning after a call: OpenBLAS's for 0.1 s unless told otherwise (`limit_threads` does), libgomp's
 for 10 to 18 ms. Whoever comes next then has a core less: within that time PyTorch took 16 ms instead of 0.25 for a product of
 256 × 256, and Weft twice as long. So each contender rests (`REST`), then makes calls that do not count (`SETTLE`), then is
-timed over a burst of calls (`BURST`); after that it is the next one's turn. A figure is the median over the rounds.
+timed over a burst of calls (`BURST`); after that it is the next one's turn. A figure is the median over the rounds. What the
+machine can do is measured right after or right before Weft's burst, without a rest, since the two leave no threads behind: the
+bandwidth of a virtual machine can be twice as much or half as much after one.
 
 Where the rounds differ so much that a figure may lie on either side of its limit, there are more of them (`BATCHES`): noise
 decides no cell that a longer look would decide otherwise.
@@ -99,6 +101,7 @@ class Bench:
         extra: Mapping[str, Candidate] | None = None,
         repeats: int = 1,
         goals: Sequence[Goal] = (),
+        joined: Sequence[Sequence[str]] = (),
     ) -> Contest:
         """Compare the results of all cases with the first one's, and `time` those that agree, and ``extra``."""
         results = {key: case.check() for key, case in cases.items()}
@@ -110,7 +113,7 @@ class Bench:
         del results
         candidates = {key: case.candidate for key, case in cases.items() if not problems[key]}
         wrong = [f"line {line}, {name}: {key} {problem}" for key, problem in problems.items() if problem]
-        return self.time(line, name, {**candidates, **(extra or {})}, wrong, repeats, goals)
+        return self.time(line, name, {**candidates, **(extra or {})}, wrong, repeats, goals, joined)
 
     def time(
         self,
@@ -120,8 +123,12 @@ class Bench:
         problems: Sequence[str] = (),
         repeats: int = 1,
         goals: Sequence[Goal] = (),
+        joined: Sequence[Sequence[str]] = (),
     ) -> Contest:
-        """Time candidates in turn, for ``repeats`` times as many rounds as usual, and more while a goal is undecided."""
+        """Time candidates in turn, those that are ``joined`` in one turn.
+
+        That takes ``repeats`` times as many rounds as usual, and more while a goal is undecided.
+        """
         burst = BURST / 3 if self.quick else BURST
 
         def undecided(times: Mapping[str, Timing]) -> bool:
@@ -129,7 +136,7 @@ class Bench:
 
         batches = 1 if self.quick else BATCHES
         settle = SETTLE * burst / BURST
-        times = interleave(candidates, self.rounds * repeats, burst, REST, settle, undecided, batches)
+        times = interleave(candidates, self.rounds * repeats, burst, REST, settle, undecided, batches, joined)
         made = Contest(line, name, times, list(problems))
         self.done.append(made)
         gc.collect()

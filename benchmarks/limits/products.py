@@ -17,6 +17,7 @@ from benchmarks.timing import call, seconds
 from benchmarks.workloads import Arrays, Workload, from_numpy
 
 PEAK_SHARE = 0.92
+JOINED = (("weft eager", "peak"),)
 SQUARES = (1024, 2048)
 
 #: Slower by at most 5 %.
@@ -101,7 +102,7 @@ def squares(bench: Bench) -> Iterator[Limit]:
             Goal("weft eager", ("peak",), PEAK_SHARE * peak.amount / (2.0 * n**3)),
             Goal("weft eager", ("torch",), 1.0),
         )
-        made = run(bench, 1, workload, extra={"peak": peak.candidate}, repeats=2, goals=goals)
+        made = run(bench, 1, workload, extra={"peak": peak.candidate}, repeats=2, goals=goals, joined=JOINED)
         if made.problems:
             shares[name] = speeds[name] = 0.0
             continue
@@ -153,7 +154,7 @@ def layer(bench: Bench) -> Iterator[Limit]:
         candidates = {"weft layer": call(around, x, weights, b), "weft product": call(bare, x, weights)}
         problems = [f"line 3, {name}: {problem}"] if problem else []
         goals = (Goal("weft layer", ("weft product",), 1 / LAYER_COST),)
-        made = bench.time(3, name, candidates, problems, repeats=3, goals=goals)
+        made = bench.time(3, name, candidates, problems, repeats=3, goals=goals, joined=[tuple(candidates)])
         ours, theirs = made.times["weft layer"], made.times["weft product"]
         # A few hundredths: the median of the rounds' own ratios, whose two times are taken right after each other.
         each = [a / b for a, b in zip(ours.rounds, theirs.rounds, strict=True)]

@@ -37,6 +37,16 @@ def test_candidates_take_turns() -> None:
     assert "".join(said).replace("aa", "a").count("ab") >= 2
 
 
+def test_joined_candidates_follow_one_another_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(timing.time, "sleep", lambda seconds: said.append("-"))
+    candidates = {name: timing.call(said.append, name) for name in "abc"}
+    found = timing.interleave(candidates, 4, 1e-6, joined=[("c", "a"), ("x",)])
+    assert {name: len(t.rounds) for name, t in found.items()} == {"a": 4, "b": 4, "c": 4}
+    turns = ["".join(dict.fromkeys(turn)) for turn in "".join(said).split("-")[1:]]
+    assert turns == ["ca", "b", "ac", "b", "ca", "b", "ac", "b"]
+
+
 def test_ratio_is_of_medians_with_the_spread_of_the_rounds() -> None:
     found = timing.ratio(timing.Timing([2.0, 4.0, 6.0]), timing.Timing([1.0, 4.0, 2.0]))
     assert found.value == 2.0
