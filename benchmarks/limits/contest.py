@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import gc
 import os
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -75,6 +76,10 @@ class Contest:
         """The fastest of the others' times over ours: above 1, ours is faster. None where one is missing."""
         others = [self.times[name].median for name in theirs if name in self.times]
         return min(others) / self.times[ours].median if others and ours in self.times else None
+
+    def in_rounds(self, ours: str, theirs: str) -> float:
+        """The median of the rounds' own ratios of two that were joined: the time of ours over that of theirs."""
+        return statistics.median(a / b for a, b in zip(self.times[ours].rounds, self.times[theirs].rounds, strict=True))
 
 
 @dataclass(slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any
@@ -156,8 +155,7 @@ def layer(bench: Bench) -> Iterator[Limit]:
         goals = (Goal("weft layer", ("weft product",), 1 / LAYER_COST),)
         made = bench.time(3, name, candidates, problems, repeats=3, goals=goals, joined=[tuple(candidates)])
         ours, theirs = made.times["weft layer"], made.times["weft product"]
-        # A few hundredths: the median of the rounds' own ratios, whose two times are taken right after each other.
-        each = [a / b for a, b in zip(ours.rounds, theirs.rounds, strict=True)]
-        costs[name] = statistics.median(each), f"{seconds(ours.median)} ÷ {seconds(theirs.median)}"
+        # It is a matter of a few hundredths.
+        costs[name] = made.in_rounds("weft layer", "weft product"), f"{seconds(ours.median)} ÷ {seconds(theirs.median)}"
     for name, (cost, note) in costs.items():
         yield Limit(f"3  {name} ÷ bare matmul", f"≤ {LAYER_COST:.2f}", f"{cost:.3f}  ({note})", cost <= LAYER_COST)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -84,11 +83,8 @@ def reductions(bench: Bench, size: int = SIZE) -> Iterator[Limit]:
             continue
         rate = bandwidth.rate(made.times["reading"])
         rates.append(rate)
-        # The median of the rounds' own ratios: the two times are taken right after each other, and the bandwidth of a virtual
-        # machine may be twice as much in the next round.
-        ours, theirs = made.times["weft eager"].rounds, made.times["reading"].rounds
-        each = statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
-        shares[cell] = each * array.nbytes / bandwidth.amount
+        # The bandwidth of a virtual machine may be twice as much in the next round.
+        shares[cell] = made.in_rounds("reading", "weft eager") * array.nbytes / bandwidth.amount
         speed = made.speed("weft eager")
         if speed is not None:
             speeds[cell] = speed

@@ -37,9 +37,8 @@ class StaticRecorder(Recorder):
         self.sources: dict[int, Any] = {}  # id of the tensor behind a leaf -> where replays find it
         self.kept: list[Any] = []  # so that no id is used twice
         self.given: dict[int, tuple[Argument, Tensor]] = {}  # id of what stands for an argument -> (argument, itself)
-        self.grads: dict[
-            int, tuple[Any, Any]
-        ] = {}  # .grad assigned so far: id of tensor -> (tensor or Argument, gradient)
+        #: .grad assigned so far: id of tensor -> (tensor or Argument, gradient)
+        self.grads: dict[int, tuple[Any, Any]] = {}
         self.attributes_read: dict[tuple[int, str], tuple[Any, str, Any]] = {}  # see `note_read`
         self.grads_read: list[tuple[Any, Any]] = []  # (tensor or Argument, .grad found when first looked at)
         self.ops: dict[int, str] = {}
