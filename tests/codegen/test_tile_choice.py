@@ -214,3 +214,15 @@ def test_processes_that_measure_at_once(tmp_path: Path) -> None:
     assert all(child.returncode == 0 for child in running)
     (said,) = printed
     assert said.splitlines()[1] == choice.MEASURED
+
+
+def test_packed_bytes_count_whole_panels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        tiles, "current", {weft.float32: microkernel.Shape(9, 3, 16), weft.float64: microkernel.Shape(6, 2, 4)}
+    )
+    monkeypatch.setattr(tiles, "_settled", {weft.float32, weft.float64})
+    assert tiles.packed_bytes(weft.float32, 128, 64) == 128 * 96 * 4
+    assert tiles.packed_bytes(weft.float32, 128, 96) == 128 * 96 * 4
+    assert tiles.packed_bytes(weft.bfloat16, 5, 1) == 5 * 48 * 4  # packed in float32
+    assert tiles.packed_bytes(weft.float64, 5, 9) == 5 * 16 * 8
+    assert tiles.packed_bytes(weft.int32, 5, 9) == 5 * 9 * 4  # of integers there are no such panels

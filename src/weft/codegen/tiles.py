@@ -72,6 +72,15 @@ def ensure(dtype: DType, m: int = 0, n: int = 0, work: int = 0) -> None:
             choice.remember(dtype, found)
 
 
+def packed_bytes(dtype: DType, k: int, n: int) -> int:
+    """Bytes of a right operand of k x n elements that is packed into panels of the tile's width, the last one whole too."""
+    if dtype.kind != "f":
+        return k * n * dtype.itemsize
+    ensure(dtype)
+    columns = current[dtype.compute].columns
+    return k * -(-n // columns) * columns * dtype.compute.itemsize
+
+
 def compile_tiles(dtype: DType, shape: Shape) -> disk.Code:
     """The machine code of one tile and what belongs to it."""
     with put_off():

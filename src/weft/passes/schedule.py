@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from weft import dtypes
+from weft.codegen import tiles
 from weft.dtypes import DType
 from weft.ir import kernel as K
 from weft.ir.graph import Graph
@@ -358,7 +359,7 @@ class _Scheduler:
             launch = self.launches.get(group)
             if launch is not None and any(follower.kind == "matmul" for follower in launch.followers):
                 _, b = group.node.inputs
-                rooms.append(Memory("temp", 0, b.shape[-2] * b.shape[-1] * b.dtype.itemsize))
+                rooms.append(Memory("temp", 0, tiles.packed_bytes(b.dtype, *b.shape[-2:])))
                 rooms[-1].touch(start[at])
         if not rooms:
             return size
