@@ -15,9 +15,11 @@ constexpr int64_t most_work = 32 * 32 * 32;   // multiply-adds of a matrix
 constexpr int64_t stack_elements = 4096;      // that a block may copy, and of one matrix at most
 constexpr int64_t stack_padding = 16;         // elements that may be read behind them: see gemm_tiny.h
 constexpr int64_t block_bytes = 32 << 10;     // of all operands, which then stay in the nearest cache
+constexpr int64_t least_turned = 16;          // elements of a matrix that is turned by vectors
 constexpr int64_t chunk_work = 1 << 17;       // multiply-adds for which waking another thread pays
 constexpr int64_t deepest_narrow = 64;        // terms of a narrow product
 constexpr int64_t fewest_narrow_rows = 32;    // of one
+constexpr int64_t narrow_rows_of_two = 6;     // at once, if they are longer than a vector of AVX2
 constexpr int64_t deepest_vector = 512;       // terms that are summed in one block: see gemm_vector.cpp
 
 template <class S>
@@ -67,7 +69,10 @@ Matrices<T> by_rows(int64_t count, int64_t rows, int64_t columns, const Matrices
   T* const to = memory;
   if (given.matrix == 0) count = 1;
   memory += count * rows * columns;
-  gather(count, rows, columns, given, to);
+  if (sizeof(T) != 2 && given.row == 1 && rows * columns >= least_turned)
+    tiny_kernels<T>().turn(count, columns, rows, given.data, given.matrix, given.col, to);
+  else
+    gather(count, rows, columns, given, to);
   return {to, given.matrix ? rows * columns : 0, columns, 1};
 }
 
@@ -103,8 +108,8 @@ void multiply(int64_t count, const Gemm& g, const Batch::Dim& step, const S* a, 
                       .b = nullptr, .b_matrix = right.matrix, .b_k = right.row, .c = nullptr, .c_matrix = sums_matrix,
                       .c_row = sums_row};
   for (int64_t j = 0; j < g.n; j += run.columns) {
-    const bool two = kernels.most_of_two > 0 && g.n - j > tiny_width<T>;
-    run.columns = std::min(g.n - j, two ? 2 * tiny_width<T> : tiny_width<T>);
+    const bool two = kernels.most_of_two > 0 && g.n - j > kernels.width;
+    run.columns = std::min(g.n - j, two ? 2 * kernels.width : kernels.width);
     const int64_t tiles = parts(g.m, two ? kernels.most_of_two : kernels.most_of_one);
     for (int64_t t = 0, i = 0; t < tiles; ++t) {
       const int64_t next = g.m * (t + 1) / tiles;
@@ -269,7 +274,7 @@ bool run_tiny_products(const Gemm& g, const Batch& batch, const S* a, const S* b
 
 template <class T>
 constexpr int64_t rows_in_step(int64_t columns) {
-  return columns > tiny_width<T> ? tiny_rows_of_two : tiny_rows_of_one;
+  return columns > tiny_width<T> ? narrow_rows_of_two : tiny_rows_of_one;
 }
 
 template <class S>

@@ -1,4 +1,4 @@
-// Parts of a vector of 32 bytes: the first elements of it, where memory has no more. See gemm_lanes_loops.h about where this is
+// Parts of a vector of 32 bytes, or of 64: the first elements of it, where memory has no more. See gemm_lanes_loops.h about where this is
 // included.
 #pragma once
 
@@ -115,6 +115,81 @@ inline void store_part(T* to, typename PartVector<T>::type v, int64_t count) {
   if constexpr (sizeof(T) == 2)
     if (bytes & 2) __builtin_memcpy(p, &word, 2);
 }
+
+// What loops over vectors of either size are written with. `side_by_side` joins what the pointers from(0), from(1), ... have in
+// 16 bytes each, `transpose` the squares in such parts.
+template <class T>
+struct Part32 : PartVector<T> {
+  using element = T;
+  using typename PartVector<T>::type;
+  static constexpr int width = 32 / static_cast<int>(sizeof(T));
+  static type& at(const T* p) { return part_at(p); }
+  static auto mask_of(int64_t count) { return part_mask<T>(count); }
+  static type load(const T* p, const typename PartVector<T>::mask& mask) { return load_part(p, mask); }
+  static void store(T* to, const type& v, int64_t count) { store_part(to, v, count); }
+  template <class From>
+  static type side_by_side(From from) {
+    type v;
+    __builtin_memcpy(&v, from(0), 16);
+    __builtin_memcpy(reinterpret_cast<char*>(&v) + 16, from(1), 16);
+    return v;
+  }
+  static void transpose(type (&v)[16 / sizeof(T)]) {
+    if constexpr (sizeof(T) == 8) {
+      const type x = v[0], y = v[1];
+      v[0] = __builtin_shufflevector(x, y, 0, 4, 2, 6), v[1] = __builtin_shufflevector(x, y, 1, 5, 3, 7);
+    } else if constexpr (sizeof(T) == 4) {
+      const auto low = [](const type& x, const type& y) { return __builtin_shufflevector(x, y, 0, 8, 1, 9, 4, 12, 5, 13); };
+      const auto high = [](const type& x, const type& y) { return __builtin_shufflevector(x, y, 2, 10, 3, 11, 6, 14, 7, 15); };
+      const type a = low(v[0], v[2]), b = high(v[0], v[2]), c = low(v[1], v[3]), d = high(v[1], v[3]);
+      v[0] = low(a, c), v[1] = high(a, c), v[2] = low(b, d), v[3] = high(b, d);
+    }
+  }
+};
+
+#ifdef __AVX512F__
+// float and double. Here a mask costs nothing.
+template <class T>
+struct Part64 {
+  using element = T;
+  typedef T type __attribute__((vector_size(64), aligned(sizeof(T))));
+  static constexpr int width = 64 / static_cast<int>(sizeof(T));
+  static type& at(const T* p) { return *reinterpret_cast<type*>(const_cast<T*>(p)); }
+  static uint32_t mask_of(int64_t count) { return (uint32_t{1} << count) - 1; }
+  static type load(const T* p, uint32_t mask) {
+    if constexpr (sizeof(T) == 4) return reinterpret_cast<type>(_mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), p));
+    else return reinterpret_cast<type>(_mm512_maskz_loadu_pd(static_cast<__mmask8>(mask), p));
+  }
+  static void store(T* to, const type& v, int64_t count) {
+    const uint32_t mask = mask_of(count);
+    if constexpr (sizeof(T) == 4) _mm512_mask_storeu_ps(to, static_cast<__mmask16>(mask), reinterpret_cast<__m512>(v));
+    else _mm512_mask_storeu_pd(to, static_cast<__mmask8>(mask), reinterpret_cast<__m512d>(v));
+  }
+  template <class From>
+  static type side_by_side(From from) {
+    const auto part = [&](int l) { return _mm_loadu_ps(reinterpret_cast<const float*>(from(l))); };
+    __m512 v = _mm512_castps128_ps512(part(0));
+    v = _mm512_insertf32x4(v, part(1), 1);
+    v = _mm512_insertf32x4(v, part(2), 2);
+    return reinterpret_cast<type>(_mm512_insertf32x4(v, part(3), 3));
+  }
+  static void transpose(type (&v)[16 / sizeof(T)]) {
+    if constexpr (sizeof(T) == 8) {
+      const __m512d x = reinterpret_cast<__m512d>(v[0]), y = reinterpret_cast<__m512d>(v[1]);
+      v[0] = reinterpret_cast<type>(_mm512_unpacklo_pd(x, y)), v[1] = reinterpret_cast<type>(_mm512_unpackhi_pd(x, y));
+    } else {
+      const auto low = [](const type& x, const type& y) {
+        return reinterpret_cast<type>(_mm512_unpacklo_ps(reinterpret_cast<__m512>(x), reinterpret_cast<__m512>(y)));
+      };
+      const auto high = [](const type& x, const type& y) {
+        return reinterpret_cast<type>(_mm512_unpackhi_ps(reinterpret_cast<__m512>(x), reinterpret_cast<__m512>(y)));
+      };
+      const type a = low(v[0], v[2]), b = high(v[0], v[2]), c = low(v[1], v[3]), d = high(v[1], v[3]);
+      v[0] = low(a, c), v[1] = high(a, c), v[2] = low(b, d), v[3] = high(b, d);
+    }
+  }
+};
+#endif
 
 }  // namespace
 }  // namespace weft

@@ -21,6 +21,23 @@ const AllVectorLoops& best_loops() {
 #endif
 }
 
+#ifdef WEFT_AVX2_LOOPS
+bool has_avx512() {
+  return &best_loops() == &avx2_loops && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
+}
+#endif
+
+template <class T>
+const TinyKernels<T>& best_tiny_kernels() {
+  static const TinyKernels<T>& best = []() -> const TinyKernels<T>& {
+    const TinyKernels<T>* found[most_tiny_kernels];
+    const int count = runnable_tiny_kernels(found);
+    return *found[count - 1];
+  }();
+  return best;
+}
+
 }  // namespace
 
 template <>
@@ -89,11 +106,11 @@ const IntegerLoops<uint64_t>& integer_loops() {
 }
 template <>
 const TinyKernels<float>& tiny_kernels() {
-  return best_loops().tiny_float;
+  return best_tiny_kernels<float>();
 }
 template <>
 const TinyKernels<double>& tiny_kernels() {
-  return best_loops().tiny_double;
+  return best_tiny_kernels<double>();
 }
 template <>
 const TinyKernels<uint16_t>& tiny_kernels() {
@@ -106,6 +123,27 @@ const TinyKernels<uint32_t>& tiny_kernels() {
 template <>
 const TinyKernels<uint64_t>& tiny_kernels() {
   return best_loops().tiny64;
+}
+
+template <>
+int runnable_tiny_kernels(const TinyKernels<float>* (&found)[most_tiny_kernels]) {
+  int count = 0;
+  found[count++] = &portable_loops.tiny_float;
+#ifdef WEFT_AVX2_LOOPS
+  if (&best_loops() == &avx2_loops) found[count++] = &avx2_loops.tiny_float;
+  if (has_avx512()) found[count++] = &avx512_tiny_float;
+#endif
+  return count;
+}
+template <>
+int runnable_tiny_kernels(const TinyKernels<double>* (&found)[most_tiny_kernels]) {
+  int count = 0;
+  found[count++] = &portable_loops.tiny_double;
+#ifdef WEFT_AVX2_LOOPS
+  if (&best_loops() == &avx2_loops) found[count++] = &avx2_loops.tiny_double;
+  if (has_avx512()) found[count++] = &avx512_tiny_double;
+#endif
+  return count;
 }
 
 }  // namespace weft

@@ -22,6 +22,11 @@ const IntegerLoops<S>& integer_loops();
 template <class T>  // float, double, uint16_t, uint32_t, uint64_t
 const TinyKernels<T>& tiny_kernels();
 
+// Those that this CPU runs, the best last: how many there are.
+constexpr int most_tiny_kernels = 3;
+template <class T>  // float, double
+int runnable_tiny_kernels(const TinyKernels<T>* (&found)[most_tiny_kernels]);
+
 struct AllVectorLoops {
   RowKernels<float> rows_float;
   RowKernels<double> rows_double;
@@ -49,6 +54,9 @@ struct AllVectorLoops {
 extern const AllVectorLoops portable_loops;
 #ifdef WEFT_AVX2_LOOPS
 extern const AllVectorLoops avx2_loops;
+// What gains from AVX-512: the loops that memory does not limit. Lanes of a sum are part of its definition, and 32 bytes.
+extern const TinyKernels<float> avx512_tiny_float;
+extern const TinyKernels<double> avx512_tiny_double;
 #endif
 
 }  // namespace weft

@@ -1,5 +1,5 @@
-// Loops for AVX2, FMA and F16C. A CPU with AVX-512 runs them too: lanes of a sum are part of its definition, and memory limits these
-// products anyway.
+// Loops for AVX2, FMA and F16C. A CPU with AVX-512 runs most of them too: lanes of a sum are part of its definition, and memory
+// limits these products anyway.
 #include "gemm_vectors_loops.h"
 
 namespace weft {

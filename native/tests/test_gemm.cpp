@@ -11,6 +11,7 @@
 #include "check.h"
 #include "gemm.h"
 #include "gemm_float.h"
+#include "gemm_vectors.h"
 #include "portable_tiles.h"
 #include "thread_state.h"
 
@@ -431,7 +432,7 @@ TEST(batches_have_the_bits_of_their_matrices) {
     int kind = 0;
     for (const std::vector<int64_t>& batch : {std::vector<int64_t>{7}, {3, 4}, {1, 300}, {900}})
       for (const Sizes& s : std::vector<Sizes>{{3, 3, 3}, {4, 4, 4}, {8, 8, 8}, {2, 2, 2}, {10, 5, 20}, {1, 1, 3}, {1, 1, 21}, {5, 1, 10},
-                                               {1, 4, 4}, {3, 1, 3}, {1, 13, 9}, {7, 1, 300}, {9, 17, 1}, {2, 33, 30}, {13, 12, 13}}) {
+                                               {1, 4, 4}, {3, 1, 3}, {1, 13, 9}, {7, 1, 300}, {9, 17, 1}, {2, 33, 30}, {13, 12, 13}, {16, 16, 16}, {12, 11, 18}}) {
         if (batch[0] > 100 && s.m * s.n * s.k > 600) continue;
         for (int shift = 0; shift < 3; ++shift, ++kind) {
           const int ka = kind % 6, kb = kind / 6 % 6, kc = kind % 5;
@@ -444,6 +445,53 @@ TEST(batches_have_the_bits_of_their_matrices) {
         }
       }
   }
+}
+
+// The loops for each instruction set that this CPU has, with numbers whose sums are exact: nothing is fused in the portable ones.
+template <class T>
+static void check_tiny_kernels() {
+  const TinyKernels<T>* found[most_tiny_kernels];
+  const int count = runnable_tiny_kernels(found);
+  CHECK(count > 0 && &tiny_kernels<T>() == found[count - 1]);
+  constexpr int64_t matrices = 2, k = 11, first = 4, rest = 3, gap = 3;
+  for (const TinyKernels<T>* kernels : {found[0], found[count - 1], found[count / 2]})
+    for (int vectors : {1, 2})
+      for (int rows = 1; rows <= (vectors == 1 ? kernels->most_of_one : kernels->most_of_two); ++rows)
+        for (int64_t columns = (vectors - 1) * kernels->width + 1; columns <= vectors * kernels->width; ++columns) {
+          std::vector<T> a(static_cast<size_t>(matrices * rows * k)), b(static_cast<size_t>(matrices * k * columns)),
+              c(static_cast<size_t>(matrices * rows * (columns + gap)), T(77)), expected = c;
+          for (size_t i = 0; i < a.size(); ++i) a[i] = static_cast<T>(i % 13);
+          for (size_t i = 0; i < b.size(); ++i) b[i] = static_cast<T>(i % 17);
+          for (int64_t m = 0; m < matrices; ++m)
+            for (int64_t i = 0; i < rows; ++i)
+              for (int64_t j = 0; j < columns; ++j) {
+                T& sum = expected[static_cast<size_t>((m * rows + i) * (columns + gap) + j)] = 0;
+                for (int64_t p = 0; p < k; ++p)
+                  sum += a[static_cast<size_t>((m * rows + i) * k + p)] * b[static_cast<size_t>((m * k + p) * columns + j)];
+              }
+          (vectors == 1 ? kernels->of_one : kernels->of_two)[rows - 1](
+              {.count = matrices, .columns = columns, .k = k, .first = first, .rest = rest, .a = a.data(), .a_matrix = rows * k,
+               .a_row = k, .a_k = 1, .b = b.data(), .b_matrix = k * columns, .b_k = columns, .c = c.data(),
+               .c_matrix = rows * (columns + gap), .c_row = columns + gap});
+          CHECK(c == expected);
+        }
+  for (const TinyKernels<T>* kernels : {found[0], found[count - 1], found[count / 2]})
+    for (int64_t lines = 1; lines <= 2 * kernels->width + 1; ++lines)
+      for (int64_t length : {1, 3, 4, 7, 8, 18}) {
+        const int64_t line = length + 1, matrix = lines * line + 2;
+        std::vector<T> from(static_cast<size_t>(matrices * matrix)), to(static_cast<size_t>(matrices * lines * length));
+        for (size_t i = 0; i < from.size(); ++i) from[i] = static_cast<T>(i);
+        kernels->turn(matrices, lines, length, from.data(), matrix, line, to.data());
+        for (int64_t m = 0; m < matrices; ++m)
+          for (int64_t p = 0; p < length; ++p)
+            for (int64_t j = 0; j < lines; ++j)
+              CHECK(to[static_cast<size_t>((m * length + p) * lines + j)] == from[static_cast<size_t>(m * matrix + j * line + p)]);
+      }
+}
+
+TEST(tiny_kernels_of_every_instruction_set) {
+  check_tiny_kernels<float>();
+  check_tiny_kernels<double>();
 }
 
 TEST(batches_that_are_one_product) {
