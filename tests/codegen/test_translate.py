@@ -82,6 +82,27 @@ def test_a_choice_stored_in_place_is_stored_whole() -> None:
     assert "maskmov" not in loader.machine().emit_assembly(module)
 
 
+@pytest.mark.parametrize("call", ["reduce_sum(a, x, n, {})", "reduce_max(a, x, n, {})", "block_m2(d, x, n, {})"])
+@pytest.mark.parametrize(
+    ("features", "later", "fetches"),
+    [("+avx2,+avx512f", "n", True), ("+avx2,+avx512f", "0", False), ("+avx2", "n", False)],
+)
+def test_reductions_look_ahead_where_vectors_are_cache_lines(
+    call: str, features: str, later: str, fetches: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader.machine()  # this processor's
+    monkeypatch.setattr(loader, "target", lambda: ("", features))
+    source = f"""def f(begin: int64, end: int64, x: "float32*", y: "float32*"):
+    a = stack(float32, 32)
+    d = stack(float64, 2)
+    n: int64 = end - begin
+    {call.format(later)}
+    return
+"""
+    module = lowered([Function("f", source, ARGUMENTS, {"n": "int64"})], ["weft_f"])
+    assert ("call void @llvm.prefetch" in str(module)) == fetches
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

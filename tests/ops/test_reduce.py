@@ -11,6 +11,7 @@ import pytest
 import weft
 from tests.ops.helpers import array_of, assert_close, in_every_mode, laid_out, numbers, tensor
 from weft.codegen.columns import FAR
+from weft.codegen.rows import LARGE
 
 AXES: list[Any] = [None, 0, 1, -1, (0, 1), (0, 2), (1, 2), (), (0, 1, 2)]
 NAMES = ("sum", "prod", "mean", "var", "std", "max", "min", "any", "all")
@@ -148,6 +149,23 @@ def test_larger_than_the_caches() -> None:
     for name in ("sum", "max", "argmax", "var"):
         got, *want = (getattr(weft, name)(t, 0).numpy() for t in (x, *parts))
         np.testing.assert_array_equal(got, np.concatenate(want), name)
+
+
+@pytest.mark.parametrize("columns", [2048, 2500, 700])
+def test_rows_of_what_is_larger_than_the_caches(columns: int) -> None:
+    """Code that fetches what comes later gives the bits that each part of the rows gives on its own, with gaps and without."""
+    rows = LARGE // (4 * columns) + 2
+    array = numbers(weft.float32, (rows, columns + 30), 7)
+    gaps = weft.from_numpy(array)[:, :columns]
+    dense = weft.from_numpy(np.ascontiguousarray(array[:, :columns]))
+    assert rows * columns * 4 >= LARGE
+    for name in ("sum", "max", "argmax", "var"):
+        reduced = getattr(weft, name)
+        want = np.concatenate([reduced(dense[part], 1).numpy() for part in (slice(rows // 2), slice(rows // 2, None))])
+        for x in (dense, gaps, weft.from_numpy(array[::-1])[::-1, :columns]):
+            np.testing.assert_array_equal(reduced(x, 1).numpy(), want, name)
+        flat = reduced(dense)
+        np.testing.assert_array_equal(flat.numpy(), reduced(gaps).numpy(), name)
 
 
 def test_arguments_of_the_extreme() -> None:

@@ -42,7 +42,9 @@ from weft.codegen import types
 from weft.codegen.lanes import (
     F64,
     I64,
+    LINE,
     combined,
+    fetched,
     frozen,
     identity,
     looped,
@@ -53,27 +55,16 @@ from weft.codegen.lanes import (
     wins,
 )
 from weft.codegen.transpose import LANE_BYTES, interleaved
-from weft.codegen.types import declared, intrinsic
+from weft.codegen.types import intrinsic
 from weft.ir.kernel import FOLDED, GROUP, LANES, RUN
 
 I32 = ir.IntType(32)
-BYTES = ir.IntType(8).as_pointer()
-
-
 #: Widths of the vectors in bytes: a cache line, so that rows whose distance is a multiple of the cache's size, which compete
 #: for the same few places in it, need not come twice; and what is left of the columns by halves.
-LINE = 64
 WIDTHS = (LINE, LINE // 2)
 #: The bytes of an array from which on caches hold too little of it to matter, and how often each of its lines is fetched then:
 #: asked for a line three times, the processor itself looks further ahead.
 FAR, INSISTING = 48 << 20, 3
-
-
-def fetched(b: Any, pointer: Any) -> None:
-    """Have the cache line at a pointer fetched."""
-    kind = ir.FunctionType(ir.VoidType(), [BYTES, I32, I32, I32])
-    prefetch = declared(b.module, kind, "llvm.prefetch.p0")
-    b.call(prefetch, [b.bitcast(pointer, BYTES), I32(0), I32(2), I32(1)])  # to read, into the second-level cache, data
 
 
 class Columns:

@@ -4,20 +4,21 @@ For each reduction ``op`` there are, to be called from generated source over a s
 
     start_op(a)                         every lane at the identity
     add_op(a, q)                        sum and prod: the lanes of a run, taken into those of a block
-    reduce_op(a, x, n)                  the n elements from x on, the first of which belongs to lane 0 of a run
+    reduce_op(a, x, n, later)           the n elements from x on, the first of which belongs to lane 0 of a run; what lies
+                                        ``later`` elements further may be fetched meanwhile
     finish_op(a)                        the lanes combined
     combine_op(x, y)                    two partial results made one
 
 argmax and argmin keep the best value in a[0] and its position in k[0]::
 
     start_op(a, k)
-    reduce_op(a, k, at, x, n)           the n elements from x on, at most a block, that follow those before; ``at`` is the
+    reduce_op(a, k, at, x, n, later)    the n elements from x on, at most a block, that follow those before; ``at`` is the
                                         position of the first
     better_op(x, y)                     whether the later of two partial results, x, wins
 
 m2 needs its first elements twice, a whole block at once, and gives two numbers, which are left in a[0] and a[1]::
 
-    block_m2(a, x, n)                   the mean and m2 of the n elements from x on
+    block_m2(a, x, n, later)            the mean and m2 of the n elements from x on
 
 Reductions of rows of elements are in `weft.codegen.columns`.
 
@@ -34,10 +35,17 @@ from llvmlite import ir
 from weft.codegen import types
 from weft.codegen.types import counting, declared, intrinsic
 from weft.ir.kernel import BLOCK, FOLDED, LANES, RUN, RUNS
+from weft.runtime import loader
 
 I64 = ir.IntType(64)
 F64 = ir.DoubleType()
 I32 = ir.IntType(32)
+BYTES = ir.IntType(8).as_pointer()
+
+#: Bytes of a cache line.
+LINE = 64
+#: How much further to fetch something where nothing is to be.
+NEAR = I64(0)
 
 
 def is_float(value: Any) -> bool:
@@ -111,6 +119,44 @@ def _load(b: Any, pointer: Any, value: Any, align: int) -> Any:
     x = b.load(_pointer(b, pointer, value))
     x.align = align
     return x
+
+
+def fetched(b: Any, pointer: Any) -> None:
+    """Have the cache line at a pointer fetched."""
+    kind = ir.FunctionType(ir.VoidType(), [BYTES, I32, I32, I32])
+    prefetch = declared(b.module, kind, "llvm.prefetch.p0")
+    b.call(prefetch, [b.bitcast(pointer, BYTES), I32(0), I32(2), I32(1)])  # to read, into the second-level cache, data
+
+
+def _looking_ahead(b: Any, later: Any, loop: Callable[[Any], list[Any]]) -> list[Any]:
+    """What a loop makes: ``loop(later)``, which fetches that much further, or ``loop(None)`` if ``later`` is 0.
+
+    Vectors that are shorter than cache lines need no fetching: it takes longer than without.
+    """
+    nothing = isinstance(later, ir.Constant) and not later.constant
+    if nothing or "+avx512f" not in loader.target()[1].split(","):
+        return loop(None)
+    made: list[list[Any]] = []
+    ends = []
+    with b.if_else(b.icmp_signed("!=", later, I64(0))) as ways:
+        for way, given in zip(ways, (later, None), strict=True):
+            with way:
+                made.append(loop(given))
+                ends.append(b.block)
+    result = []
+    for values in zip(*made, strict=True):
+        phi = b.phi(values[0].type)
+        for value, end in zip(values, ends, strict=True):
+            phi.add_incoming(value, end)
+        result.append(phi)
+    return result
+
+
+def _ahead(b: Any, pointer: Any, later: Any) -> None:
+    """Fetch what lies ``later`` elements after the LANES elements at a pointer, if it is not None."""
+    if later is not None:
+        for line in range(0, LANES, max(1, LINE // size_of(pointer.type.pointee))):
+            fetched(b, b.gep(pointer, [b.add(later, I64(line))]))
 
 
 def _store(b: Any, vector: Any, pointer: Any) -> None:
@@ -195,13 +241,22 @@ HELD = 128
 Step = Callable[[Any, Any, list[Any]], list[Any]]
 
 
-def _taken(b: Any, source: Any, value: Any, count: Any, carried: list[Any], others: Any, step: Step) -> list[Any]:
+def _taken(
+    b: Any, source: Any, value: Any, count: Any, carried: list[Any], others: Any, step: Step, later: Any = NEAR
+) -> list[Any]:
     """Take ``count`` elements from ``source`` on, LANES at a time; ``others`` stand for what is missing in the last vector."""
     whole = b.udiv(count, I64(LANES))
     size = size_of(value)
-    carried = looped(
-        b, whole, carried, lambda i, c: step(i, _load(b, b.gep(source, [b.mul(i, I64(LANES))]), value, size), c)
-    )
+
+    def all_whole(later: Any) -> list[Any]:
+        def some(i: Any, carried: list[Any]) -> list[Any]:
+            at = b.gep(source, [b.mul(i, I64(LANES))])
+            _ahead(b, at, later)
+            return step(i, _load(b, at, value, size), carried)
+
+        return looped(b, whole, carried, some)
+
+    carried = _looking_ahead(b, later, all_whole)
     rest = b.urem(count, I64(LANES))
 
     def tail() -> list[Any]:
@@ -229,6 +284,7 @@ def _by_runs(
     carried: list[Any],
     others: Any,
     terms: Callable[[Any], list[Any]],
+    later: Any = NEAR,
 ) -> list[Any]:
     """Sums or products of ``terms`` of the elements, run by run, combined with what is ``carried``, in its type and lanes."""
     start = splat(value(1 if op == "prod" else 0))
@@ -244,12 +300,13 @@ def _by_runs(
             for old, x in zip(carried, inside, strict=True)
         ]
 
-    def run(i: Any, carried: list[Any]) -> list[Any]:
+    def run(i: Any, carried: list[Any], later: Any) -> list[Any]:
         first = b.mul(i, I64(RUN))
 
         def some(j: Any, inside: list[Any]) -> list[Any]:
             for k in range(steps):
                 at = b.gep(source, [b.add(first, b.add(b.mul(j, I64(steps * LANES)), I64(k * LANES)))])
+                _ahead(b, at, later)
                 inside = step(None, _load(b, at, value, size_of(value)), inside)
             return inside
 
@@ -260,7 +317,8 @@ def _by_runs(
         at = b.gep(source, [b.mul(runs, I64(RUN))])
         return ended(carried, _taken(b, at, value, rest, [start] * len(carried), others, step))
 
-    carried = looped(b, runs, carried, run)
+    before = carried
+    carried = _looking_ahead(b, later, lambda later: looped(b, runs, before, lambda i, c: run(i, c, later)))
     return _guarded(b, b.icmp_signed("!=", rest, I64(0)), carried, last)
 
 
@@ -271,8 +329,8 @@ class _Extremes:
     gathers whether there was; if so, what they gave is void.
     """
 
-    def __init__(self, b: Any, op: str, signed: bool, value: Any, identity: Any) -> None:
-        self.b, self.op, self.signed, self.value = b, op, signed, value
+    def __init__(self, b: Any, op: str, signed: bool, value: Any, identity: Any, later: Any) -> None:
+        self.b, self.op, self.signed, self.value, self.later = b, op, signed, value, later
         self.none = splat(identity)
         size = 8 * size_of(value)
         #: Flags for the pairs of elements of a vector, not zero where one is NaN; integers need none.
@@ -286,11 +344,13 @@ class _Extremes:
 
         return _taken(self.b, source, self.value, count, [best], self.none, step)[0]
 
-    def step(self, source: Any, at: Any, carried: list[Any]) -> list[Any]:
+    def step(self, source: Any, at: Any, carried: list[Any], later: Any) -> list[Any]:
         """The best and the flags so far, ``carried``, and the vector at element ``at`` of ``source``."""
         b, half = self.b, LANES // 2
         best, *found = carried
-        x = _load(b, b.gep(source, [at]), self.value, size_of(self.value))
+        place = b.gep(source, [at])
+        _ahead(b, place, later)
+        x = _load(b, place, self.value, size_of(self.value))
         best = b.select(wins(b, self.op, self.signed, x, best), x, best)
         if found:
             low, high = (
@@ -307,10 +367,10 @@ class _Extremes:
         some = b.bitcast(b.icmp_signed("!=", found, ir.Constant(found.type, None)), ir.IntType(LANES // 2))
         return b.icmp_signed("!=", some, some.type(0))
 
-    def run(self, source: Any, i: Any, carried: list[Any]) -> list[Any]:
+    def run(self, source: Any, i: Any, carried: list[Any], later: Any) -> list[Any]:
         """The best and the flags so far, ``carried``, and the i-th whole run from ``source`` on."""
         for k in range(0, RUN, LANES):
-            carried = self.step(source, self.b.add(self.b.mul(i, I64(RUN)), I64(k)), carried)
+            carried = self.step(source, self.b.add(self.b.mul(i, I64(RUN)), I64(k)), carried, later)
         return carried
 
     def of(self, source: Any, count: Any, best: Any) -> Any:
@@ -318,10 +378,13 @@ class _Extremes:
         b = self.b
         vectors = b.udiv(count, I64(LANES))
         whole = b.mul(vectors, I64(LANES))
+
         # vector by vector: without a loop, the loads of a run would come out of order, and memory is read slower then
-        found, *nan = looped(
-            b, vectors, [best, *self.clear], lambda i, carried: self.step(source, b.mul(i, I64(LANES)), carried)
-        )
+        def each(later: Any) -> list[Any]:
+            start = [best, *self.clear]
+            return looped(b, vectors, start, lambda i, c: self.step(source, b.mul(i, I64(LANES)), c, later))
+
+        found, *nan = _looking_ahead(b, self.later, each)
         if nan:
             (found,) = _guarded(b, self.flagged(*nan), [found], lambda: [self.careful(source, whole, best)])
         rest = b.urem(count, I64(LANES))
@@ -340,8 +403,8 @@ class _Extremes:
         runs = b.bitcast(runs, self.value.as_pointer())
         whole, rest = b.udiv(count, I64(RUN)), b.urem(count, I64(RUN))
 
-        def step(i: Any, carried: list[Any]) -> list[Any]:
-            found, *nan = self.run(source, i, [self.none, *carried[1:]])
+        def step(i: Any, carried: list[Any], later: Any) -> list[Any]:
+            found, *nan = self.run(source, i, [self.none, *carried[1:]], later)
             _store(b, found, b.gep(runs, [b.mul(i, I64(LANES))]))
             return [b.select(wins(b, self.op, self.signed, found, carried[0]), found, carried[0]), *nan]
 
@@ -350,7 +413,11 @@ class _Extremes:
             _store(b, found, b.gep(runs, [b.mul(whole, I64(LANES))]))
             return [combined(b, self.op, self.signed, best, found)]
 
-        best, *nan = looped(b, whole, [self.none, *self.clear], step)
+        best, *nan = _looking_ahead(
+            b,
+            self.later,
+            lambda later: looped(b, whole, [self.none, *self.clear], lambda i, c: step(i, c, later)),
+        )
         (best,) = _guarded(b, b.icmp_signed("!=", rest, I64(0)), [best], last)
         void = self.flagged(*nan) if nan else ir.IntType(1)(0)
         if nan:
@@ -422,21 +489,22 @@ class _Reduction:
         return context.get_dummy_value()
 
     def reduce(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
-        dtype = signature.args[-2].dtype
+        dtype = signature.args[-3].dtype
         value = context.get_data_type(dtype)
         signed = getattr(dtype, "signed", False)
-        source, count = args[-2], args[-1]
+        source, count, later = args[-3:]
         carried = [_load(b, args[0], context.get_data_type(signature.args[0].dtype), 64)]
         # the identity in the lanes without elements changes nothing there: a sum that started from +0 is never -0
         others = splat(identity(self.op, dtype, value))
         if self.op in ("sum", "prod"):
-            final = _by_runs(b, self.op, source, value, count, carried, others, lambda x: [x])
+            final = _by_runs(b, self.op, source, value, count, carried, others, lambda x: [x], later)
         elif self.op in ("max", "min"):
-            final = [_Extremes(b, self.op, signed, value, identity(self.op, dtype, value)).of(source, count, *carried)]
+            extremes = _Extremes(b, self.op, signed, value, identity(self.op, dtype, value), later)
+            final = [extremes.of(source, count, *carried)]
         else:
             # exact in any order
             final = _taken(
-                b, source, value, count, carried, others, lambda _, x, c: [combined(b, self.op, signed, c[0], x)]
+                b, source, value, count, carried, others, lambda _, x, c: [combined(b, self.op, signed, c[0], x)], later
             )
         for vector, lanes in zip(final, args, strict=False):
             _store(b, vector, lanes)
@@ -457,12 +525,12 @@ class _Reduction:
 
     def reduce_position(self, context: Any, b: Any, signature: Any, args: Any) -> Any:
         """The best value, as max and min find it; then, if it is better than what was there before, where it is."""
-        a, k, at, source, count = args
-        dtype = signature.args[-2].dtype
+        a, k, at, source, count, later = args
+        dtype = signature.args[-3].dtype
         value = context.get_data_type(dtype)
         signed = getattr(dtype, "signed", False)
         op = self.op.removeprefix("arg")
-        best, position = _Extremes(b, op, signed, value, identity(op, dtype, value)).first(source, count)
+        best, position = _Extremes(b, op, signed, value, identity(op, dtype, value), later).first(source, count)
         with b.if_then(wins(b, self.op, signed, best, b.load(a))):
             b.store(best, a)
             b.store(b.add(at, position()), k)
@@ -516,8 +584,8 @@ def _intrinsics(op: str) -> dict[str, Any]:
         def start(typingctx: Any, a: Any, k: Any) -> Any:
             return types.void(a, k), r.start_position
 
-        def reduce(typingctx: Any, a: Any, k: Any, at: Any, x: Any, n: Any) -> Any:
-            return types.void(a, k, types.int64, x, types.int64), r.reduce_position
+        def reduce(typingctx: Any, a: Any, k: Any, at: Any, x: Any, n: Any, later: Any) -> Any:
+            return types.void(a, k, types.int64, x, types.int64, types.int64), r.reduce_position
 
         def better(typingctx: Any, x: Any, y: Any) -> Any:
             return types.boolean(x, x), r.combine
@@ -528,8 +596,8 @@ def _intrinsics(op: str) -> dict[str, Any]:
         def start(typingctx: Any, a: Any) -> Any:  # type: ignore[misc]
             return types.void(a), r.start
 
-        def reduce(typingctx: Any, a: Any, x: Any, n: Any) -> Any:  # type: ignore[misc]
-            return types.void(a, x, types.int64), r.reduce
+        def reduce(typingctx: Any, a: Any, x: Any, n: Any, later: Any) -> Any:  # type: ignore[misc]
+            return types.void(a, x, types.int64, types.int64), r.reduce
 
         def finish(typingctx: Any, a: Any) -> Any:
             return a.dtype(a), r.finish
@@ -550,11 +618,11 @@ def _intrinsics(op: str) -> dict[str, Any]:
 
 
 @intrinsic
-def block_m2(typingctx: Any, a: Any, x: Any, n: Any) -> Any:
+def block_m2(typingctx: Any, a: Any, x: Any, n: Any, later: Any) -> Any:
     """The mean and m2 of a block of elements, into a[0] and a[1]."""
 
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        a, source, count = args
+        a, source, count, later = args
         value = context.get_data_type(x.dtype)
         start = splat(value(0.0))
         none = splat(F64(0.0), FOLDED)
@@ -572,14 +640,14 @@ def block_m2(typingctx: Any, a: Any, x: Any, n: Any) -> Any:
             d = b.fadd(x, every)
             return [d, b.fmul(d, d)]
 
-        found = _by_runs(b, "sum", source, value, count, [none, none], shifts, terms)
+        found = _by_runs(b, "sum", source, value, count, [none, none], shifts, terms, later)
         d, q = (_tree(b, "sum", False, total) for total in found)
         results = moments(b, d, q, widened(b, shift, F64), size)
         for k, result in enumerate(results):
             b.store(result, b.gep(a, [I64(k)]))
         return context.get_dummy_value()
 
-    return types.void(a, x, types.int64), codegen
+    return types.void(a, x, types.int64, types.int64), codegen
 
 
 def moments(b: Any, d: Any, q: Any, shift: Any, size: Any) -> tuple[Any, Any]:

@@ -49,6 +49,9 @@ from weft.ir.kernel import BLOCK, LANES, NEAR_LENGTH, RUN, RUNS, Apply, Load, Lo
 CHUNK = 512
 
 
+#: How many bytes ahead what a reduction of a large array reads next is fetched, and what is large: more than caches hold.
+AHEAD, LARGE = 8 << 10, 8 << 20
+
 #: Reductions whose elements are taken one by one.
 _SIMPLE = ("sum", "prod", "max", "min", "any", "all")
 
@@ -173,6 +176,8 @@ class Row:
         self.arrays: dict[int, str] = {}  # by reduction, the stack array that its argument is computed into
         self.whole: set[str] = set()  # those that hold a whole block
         self.place = Place(body, "o", set())
+        #: The loads that the units of a "reduce" kernel take as they are, of which what comes later is fetched.
+        self.ahead: list[int] = []
         w.explicit = all(map(self.passes.plain, range(self.passes.count + 1))) and body.plain(self.passes.summed())
         #: The pass that fetches the next row: of a columns kernel the last by vectors that writes nothing.
         reducing = [p for p in range(self.passes.count) if self.swept(p)] if body.across else []
@@ -284,11 +289,36 @@ class Row:
                 at = self.place.position(i, {self.body.r: j})
                 self.w.line(f"fetch(b{buffer}, {at} + s{i}_{self.body.r - 1})")
 
+    def look_ahead(self) -> None:
+        """Say of the operands that units reduce as they are how much further what lies there is fetched: ``inside`` a row,
+        and ``beyond`` its last block."""
+        body, w, r = self.body, self.w, self.body.r
+        found = [place[1] for i in body.reduces if (place := self.passes.memory(i)) is not None]
+        self.ahead = [i for i in dict.fromkeys(found) if isinstance(body.kernel.body[i], Load)]
+        for i in self.ahead:
+            load, size = body.kernel.body[i], storage(body.types[i]).itemsize
+            assert isinstance(load, Load)
+            straight = str(AHEAD // size)
+            inside, beyond = straight, straight if r == 0 else "0"
+            w.assign("far", "boolean", f"{' * '.join(f'n{d}' for d in range(r + 1))} >= {LARGE // size}")
+            if r > 0 and load.access[r - 1] == "s":
+                stride = f"s{body.strides_of[i]}_{r - 1}"
+                # Of rows with gaps between them the next unit, or of short ones as far as a block goes; but not if the last
+                # block is a part of one, for then much that is fetched would lie in the gaps.
+                w.assign("even", "boolean", f"blocks * imin(n{r}, {BLOCK}) == n{r}")
+                w.assign("jump", "int64", f"{stride} * imax(1, udiv({BLOCK}, imax(1, n{r}))) - (blocks - 1) * {BLOCK}")
+                apart = [f"choose(even, {length}, 0)" for length in (BLOCK, "jump")]
+                inside, beyond = (f"choose({stride} == n{r}, {straight}, {other})" for other in apart)
+            w.assign(f"inside{i}", "int64", f"choose(far, {inside}, 0)")
+            w.assign(f"beyond{i}", "int64", f"choose(far, {beyond}, 0)")
+
     def block(self, p: int) -> None:
         """Reduce the row from ``block`` to ``stop``, at most BLOCK elements, into ``y{i}`` (and ``z{i}``) for each reduction
         i of pass p. Those of argmax and argmin may be of blocks before, too, to which the same comes in the end."""
         w, reduces = self.w, [(i, self.body.reduces[i]) for i in self.passes.reduces[p]]
         w.assign("stop", "int64", f"imin(block + {BLOCK}, n{self.body.r})")
+        for i in self.ahead:
+            w.assign(f"later{i}", "int64", f"choose(stop < n{self.body.r}, inside{i}, beyond{i})")
         by_chunk = [(i, reduce) for i, reduce in reduces if reduce.op != "m2"]
         for i, reduce in by_chunk:
             if is_arg(reduce):
@@ -320,7 +350,7 @@ class Row:
         for i, reduce in reduces:
             first, *second = [t.name for t in partial_types(self.body, i)]
             if reduce.op == "m2":
-                w.line(f"block_m2(a{i}, {self._source(i, 'block')}, stop - block)")
+                w.line(f"block_m2(a{i}, {self._source(i, 'block')}, stop - block, {self._later(i)})")
                 w.assign(f"y{i}", first, f"a{i}[0]")
                 w.assign(f"z{i}", second[0], f"a{i}[1]")
             elif is_arg(reduce):
@@ -370,7 +400,12 @@ class Row:
         """Take the elements from ``start`` on into the lanes of Reduce i."""
         reduce = self.body.reduces[i]
         lanes = f"a{i}, k{i}, {start}" if is_arg(reduce) else f"a{i}"
-        self.w.line(f"reduce_{reduce.op}({lanes}, {self._source(i, start)}, {size})")
+        self.w.line(f"reduce_{reduce.op}({lanes}, {self._source(i, start)}, {size}, {self._later(i)})")
+
+    def _later(self, i: int) -> str:
+        """How many elements after those that Reduce i takes what is to be fetched lies; 0 if nothing is."""
+        place = self.passes.memory(i)
+        return f"later{place[1]}" if place is not None and place[1] in self.ahead else "0"
 
     def names(self, i: int, first: str = "r", second: str = "x") -> list[str]:
         """The names of the numbers of a partial result of Reduce i."""
@@ -489,6 +524,7 @@ def blocks(body: Body, name: str) -> Function:
     needed = sorted({*arguments, *(i for i in rows if not body.varies[i])})
     writing.declare()
     w.assign("blocks", "int64", f"udiv(n{body.r} + {BLOCK - 1}, {BLOCK})")
+    writing.look_ahead()
     with w.block("for unit in range(begin, end):"):
         w.assign("row", "int64", "udiv(unit, blocks)")
         w.assign("block", "int64", f"urem(unit, blocks) * {BLOCK}")
