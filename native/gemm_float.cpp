@@ -175,7 +175,7 @@ class Product {
   // crowd the nearest cache or comes from far away.
   void choose() {
     const int64_t size = sizeof(T);
-    const int64_t uses_a = parts(panels_, column_units_), uses_b = row_units_ * unit_tiles() * k_parts_ / threads_;
+    const int64_t uses_a = parts(panels_, column_units_), uses_b = row_units_ * unit_tiles() * k_parts_ / (column_units_ > 1 ? 1 : threads_);
     bool pack = true;
     if (g_.a.col_stride == 1)
       pack = uses_a >= (g_.a.row_stride * size % page == 0 ? 16 : 64);
