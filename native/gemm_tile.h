@@ -19,7 +19,7 @@ using Edge = void (*)(int64_t k, const T* a, int64_t a_row, int64_t a_k, const T
                       bool add, int64_t columns);
 
 // So many full tiles one below the other, of packed rows of A (each tile's after those of the one above) and a packed panel of
-// B. Before each, so many more cache lines of what is at `ahead` are brought into an L2 cache.
+// B. During each, so many more cache lines of what is at `ahead` are brought into an L2 cache.
 template <class T>
 using Column = void (*)(int64_t k, int64_t tiles, const T* a, const T* b, T* c, int64_t c_row, bool add, const T* ahead,
                         int64_t lines);

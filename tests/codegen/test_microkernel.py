@@ -117,7 +117,7 @@ def test_columns_of_tiles_give_the_same_bits(dtype: weft.DType, number: int) -> 
     late = microkernel.LATE * microkernel.UNROLL
     for k in (0, 1, 7, late, late + 1, 2 * late + 3):
         b = rng.standard_normal((k, shape.columns)).astype(dtype.numpy)
-        for count, lines, add in ((0, 0, False), (1, 0, True), (3, 0, False), (3, 2, True)):
+        for count, lines, add in ((0, 0, False), (1, 0, True), (3, 0, False), (3, 2, True), (2, 40, False)):
             a = rng.standard_normal((count, k, shape.packed_rows)).astype(dtype.numpy)
             got = np.ones((count * shape.rows + 1, shape.columns + 3), dtype.numpy)
             expected = got.copy()
@@ -243,9 +243,21 @@ def test_shapes_fit_the_registers(registers: int, lanes: int) -> None:
     for shape in microkernel.shapes(registers, lanes):
         assert shape.rows * shape.vectors + shape.vectors + 1 <= registers
         assert 1 <= shape.rows <= microkernel.MOST_ROWS
-        assert shape.packed_rows % lanes == 0
+        assert shape.packed_rows % min(lanes, 8) == 0
+        assert 0 <= shape.packed_rows - shape.rows < min(lanes, 8)  # no more than must be is wasted
     best = microkernel.shapes(registers, lanes)[0]
     assert best.rows * best.vectors >= 8  # as many as cover the latency of a multiply-add
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("registers", "width"), [(32, 64), (16, 32), (32, 16)])
+def test_a_column_fetches_every_line_of_c(dtype: str, registers: int, width: int) -> None:
+    size = 4 if dtype == "float32" else 8
+    for shape in microkernel.shapes(registers, width // size):
+        text = microkernel.build_trial(dtype, shape, True)
+        fetched = text.count("@llvm.prefetch.p0(") - text.count("declare void @llvm.prefetch.p0(")
+        lines = -(-shape.columns * size // microkernel.LINE)
+        assert fetched == shape.rows * lines + 2  # and of what comes next, one in each turn and what is left before
 
 
 @pytest.mark.parametrize("features", ["+avx512f,+avx,+fma", "+neon", "+avx,+fma", "+sse2"])

@@ -10,7 +10,7 @@ Source: LLVM Language Reference Manual, https://llvm.org/docs/LangRef.html
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 I64, POINTER, BIT = "i64", "ptr", "i1"
 
@@ -63,16 +63,22 @@ class Vectors:
         """The type of a vector of as many, or of ``lanes``, elements of another type."""
         return f"<{lanes or self.lanes} x {scalar}>"
 
-    @property
-    def declarations(self) -> str:
-        """The intrinsics that functions call."""
-        v, suffix = self.kind, self.suffix
-        return (
-            f"declare {v} @llvm.fma.{suffix}({v}, {v}, {v})\n"
-            f"declare {v} @llvm.masked.load.{suffix}.p0(ptr, i32, {self.of(BIT)}, {v})\n"
-            "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)\n"
-            "declare i64 @llvm.smin.i64(i64, i64)\ndeclare i64 @llvm.smax.i64(i64, i64)\n"
-        )
+    def narrowed(self, lanes: int) -> Vectors:
+        """Vectors of so many elements, or as these are if that is fewer."""
+        return replace(self, lanes=min(lanes, self.lanes))
+
+
+def declarations(*used: Vectors) -> str:
+    """The intrinsics that functions call which use such vectors."""
+    text = (
+        "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)\n"
+        "declare i64 @llvm.smin.i64(i64, i64)\ndeclare i64 @llvm.smax.i64(i64, i64)\n"
+    )
+    for vectors in dict.fromkeys(used):
+        v, suffix = vectors.kind, vectors.suffix
+        text += f"declare {v} @llvm.fma.{suffix}({v}, {v}, {v})\n"
+        text += f"declare {v} @llvm.masked.load.{suffix}.p0(ptr, i32, {vectors.of(BIT)}, {v})\n"
+    return text
 
 
 class Function:
@@ -190,6 +196,10 @@ class Function:
         if offset.name == "0":
             return base
         return self.new(POINTER, f"getelementptr {self.vectors.scalar}, {base}, {offset}")
+
+    def byte(self, base: Value, offset: Value) -> Value:
+        """The address so many bytes on."""
+        return self.new(POINTER, f"getelementptr i8, {base}, {offset}")
 
     def opaque(self, value: Value) -> Value:
         """The value, of which LLVM then knows nothing."""

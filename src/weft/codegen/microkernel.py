@@ -10,10 +10,10 @@ One module for each type holds, for a tile of ``mr`` rows and ``nr`` columns (`S
     is more than mr, one vector of columns at the most: of so few columns, a tile of mr rows has too few sums.
 ``column``
     ``void (k, tiles, a, b, c, c_row, add, ahead, lines)``: so many full tiles, one below the other, of packed rows of A and a
-    packed panel of B. Before each, so many more cache lines of what is at ``ahead`` are brought into the L2 cache.
+    packed panel of B. During each, so many more cache lines of what is at ``ahead`` are brought into the L2 cache.
 ``pack_a``, ``pack_b``, ``pack_wide``, ``stream_b``
     ``void (k, from, line, step, to, lines)``: to[p * W + j] = from[j * line + p * step] for all p < k and j < lines, where W is
-    mr rounded up to vectors (``pack_a``), nr (``pack_b``, ``stream_b``) or `Shape.wide` (``pack_wide``); what the places of the
+    `Shape.packed_rows` (``pack_a``), nr (``pack_b``, ``stream_b``) or `Shape.wide` (``pack_wide``); what the places of the
     other j hold afterwards is not said, but none is left as it was. Where ``line`` is 1, ``stream_b`` writes past the caches,
     to an address that is a multiple of a vector's size.
 ``turn``
@@ -39,7 +39,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from weft.codegen import packing, zeros
-from weft.codegen.llvmtext import BIT, I64, POINTER, Function, Value, Vectors, number
+from weft.codegen.llvmtext import BIT, I64, POINTER, Function, Value, Vectors, declarations, number
 
 #: Steps of k in one turn of a full tile's loop, a power of two: enough that counting costs nothing.
 UNROLL = 4
@@ -50,6 +50,8 @@ LATE = 16
 LINE = 64
 #: Rows of the highest tile: each height is a function to be compiled. The native driver has room for as many.
 MOST_ROWS = 12
+#: Rows below which a tile is low.
+LOW = 6
 #: Heights of edges of one vector that are higher than the tile.
 TALL = (8, 12)
 
@@ -89,24 +91,28 @@ class Shape:
 
     @property
     def packed_rows(self) -> int:
-        """The width of a packed panel of A: the rows, rounded up to whole vectors."""
-        return -(-self.rows // self.lanes) * self.lanes
+        """The width of a packed panel of A: the rows, rounded up to whole vectors, or to what is turned at once, if less:
+        what is wasted is written and read too."""
+        whole = min(self.lanes, packing.MOST_LINES)
+        return -(-self.rows // whole) * whole
 
 
 def shapes(registers: int, lanes: int) -> list[Shape]:
     """The tiles worth trying on a CPU with so many vector registers, the most promising first.
 
-    For each width, the highest tile whose sums, row of B and element of A fit in the registers. First come those that load no
-    more often than they multiply, then those with more sums, then the narrower, which waste less at the edges of C.
+    For each width, the highest tile whose sums, row of B and element of A fit in the registers; above eight rows, a multiple of
+    four, which packing and most matrices divide by. First come those that load no more often than they multiply, then those
+    with more sums. Of tiles with as many, those with fewer loads come first, but not the low ones: a panel of B, of which the
+    nearest cache does not hold all, is read again for each tile.
     """
     found = []
     for vectors in (1, 2, 3, 4):
         rows = min(MOST_ROWS, (registers - 1 - vectors) // vectors)
-        found.append(Shape(rows, vectors, lanes))
+        found.append(Shape(rows if rows <= 8 else rows // 4 * 4, vectors, lanes))
 
-    def order(shape: Shape) -> tuple[bool, int, int]:
-        sums = shape.rows * shape.vectors
-        return shape.rows + shape.vectors > sums, -sums, shape.vectors
+    def order(shape: Shape) -> tuple[bool, int, bool, int]:
+        sums, loads = shape.rows * shape.vectors, shape.rows + shape.vectors
+        return loads > sums, -sums, shape.rows < LOW, loads
 
     return sorted(found, key=order)
 
@@ -316,31 +322,50 @@ def _column(vectors: Vectors, shape: Shape) -> Function:
     late = f.integer("sub", turns, early)
     operands = Packed(f, shape, shape.rows)
     offsets = [f.times(c_row, r) for r in range(shape.rows + 1)]
+    # One line in each turn, not all at once: what waits for memory keeps what the tile reads waiting too. Where there are fewer
+    # lines than turns, the place moves by less than a line. What is more than one for each turn comes first.
+    most = f.new(I64, f"call i64 @llvm.smin.i64({lines}, {turns})")
+    first = f.integer("sub", lines, most)
+    some = f.new(I64, f"call i64 @llvm.smax.i64({turns}, i64 1)")
+    bytes_ = f.integer("add", f.times(most, LINE), f.integer("sub", some, number(1)))
+    moved = f.integer("udiv", bytes_, some)
 
     def fetch(_: Value, values: list[Value]) -> list[Value]:
         f.prefetch(values[0], write=False, level=2)
         return [f.at(values[0], LINE // vectors.size)]
 
+    def turn(at: Value, values: list[Value]) -> list[Value]:
+        *values, place = values
+        f.prefetch(place, write=False, level=2)
+        return [*operands.turn(at, values), f.byte(place, moved)]
+
     def tile(_: Value, values: list[Value]) -> list[Value]:
         a, c, ahead = values
-        (ahead,) = f.loop(lines, [ahead], fetch)
+        (place,) = f.loop(first, [ahead], fetch)
         outs = [f.at(c, offset) for offset in offsets[:-1]]
 
         def part(second: Value, values: list[Value]) -> list[Value]:
             # One loop for the turns before C is fetched and those after: its code is long.
             count = f.new(I64, f"select i1 {f.less(second, number(1)).name}, {early}, {late}")
-            values = f.loop(count, values, operands.turn)
+            values = f.loop(count, values, turn)
             for out in outs:
-                f.prefetch(out)
+                for place in _lines(shape, vectors):
+                    f.prefetch(f.at(out, place))
             return values
 
-        x, _, *sums = f.loop(left_over, f.loop(number(2), operands.start(a, b), part), operands.step)
+        *values, _ = f.loop(number(2), [*operands.start(a, b), place], part)
+        x, _, *sums = f.loop(left_over, values, operands.step)
         _store_rows(f, shape, _added(f, add, outs, sums, operands.masks), outs)
-        return [f.at(x, -operands.ahead[0]), f.at(c, offsets[-1]), ahead]
+        return [f.at(x, -operands.ahead[0]), f.at(c, offsets[-1]), f.byte(ahead, f.times(lines, LINE))]
 
     f.loop(tiles, [a, c, ahead], tile)
     f.do("ret void")
     return f
+
+
+def _lines(shape: Shape, vectors: Vectors) -> range:
+    """Where the cache lines of a tile's row of C begin, in elements from its own begin."""
+    return range(0, shape.columns, LINE // vectors.size)
 
 
 def _store_some(f: Function, values: list[Value], at: list[Value], count: Value) -> None:
@@ -384,7 +409,7 @@ def symbols(shape: Shape) -> tuple[str, ...]:
 def build_trial(dtype: str, shape: Shape, fused: bool) -> str:
     """A module with ``column`` alone."""
     vectors = Vectors(dtype, shape.lanes, fused)
-    return vectors.declarations + _column(vectors, shape).text()
+    return declarations(vectors) + _column(vectors, shape).text()
 
 
 def build(dtype: str, shape: Shape, fused: bool) -> str:
@@ -393,4 +418,5 @@ def build(dtype: str, shape: Shape, fused: bool) -> str:
     functions = [_tile(vectors, shape, rows, masked=False) for rows in range(1, shape.rows + 1)]
     functions += [_tile(vectors, shape, rows, masked=True) for rows in shape.edges]
     functions += [_column(vectors, shape), *packing.pack(vectors, shape.packed), *zeros.functions(vectors)]
-    return vectors.declarations + zeros.declarations(vectors) + "".join(function.text() for function in functions)
+    intrinsics = declarations(vectors, packing.narrow(vectors, shape.packed.values())) + zeros.declarations(vectors)
+    return intrinsics + "".join(function.text() for function in functions)

@@ -22,11 +22,17 @@ def group(lanes: int, widths: Iterable[int]) -> int:
     return lanes if common > MOST_LINES else common
 
 
+def narrow(vectors: Vectors, widths: Iterable[int]) -> Vectors:
+    """The vectors of a panel that is narrower than `vectors`, and of ``turn`` in its module."""
+    return vectors.narrowed(math.gcd(*widths))
+
+
 def pack(vectors: Vectors, widths: Mapping[str, int]) -> list[Function]:
-    """Packing functions of these names for panels of so many lines, whole numbers of vectors, and ``turn``, the last. Those
-    whose names begin with ``stream`` write past the caches where lines lie side by side."""
-    size = group(vectors.lanes, widths.values())
-    return [*(_pack(vectors, name, width, size) for name, width in widths.items()), _turn(vectors, size)]
+    """Packing functions of these names for panels of so many lines, whole numbers of vectors or less than one, a power of two,
+    and ``turn``, the last. Those whose names begin with ``stream`` write past the caches where lines lie side by side."""
+    size, small = group(vectors.lanes, widths.values()), narrow(vectors, widths.values())
+    made = [_pack(vectors if width >= vectors.lanes else small, name, width, size) for name, width in widths.items()]
+    return [*made, _turn(small, size)]
 
 
 def _pack(vectors: Vectors, name: str, width: int, group: int) -> Function:

@@ -39,7 +39,7 @@ def width(lanes: int) -> int:
 
 
 def declarations(vectors: Vectors) -> str:
-    """The intrinsics that these functions call, besides those of `Vectors.declarations`."""
+    """The intrinsics that these functions call, besides those of `llvmtext.declarations`."""
     kind, lanes, bits = _integers(vectors), vectors.lanes, 8 * vectors.size
     text = "declare i64 @llvm.cttz.i64(i64, i1)\n"
     for name in ("umin", "umax"):
