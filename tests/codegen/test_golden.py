@@ -111,6 +111,20 @@ KERNELS = {
             Store(1, "sc", 5),
         ),
     ),
+    # the last pass writes nothing, so that another fetches the next row
+    "sum_of_exponentials": Kernel(
+        "row",
+        "or",
+        (float32, float32),
+        body(
+            Load(0, "sc"),
+            Reduce("max", 0, float32),
+            Apply("subtract", (0, 1), float32),
+            Apply("exp", (2,), float32),
+            Reduce("sum", 3, float32),
+            Store(1, "sb", 4),
+        ),
+    ),
     "any_and_argmax": Kernel(
         "reduce",
         "or",

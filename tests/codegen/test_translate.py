@@ -8,8 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from weft.codegen.columns import INSISTING
 from weft.codegen.cpu import compile_functions, lowered, optimise
 from weft.codegen.emit import Function
+from weft.ir.kernel import GROUP
 from weft.runtime import loader
 
 ARGUMENTS = {"begin": "int64", "end": "int64", "x": "float32*", "y": "float32*"}
@@ -101,6 +103,21 @@ def test_reductions_look_ahead_where_vectors_are_cache_lines(
 """
     module = lowered([Function("f", source, ARGUMENTS, {"n": "int64"})], ["weft_f"])
     assert ("call void @llvm.prefetch" in str(module)) == fetches
+
+
+@pytest.mark.parametrize(("features", "each"), [("+avx2,+avx512f", 1), ("+avx2", 1 + INSISTING)])
+def test_lines_are_asked_for_again_where_vectors_are_less(
+    features: str, each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader.machine()  # this processor's
+    monkeypatch.setattr(loader, "target", lambda: ("", features))
+    source = """def f(begin: int64, end: int64, x: "float32*", y: "float32*"):
+    n: int64 = end - begin
+    ahead_max(y, x, n, begin, n, end)
+    return
+"""
+    module = lowered([Function("f", source, ARGUMENTS, {"n": "int64"})], ["weft_f"])
+    assert str(module).count("call void @llvm.prefetch") == each * GROUP
 
 
 @pytest.mark.parametrize(

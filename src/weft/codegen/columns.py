@@ -51,6 +51,7 @@ from weft.codegen.lanes import (
     moments,
     size_of,
     splat_value,
+    whole_lines,
     widened,
     wins,
 )
@@ -62,8 +63,8 @@ I32 = ir.IntType(32)
 #: Widths of the vectors in bytes: a cache line, so that rows whose distance is a multiple of the cache's size, which compete
 #: for the same few places in it, need not come twice; and what is left of the columns by halves.
 WIDTHS = (LINE, LINE // 2)
-#: The bytes of an array from which on caches hold too little of it to matter, and how often each of its lines is fetched then:
-#: asked for a line three times, the processor itself looks further ahead.
+#: The bytes of an array from which on caches hold too little of it to matter, and how often each of its lines is fetched then
+#: where two vectors make a line: asked for one three times, the processor itself looks further ahead.
 FAR, INSISTING = 48 << 20, 3
 
 
@@ -114,7 +115,7 @@ class Columns:
                 for _ in range(times):
                     fetched(b, b.gep(line, [I64(k)]))
 
-        if far is None:
+        if far is None or whole_lines():
             lines(1)
         else:
             with b.if_else(far) as (insisting, once):

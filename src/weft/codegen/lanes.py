@@ -128,13 +128,18 @@ def fetched(b: Any, pointer: Any) -> None:
     b.call(prefetch, [b.bitcast(pointer, BYTES), I32(0), I32(2), I32(1)])  # to read, into the second-level cache, data
 
 
+def whole_lines() -> bool:
+    """Whether this processor's vectors are cache lines: then there is one instruction for each line, and room for another."""
+    return "+avx512f" in loader.target()[1].split(",")
+
+
 def _looking_ahead(b: Any, later: Any, loop: Callable[[Any], list[Any]]) -> list[Any]:
     """What a loop makes: ``loop(later)``, which fetches that much further, or ``loop(None)`` if ``later`` is 0.
 
     Vectors that are shorter than cache lines need no fetching: it takes longer than without.
     """
     nothing = isinstance(later, ir.Constant) and not later.constant
-    if nothing or "+avx512f" not in loader.target()[1].split(","):
+    if nothing or not whole_lines():
         return loop(None)
     made: list[list[Any]] = []
     ends = []

@@ -179,8 +179,10 @@ class Row:
         #: The loads that the units of a "reduce" kernel take as they are, of which what comes later is fetched.
         self.ahead: list[int] = []
         w.explicit = all(map(self.passes.plain, range(self.passes.count + 1))) and body.plain(self.passes.summed())
-        #: The pass that fetches the next row: of a columns kernel the last by vectors that writes nothing.
-        reducing = [p for p in range(self.passes.count) if self.swept(p)] if body.across else []
+        #: The pass that fetches the next row: the last, or if that comes later (a columns kernel) or does nothing, the last by
+        #: vectors that finds a row in the cache.
+        last = not body.across and self.passes.stores[self.passes.count]
+        reducing = [] if last else [p for p in range(not body.across, self.passes.count) if self.swept(p)]
         self.fetching = max(reducing, default=self.passes.count)
 
     def declare(self) -> None:
