@@ -12,6 +12,8 @@ namespace weft {
 namespace {
 
 constexpr int64_t shared_bytes = 512 << 10;  // of A and C that make sharing a flat product pay
+constexpr int64_t least_turned_depth = 32;   // of a product whose result is worth turning
+static_assert(most_turned >= 2 * most_tile_rows);  // a multiple of any number of turned lines that is as large
 constexpr int64_t near_bytes = 64 << 10;     // of A and C that are still in a cache when an epilogue follows
 
 // C[rows, columns] = tile[rows, columns], whose rows are `width` apart, in C one after another; columns * sizeof(T) >= 16.
@@ -24,28 +26,76 @@ void copy_rows(const T* tile, int64_t width, int64_t rows, int64_t columns, T* c
   }
 }
 
+// The columns of the tiles from column j on. Where whole vectors cost an edge no more than a tile, those that are left are divided evenly:
+// of four vectors and tiles of three, a tile of one would have too few sums.
+template <class T>
+int64_t next_columns(const TileSet<T>& set, int64_t left) {
+  if (!set.quick_masks() || left <= set.nr) return std::min<int64_t>(set.nr, left);
+  const int64_t vectors = parts(left, set.lanes());
+  return parts(vectors, parts(left, set.nr)) * set.lanes();
+}
+
+// Whether few columns had better be the rows of tiles: if the elements of a column of A follow one another, and then far fewer vectors make C.
+template <class T>
+bool few_columns(const Gemm& g, int64_t rows) {
+  const TileSet<T>& set = *tile_set<T>();
+  if (g.a.row_stride != 1 || g.a.col_stride == 1 || g.c.col_stride != 1 || g.k < least_turned_depth) return false;
+  if (g.n * static_cast<int64_t>(sizeof(T)) < 16 || g.n > most_tile_rows) return false;
+  return 4 * g.n * parts(rows, set.lanes()) <= 3 * rows * parts(g.n, set.lanes());
+}
+
+// The transposed product, whose tiles are turned once more when they are done.
+template <class T>
+void turned_tiles(const Gemm& g, int64_t rows, const T* a, const T* b, T* c) {
+  const TileSet<T>& set = *tile_set<T>();
+  const Chains chains(g.k);
+  const int64_t tiles = parts(g.n, set.mr), pitch = parts(g.n, set.turned) * set.turned;
+  for (int64_t i = 0, width; i < rows; i += width) {
+    width = next_columns(set, rows - i);
+    T tile[most_tile_rows * most_tile_columns];
+    for (int64_t t = 0; t < tiles; ++t) {
+      const int64_t j = g.n * t / tiles, height = g.n * (t + 1) / tiles - j;
+      for (int64_t block = 0; block < chains.count; ++block) {
+        const int64_t p = chains.begin(block);
+        set.run(height, width, chains.length(block), b + j * g.b.col_stride + p * g.b.row_stride, g.b.col_stride,
+                g.b.row_stride, a + i + p * g.a.col_stride, g.a.col_stride, tile + j * set.nr, set.nr, 1, block > 0);
+      }
+    }
+    T out[most_tile_columns * most_turned];
+    for (int64_t j = 0; j < g.n; j += set.turned) set.turn(width, tile, set.nr, 1, out + j, j, g.n - 1, pitch);
+    copy_rows(out, pitch, width, g.n, c + i * g.c.row_stride, g.c.row_stride);
+  }
+}
+
 // Some rows, tile after tile: A where it lies, B too unless its columns lie apart. Where a tile's last columns are missing, but not many,
-// whole tiles are made and copied: what is masked is slow to write and to add to.
+// whole tiles are made and copied if what is masked is slow to write and to add to.
 template <class T>
 void tiled(const Gemm& g, int64_t rows, const T* a, const T* b, T* c) {
+  if (few_columns<T>(g, rows)) return turned_tiles(g, rows, a, b, c);
   const TileSet<T>& set = *tile_set<T>();
-  const int64_t tiles = parts(rows, set.mr);
   const Chains chains(g.k);
   T panel[deepest_small * most_tile_columns];
-  for (int64_t j = 0; j < g.n; j += set.nr) {
-    const int64_t columns = std::min<int64_t>(set.nr, g.n - j);
-    const bool padded = columns < set.nr && 2 * columns > set.nr && columns * static_cast<int64_t>(sizeof(T)) >= 16 &&
-                        g.c.col_stride == 1;
+  for (int64_t j = 0, columns; j < g.n; j += columns) {
+    columns = next_columns(set, g.n - j);
+    const bool padded = !set.quick_masks() && columns < set.nr && 2 * columns > set.nr &&
+                        columns * static_cast<int64_t>(sizeof(T)) >= 16 && g.c.col_stride == 1;
     const bool packed = padded || g.b.col_stride != 1;
     const T* right = b + j * g.b.col_stride;
     if (packed) {
-      set.pack_b(g.k, right, g.b.col_stride, g.b.row_stride, panel, columns);
+      if (padded || g.b.row_stride != 1) {
+        set.pack_b(g.k, right, g.b.col_stride, g.b.row_stride, panel, columns);
+      } else {
+        for (int64_t i = 0; i < columns; i += set.turned)
+          set.turn(g.k, right, g.b.col_stride, 1, panel + i, i, columns - 1, set.nr);
+      }
       right = panel;
     }
     const int64_t b_k = packed ? set.nr : g.b.row_stride;
+    const bool tall = set.quick_masks() && columns <= set.narrow;
+    const int64_t tiles = parts(rows, set.mr);
     // Of nearly equal heights: low tiles use the registers badly.
-    for (int64_t t = 0, i = 0; t < tiles; ++t) {
-      const int64_t next = rows * (t + 1) / tiles, height = next - i;
+    for (int64_t t = 0, i = 0; i < rows; ++t) {
+      const int64_t next = tall ? i + set.next_height(rows - i) : rows * (t + 1) / tiles, height = next - i;
       const T* left = a + i * g.a.row_stride;
       T* out = c + i * g.c.row_stride + j * g.c.col_stride;
       i = next;

@@ -76,6 +76,10 @@ struct TileSet {
   Extent<T> extent;
   CopyWide<T> copy_wide;
 
+  // The elements of a vector; and whether loading and storing a part of one costs no more than all of it, as with AVX-512.
+  int64_t lanes() const { return narrow; }
+  bool quick_masks() const { return narrow * sizeof(T) == 64; }
+
   // The rows of the next edge of at most `narrow` columns, if so many rows are left.
   int64_t next_height(int64_t left) const {
     if (left >= 12 && left != 16) return 12;

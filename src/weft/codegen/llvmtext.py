@@ -78,6 +78,7 @@ def declarations(*used: Vectors) -> str:
         v, suffix = vectors.kind, vectors.suffix
         text += f"declare {v} @llvm.fma.{suffix}({v}, {v}, {v})\n"
         text += f"declare {v} @llvm.masked.load.{suffix}.p0(ptr, i32, {vectors.of(BIT)}, {v})\n"
+        text += f"declare void @llvm.masked.store.{suffix}.p0({v}, ptr, i32, {vectors.of(BIT)})\n"
     return text
 
 
@@ -230,6 +231,11 @@ class Function:
             self.do(f"store {value}, {at}, align {size}, !nontemporal !{{i32 1}}")
         else:
             self.do(f"store {value}, {at}, align {self.vectors.size}")
+
+    def store_some(self, value: Value, at: Value, mask: Value) -> None:
+        """The lanes of a vector that the mask has."""
+        v = self.vectors
+        self.do(f"call void @llvm.masked.store.{v.suffix}.p0({value}, {at}, i32 {v.size}, {mask})")
 
     def broadcast(self, value: Value) -> Value:
         """A vector with a number in every lane."""

@@ -48,6 +48,8 @@ UNROLL = 4
 LATE = 16
 #: Bytes of a cache line.
 LINE = 64
+#: Bytes of a vector whose parts are loaded and stored as quickly as all of it.
+QUICK_MASKS = 64
 #: Rows of the highest tile: each height is a function to be compiled. The native driver has room for as many.
 MOST_ROWS = 12
 #: Rows below which a tile is low.
@@ -369,9 +371,14 @@ def _lines(shape: Shape, vectors: Vectors) -> range:
 
 
 def _store_some(f: Function, values: list[Value], at: list[Value], count: Value) -> None:
-    """Store the first ``count`` lanes of vectors: halves, quarters and so on, since some CPUs are slow to store by a mask
-    (18 cycles a vector on Zen 4)."""
+    """Store the first ``count`` lanes of vectors: by a mask where AVX-512 has them, else halves, quarters and so on, since some
+    CPUs are slow to store by AVX2's (18 cycles a vector on Zen 4)."""
     size = f.vectors.lanes
+    if size * f.vectors.size == QUICK_MASKS:
+        mask = f.mask(count)
+        for value, to in zip(values, at, strict=True):
+            f.store_some(value, to, mask)
+        return
     whole, part, done = (f.label(name) for name in ("whole", "part", "done"))
     f.fork(f.less(count, number(size)), part, whole)
     f.begin(whole)
