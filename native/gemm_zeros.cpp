@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "allocator.h"
+#include "caches.h"
 #include "gemm_float.h"
 #include "gemm_tile.h"
 #include "shares.h"
@@ -28,7 +29,6 @@ constexpr int64_t fewest = 16;             // rows, columns and terms of a produ
 constexpr int samples = 32;                // elements that are looked at first,
 constexpr int first_samples = 8;           // and those of them that tell that an operand has no zeros
 constexpr int doubt = 4;                   // more of them might have been zero: about one and a half standard deviations
-constexpr int64_t panel_bytes = 16 << 10;  // half of the nearest cache
 constexpr int64_t most_steps = 64;         // bits of a mask
 constexpr int64_t unit_rows = 256;         // whose sums stay in an L2 cache
 constexpr int64_t least_unit_rows = 64;    // fewer would pack the panel too often
@@ -143,7 +143,8 @@ class Skipping {
   };
 
   int64_t k() const { return steps_.back().begin + steps_.back().count; }
-  int64_t panel_steps() const { return std::min(most_steps, panel_bytes / (set_.wide * size)); }
+  // A panel has two thirds of the nearest cache.
+  int64_t panel_steps() const { return std::min(most_steps, 2 * nearest_cache_bytes() / 3 / (set_.wide * size)); }
 
   // Cuts the chains into steps for which masks and panels have room, and puts together what one panel has room for.
   void divide_k(int64_t k) {

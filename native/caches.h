@@ -1,0 +1,19 @@
+// What the processor's caches hold.
+#pragma once
+
+#include <unistd.h>
+
+#include <cstdint>
+
+namespace weft {
+
+// Bytes of a core's nearest data cache: what the system tells, else 32 KiB.
+inline int64_t nearest_cache_bytes() {
+#ifdef _SC_LEVEL1_DCACHE_SIZE
+  static const int64_t told = sysconf(_SC_LEVEL1_DCACHE_SIZE);
+  if (told > 0) return told;
+#endif
+  return 32 << 10;
+}
+
+}  // namespace weft
