@@ -21,7 +21,6 @@ from weft.ir.kernel import (
     GROUP,
     LANES,
     OUTER_BLOCK,
-    OUTER_TILE,
     RUN,
     SCAN_TILE,
     STRIP,
@@ -37,6 +36,7 @@ from weft.ir.kernel import (
     Scan,
     Store,
     by_blocks,
+    outer_tile,
     scratch,
 )
 
@@ -254,7 +254,8 @@ class Nest:
         kept = self.sizes[-1]
         if self.form == "columns":
             return [-(-outer // OUTER_BLOCK), kept]
-        return [outer * -(-r // OUTER_BLOCK) * -(-kept // OUTER_TILE), outer * kept]
+        blocks = outer * -(-r // OUTER_BLOCK)
+        return [blocks * -(-kept // outer_tile(blocks)), outer * kept]
 
     def run(self, pieces: int = 1, status: int = 0, bodies: dict[str, str] | None = None) -> Compiled:
         """Run the kernel over copies of its arrays, in ``pieces`` chunks given in a scrambled order, and check the bits."""

@@ -542,10 +542,11 @@ def test_an_outer_reduction_of_what_it_stores_over(dims: str, r: int) -> None:
     k.run(3)
 
 
-def test_wide_outer_reduction_spans_tiles() -> None:
-    k = Nest("outer", "ori", (2, 600, 2500))
-    x = k.load(data((2, 600, 2500)))
-    k.store(np.empty((2, 1, 2500), "f"), k.reduce("sum", x, float32))
+@pytest.mark.parametrize("shape", [(2, 600, 2500), (3, 600, 4500)], ids=["few-blocks", "many-blocks"])
+def test_wide_outer_reduction_spans_tiles(shape: tuple[int, int, int]) -> None:
+    k = Nest("outer", "ori", shape)
+    x = k.load(data(shape))
+    k.store(np.empty((shape[0], 1, shape[2]), "f"), k.reduce("sum", x, float32))
     k.run(5)
 
 

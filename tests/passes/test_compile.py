@@ -13,7 +13,9 @@ from weft import _native, config, dtypes
 from weft.compiler import compile_graph
 from weft.ir.graph import Graph
 from weft.ir.interpreter import interpret
+from weft.ir.kernel import Kernel, Load, Reduce, Store
 from weft.ir.node import make
+from weft.passes.schedule import phases
 
 from .build import Builder, arrays_for, layer_norm, linear, op, softmax, total
 from .models import mlp_step
@@ -83,6 +85,14 @@ def test_the_result_does_not_depend_on_threads_or_chunks() -> None:
     finally:
         _native.set_num_threads(before)
     assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize(("rows", "units"), [(100, 4), (256, 4), (700, 12), (4096, 16)])
+def test_sums_over_few_rows_are_shared_by_columns(rows: int, units: int) -> None:
+    kernel = Kernel(
+        "outer", "ri", (dtypes.float32,) * 2, (Load(0, "sc"), Reduce("sum", 0, dtypes.float32), Store(1, "bc", 1))
+    )
+    assert phases(kernel, (rows, 4096), 1)[0][0] == units
 
 
 def test_what_an_executable_tells(capsys: pytest.CaptureFixture[str]) -> None:

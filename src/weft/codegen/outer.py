@@ -24,7 +24,7 @@ from weft.codegen.emit import (
 from weft.codegen.loops import begin, segments, unravel
 from weft.codegen.rows import WIDTH, parts, tree
 from weft.dtypes import bool_
-from weft.ir.kernel import GROUP, OUTER_BLOCK, OUTER_TILE, Load
+from weft.ir.kernel import FEW_BLOCKS, FEW_TILE, GROUP, OUTER_BLOCK, OUTER_TILE, Load
 
 #: Columns whose values are computed into stack arrays before they are reduced.
 CHUNK = 256
@@ -187,12 +187,14 @@ def blocks(body: Body, name: str) -> Function:
     w, r, kept = writing.w, body.r, body.r + 1
     writing.declare()
     w.assign("blocks", "int64", f"udiv(n{r} + {OUTER_BLOCK - 1}, {OUTER_BLOCK})")
-    w.assign("tiles", "int64", f"udiv(n{kept} + {OUTER_TILE - 1}, {OUTER_TILE})")
+    few = " * ".join([*(f"n{d}" for d in range(r)), f"blocks < {FEW_BLOCKS}"])
+    w.assign("width", "int64", f"choose({few}, {FEW_TILE}, {OUTER_TILE})")
+    w.assign("tiles", "int64", f"udiv(n{kept} + width - 1, width)")
     with w.block("for unit in range(begin, end):"):
         w.assign("rest", "int64", "udiv(unit, tiles)")
         w.assign("at", "int64", f"rest * n{kept}")
-        w.assign("lo", "int64", f"urem(unit, tiles) * {OUTER_TILE}")
-        w.assign("hi", "int64", f"imin(lo + {OUTER_TILE}, n{kept})")
+        w.assign("lo", "int64", "urem(unit, tiles) * width")
+        w.assign("hi", "int64", f"imin(lo + width, n{kept})")
         w.assign("block", "int64", f"urem(rest, blocks) * {OUTER_BLOCK}")
         w.assign("stop", "int64", f"imin(block + {OUTER_BLOCK}, n{r})")
         w.assign("row", "int64", "udiv(rest, blocks)")

@@ -152,8 +152,9 @@ FOLDED = 8
 OUTER_BLOCK = 256
 #: Rows of such a block that are reduced on their own before the next group begins.
 GROUP = 8
-#: Kept elements that an "outer" phase-1 unit handles. Results do not depend on it.
-OUTER_TILE = 4096
+#: Kept elements that an "outer" phase-1 unit handles; and where blocks of rows are few, how few and what it handles then, so
+#: that there is something to share among threads (see `outer_tile`). Results do not depend on it.
+OUTER_TILE, FEW_BLOCKS, FEW_TILE = 4096, 8, 1024
 #: The most rows that a "strips" phase-1 unit handles. Results do not depend on it.
 STRIP = 256
 #: Elements whose running results are made together in a "scan" along the innermost loop: a power of two. The product of
@@ -281,6 +282,11 @@ def scanned(dtype: DType) -> DType:
 def by_blocks(dims: str, scan: Scan) -> bool:
     """Whether a scan can share out the blocks of a row; its kernel then has three phases, the first two for that."""
     return dims.endswith("r") and (scan.op == "sum" or (scan.op == "prod" and scan.dtype.kind != "f"))
+
+
+def outer_tile(blocks: int) -> int:
+    """How many kept elements a phase-1 unit of an "outer" kernel handles, if it has so many blocks of rows in all."""
+    return FEW_TILE if blocks < FEW_BLOCKS else OUTER_TILE
 
 
 def scan_span(rows: int, length: int) -> int:

@@ -463,8 +463,9 @@ def phases(kernel: K.Kernel, sizes: tuple[int, ...], cost: int) -> list[tuple[in
     if kernel.form == "outer":
         rows = prod(sizes[:-2])
         length, kept = sizes[-2:]
-        units = rows * -(-length // K.OUTER_BLOCK) * -(-kept // K.OUTER_TILE)
-        return [of(units, total), of(rows * kept, PARTIAL_COST * rows * kept * -(-length // K.OUTER_BLOCK))]
+        blocks = rows * -(-length // K.OUTER_BLOCK)
+        units = blocks * -(-kept // K.outer_tile(blocks))
+        return [of(units, total), of(rows * kept, PARTIAL_COST * kept * blocks)]
     if kernel.form == "scan" and kernel.dims.endswith("i"):
         return [of(prod(sizes[:-2]) * -(-sizes[-1] // K.SCAN_TILE), total)]
     rows = prod(sizes[:-1])
