@@ -43,7 +43,10 @@ struct Sums {
   int64_t columns = lane_columns<SumOf<S>>;  // that one unit of work takes
 
   int64_t bytes() const { return (n * k + k) * static_cast<int64_t>(sizeof(S)); }
-  Asked next() const { return bytes() >= farther_bytes ? Asked::thrice : bytes() > far_bytes ? Asked::once : Asked::never; }
+  Asked next() const {
+    if (bytes() <= far_bytes) return Asked::never;
+    return bytes() < farther_bytes || vectors_are_lines() ? Asked::once : Asked::thrice;
+  }
   int64_t together() const { return next() == Asked::never ? group : far_row_group; }
   int64_t blocks() const { return parts(k, block_k); }
   int64_t length(int64_t block) const { return std::min(block_k, k - block * block_k); }

@@ -40,6 +40,15 @@ const TinyKernels<T>& best_tiny_kernels() {
 
 }  // namespace
 
+bool vectors_are_lines() {
+#ifdef WEFT_AVX2_LOOPS
+  static const bool are = has_avx512();
+  return are;
+#else
+  return false;
+#endif
+}
+
 template <>
 const RowKernels<float>& row_kernels() {
   return best_loops().rows_float;

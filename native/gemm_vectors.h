@@ -22,6 +22,9 @@ const IntegerLoops<S>& integer_loops();
 template <class T>  // float, double, uint16_t, uint32_t, uint64_t
 const TinyKernels<T>& tiny_kernels();
 
+// Whether a vector is a whole cache line (AVX-512).
+bool vectors_are_lines();
+
 // Those that this CPU runs, the best last: how many there are.
 constexpr int most_tiny_kernels = 3;
 template <class T>  // float, double
