@@ -125,6 +125,12 @@ KERNELS = {
             Store(1, "sb", 4),
         ),
     ),
+    "squares": Kernel(
+        "reduce",
+        "or",
+        (float32, float32),
+        body(Load(0, "sc"), Apply("multiply", (0, 0), float32), Reduce("sum", 1, float32), Store(1, "sb", 2)),
+    ),
     "any_and_argmax": Kernel(
         "reduce",
         "or",

@@ -105,6 +105,23 @@ def test_reductions_look_ahead_where_vectors_are_cache_lines(
     assert ("call void @llvm.prefetch" in str(module)) == fetches
 
 
+@pytest.mark.parametrize("features", ["+avx2,+avx512f", "+avx2"])
+def test_values_are_computed_without_looking_ahead_where_vectors_are_less(
+    features: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader.machine()  # this processor's
+    monkeypatch.setattr(loader, "target", lambda: ("", features))
+    source = """def f(begin: int64, end: int64, x: "float32*", y: "float32*"):
+    if fetched_from(end - begin, 7):
+        for j in lanes(begin, end, 16):
+            fetch(x, j)
+    return
+"""
+    module = lowered([Function("f", source, ARGUMENTS, {})], ["weft_f"])
+    optimise(module)
+    assert ("call void @llvm.prefetch" in str(module)) == ("avx512f" in features)
+
+
 @pytest.mark.parametrize(("features", "each"), [("+avx2,+avx512f", 1), ("+avx2", 1 + INSISTING)])
 def test_lines_are_asked_for_again_where_vectors_are_less(
     features: str, each: int, monkeypatch: pytest.MonkeyPatch

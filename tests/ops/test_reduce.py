@@ -164,6 +164,9 @@ def test_rows_of_what_is_larger_than_the_caches(columns: int) -> None:
         want = np.concatenate([reduced(dense[part], 1).numpy() for part in (slice(rows // 2), slice(rows // 2, None))])
         for x in (dense, gaps, weft.from_numpy(array[::-1])[::-1, :columns]):
             np.testing.assert_array_equal(reduced(x, 1).numpy(), want, name)
+        np.testing.assert_array_equal(
+            weft.static(lambda x, f=reduced: f(x * x, 1))(gaps).numpy(), reduced(dense * dense, 1).numpy(), name
+        )
         flat = reduced(dense)
         np.testing.assert_array_equal(flat.numpy(), reduced(gaps).numpy(), name)
 

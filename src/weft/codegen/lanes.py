@@ -655,6 +655,16 @@ def block_m2(typingctx: Any, a: Any, x: Any, n: Any, later: Any) -> Any:
     return types.void(a, x, types.int64, types.int64), codegen
 
 
+@intrinsic
+def fetched_from(typingctx: Any, n: Any, least: Any) -> Any:
+    """Whether what lies further is fetched of n elements: there are so many, and this processor's vectors are cache lines."""
+
+    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        return b.icmp_signed(">=", *args) if whole_lines() else ir.IntType(1)(0)
+
+    return types.boolean(types.int64, types.int64), codegen
+
+
 def moments(b: Any, d: Any, q: Any, shift: Any, size: Any) -> tuple[Any, Any]:
     """The mean and m2 of ``size`` elements whose deviations from a shift sum to d, and their squares to q."""
     off = b.fdiv(d, size)
@@ -663,6 +673,6 @@ def moments(b: Any, d: Any, q: Any, shift: Any, size: Any) -> tuple[Any, Any]:
     return b.fadd(shift, off), b.select(b.fcmp_ordered("<", m2, none), none, m2)
 
 
-NAMESPACE: dict[str, Any] = {"block_m2": block_m2}
+NAMESPACE: dict[str, Any] = {"block_m2": block_m2, "fetched_from": fetched_from}
 for _op in ("sum", "prod", "max", "min", "any", "all", "argmax", "argmin"):
     NAMESPACE.update(_intrinsics(_op))

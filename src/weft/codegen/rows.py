@@ -7,7 +7,8 @@ values of LANES elements at a time, as vectors, which go to the lanes of its red
 That takes values that are plain instructions. Others are computed chunk by chunk into a small array ``t`` on the stack by a
 loop over elements, which LLVM vectorises, and reduced from there (`weft.codegen.lanes`), as are positions of extrema, and a
 value that is already in memory if it is all that the pass reduces. What m2 reduces is computed for a whole block, since it is
-needed twice. The last pass fetches what the next row reads into the second-level cache.
+needed twice. The last pass fetches what the next row reads into the second-level cache, and a "reduce" kernel what lies some KB
+further, of arrays that caches do not hold.
 
 An expensive value that a later pass needs again waits in an output of the kernel that has the right type and is written
 last, over an operand too if that is not needed any more; or, where no output has the type, as those of 16 bits have not, on the
@@ -292,27 +293,28 @@ class Row:
                 self.w.line(f"fetch(b{buffer}, {at} + s{i}_{self.body.r - 1})")
 
     def look_ahead(self) -> None:
-        """Say of the operands that units reduce as they are how much further what lies there is fetched: ``inside`` a row,
-        and ``beyond`` its last block."""
+        """Say of the operands that the units of a "reduce" kernel read in the order of memory how much further what lies there
+        is fetched: ``inside`` a row, and ``beyond`` its last block."""
         body, w, r = self.body, self.w, self.body.r
-        found = [place[1] for i in body.reduces if (place := self.passes.memory(i)) is not None]
-        self.ahead = [i for i in dict.fromkeys(found) if isinstance(body.kernel.body[i], Load)]
-        for i in self.ahead:
+        places = [self.passes.memory(i) for i in body.reduces] if not self.swept(0) else []
+        found = self.passes.values(0) if self.swept(0) else [place[1] for place in places if place is not None]
+        for i in dict.fromkeys(found):
             load, size = body.kernel.body[i], storage(body.types[i]).itemsize
-            assert isinstance(load, Load)
-            straight = str(AHEAD // size)
-            inside, beyond = straight, straight if r == 0 else "0"
-            w.assign("far", "boolean", f"{' * '.join(f'n{d}' for d in range(r + 1))} >= {LARGE // size}")
-            if r > 0 and load.access[r - 1] == "s":
-                stride = f"s{body.strides_of[i]}_{r - 1}"
+            if not isinstance(load, Load) or load.access[r] != "c" or (r > 0 and load.access[r - 1] != "s"):
+                continue
+            self.ahead.append(i)
+            w.assign("far", "boolean", f"fetched_from({' * '.join(f'n{d}' for d in range(r + 1))}, {LARGE // size})")
+            lengths = {"inside": str(AHEAD // size), "beyond": str(AHEAD // size)}
+            if r > 0:
                 # Of rows with gaps between them the next unit, or of short ones as far as a block goes; but not if the last
                 # block is a part of one, for then much that is fetched would lie in the gaps.
+                stride = f"s{body.strides_of[i]}_{r - 1}"
                 w.assign("even", "boolean", f"blocks * imin(n{r}, {BLOCK}) == n{r}")
                 w.assign("jump", "int64", f"{stride} * imax(1, udiv({BLOCK}, imax(1, n{r}))) - (blocks - 1) * {BLOCK}")
-                apart = [f"choose(even, {length}, 0)" for length in (BLOCK, "jump")]
-                inside, beyond = (f"choose({stride} == n{r}, {straight}, {other})" for other in apart)
-            w.assign(f"inside{i}", "int64", f"choose(far, {inside}, 0)")
-            w.assign(f"beyond{i}", "int64", f"choose(far, {beyond}, 0)")
+                for name, apart in (("inside", BLOCK), ("beyond", "jump")):
+                    lengths[name] = f"choose({stride} == n{r}, {lengths[name]}, choose(even, {apart}, 0))"
+            for name, length in lengths.items():
+                w.assign(f"{name}{i}", "int64", f"choose(far, {length}, 0)")
 
     def block(self, p: int) -> None:
         """Reduce the row from ``block`` to ``stop``, at most BLOCK elements, into ``y{i}`` (and ``z{i}``) for each reduction
@@ -368,6 +370,8 @@ class Row:
             for i, op in ops.items():
                 if op in RUNS:
                     w.line(f"start_{op}(q{i})")
+            for i in self.ahead:
+                self.fetch_run(i)
             with w.block(f"for j in lanes(run, imin(run + {RUN}, stop), {LANES}):"):
                 self.fetch(p, "j")
                 self.element(p, "j")
@@ -376,6 +380,14 @@ class Row:
             for i, op in ops.items():
                 if op in RUNS:
                     w.line(f"add_{op}(a{i}, q{i})")
+
+    def fetch_run(self, i: int) -> None:
+        """Fetch what lies so much further than a run of the operand that is loaded by instruction i."""
+        load = self.body.kernel.body[i]
+        assert isinstance(load, Load)
+        head = f"for j in lanes(run, imin(run + {RUN}, stop), {LANES}):"
+        with self.w.block(f"if later{i} != 0:"), self.w.block(head):
+            self.w.line(f"fetch(b{load.buffer}, {self.place.position(i, {self.body.r: 'j'})} + later{i})")
 
     def last(self) -> None:
         """The pass that writes elements."""
