@@ -34,7 +34,8 @@ constexpr int64_t units_per_thread = 4;
 constexpr int64_t many_tiles = 10;     // in a unit, of which one more or less takes less time than tiles that are not full
 constexpr int64_t even_blocks = 4;     // blocks of k in each of its parts from which one more or less does not matter
 constexpr int64_t sum_cost = 3;        // of writing and adding a sum that waits, in elements of B
-constexpr int64_t pack_panels = 8;     // panels of B packed side by side, because memory is read in runs of lines
+constexpr int64_t pack_panels = 8;     // panels of B packed side by side, at most, because memory is read in runs of lines
+constexpr int64_t pack_bytes = 1024;   // of a row of theirs: two such groups of 256 rows and more stay in an L2 cache
 constexpr int64_t pack_steps = 16;     // rows of B that are packed before the next panel's turn
 constexpr int64_t fetched_panels = 16;  // of B, in whose tiles the rows of A that are packed next are brought into a cache
 constexpr int64_t pack_run = 64;       // the same where B is transposed and a column's part is read in one run
@@ -62,7 +63,8 @@ class Product {
   Product(const Gemm& g, const T* a, const T* b, T* c, const Prologue& prologue, const Epilogue& epilogue, Spare spare,
           int64_t threads, const Poll* poll)
       : g_(g), set_(*tile_set<T>()), a_(a), b_(b), c_(c), prologue_(prologue), epilogue_(epilogue), spare_(spare),
-        stop_(poll), chains_(g.k), blocks_(chains_.count), deepest_(chains_.longest()), panels_(parts(g.n, set_.nr)) {
+        stop_(poll), chains_(g.k), blocks_(chains_.count), deepest_(chains_.longest()), panels_(parts(g.n, set_.nr)),
+        grouped_(std::clamp<int64_t>(pack_bytes / (set_.nr * static_cast<int64_t>(sizeof(T))), 1, pack_panels)) {
     divide(threads);
     threads_ = std::min(threads, units());
     choose();
@@ -84,7 +86,7 @@ class Product {
                         reinterpret_cast<uintptr_t>(shared_b_) % line == 0;
     pack_shared_b_ = stream ? set_.stream_b : set_.pack_b;
     if (b_mode_ == Mode::own) own_b_ = panels_ * set_.nr * g.k, own_parts_.resize(static_cast<size_t>(threads_ * k_parts_));
-    if (b_mode_ == Mode::by_unit) own_b_ = 2 * pack_panels * set_.nr * deepest_;
+    if (b_mode_ == Mode::by_unit) own_b_ = 2 * grouped_ * set_.nr * deepest_;
     if (own_a_ + own_b_) own_ = memory(elements(own_a_ + own_b_, threads_), own_block_);
     if (k_parts_ > 1) sums_ = memory(elements(blocks_ - first_block(1), g.m, g.n), sums_block_);
     divisible_ = threads_ > 1 && k_parts_ == 1 && !followed_ && b_mode_ != Mode::by_unit &&
@@ -92,7 +94,7 @@ class Product {
     if (divisible_) slots_ = std::make_unique<Slot[]>(static_cast<size_t>(threads_));
     shares_ = Shares(units(), threads_);
     a_tasks_ = a_mode_ == Mode::shared ? blocks_ * row_units_ : 0;
-    b_tasks_ = b_mode_ == Mode::shared ? blocks_ * parts(panels_, pack_panels) : 0;
+    b_tasks_ = b_mode_ == Mode::shared ? blocks_ * parts(panels_, grouped_) : 0;
     // Rows that several units read are made by all threads before; those of one unit by that unit.
     if (prologue_ && column_units_ * k_parts_ > 1) row_tasks_ = std::min(g.m, threads_ * units_per_thread);
     if (k_parts_ > 1 || (epilogue_.whole_rows() && (column_units_ > 1 || divisible_))) {
@@ -191,6 +193,11 @@ class Product {
               : row_units_ == 1 ? Mode::by_unit
               : threads_ <= few_threads && b_bytes > little && b_bytes <= in_reach ? Mode::own
                                                                : Mode::shared;
+    // Tiles of a column fetch what is packed next while they run, others only between them.
+    if (b_mode_ == Mode::by_unit && g_.m >= set_.mr) {
+      a_mode_ = column_units_ > 1 ? Mode::shared : Mode::by_unit;
+      whole_tiles_ = true;
+    }
     far_b_ = b_bytes > near && (b_mode_ == Mode::shared || b_mode_ == Mode::own);
   }
 
@@ -244,8 +251,8 @@ class Product {
   // Panels of B for one block of k, one after another, written by one of the functions for that.
   void pack_b(int64_t first, int64_t last, int64_t block, T* to, Pack<T> write) const {
     const int64_t k0 = first_k(block), k = depth(block), most = g_.b.row_stride == 1 ? pack_run : pack_steps;
-    for (int64_t group = first; group < last; group += pack_panels) {
-      const int64_t end = std::min(last, group + pack_panels);
+    for (int64_t group = first; group < last; group += grouped_) {
+      const int64_t end = std::min(last, group + grouped_);
       for (int64_t p = 0, steps; p < k; p += steps) {
         steps = std::min(most, k - p);
         fetch_b(k0 + p + steps, std::min(most, k - p - steps), group * set_.nr,
@@ -265,7 +272,7 @@ class Product {
     bool exists() const { return first < last; }
   };
   Group group_at(int64_t block, int64_t panel, int64_t last) const {
-    return {block, panel, std::min(last, panel + pack_panels)};
+    return {block, panel, std::min(last, panel + grouped_)};
   }
   // The group after one of a unit that has the panels [first, last), up to a block; there may be none.
   Group following(const Group& group, int64_t first, int64_t last, int64_t end) const {
@@ -290,14 +297,28 @@ class Product {
                   g_.b.col_stride, g_.b.row_stride, to + ((panel - group.first) * k + share.k0) * set_.nr, width(panel));
   }
 
-  // Memory that is brought into a cache bit by bit: pieces of some bytes, some bytes apart. Not into the nearest cache, which
-  // is full of what the tiles read, and where pieces a page apart would compete for few places.
+  // Memory that is going to be read: runs of some elements, so many elements apart.
+  struct Runs {
+    const T* from = nullptr;
+    int64_t count = 0, apart = 0, length = 0;
+    bool exist() const { return count * length > 0; }
+    // What of it comes in some of so many turns.
+    Runs in(int64_t turn, int64_t end, int64_t turns) const {
+      const auto cut = [=](int64_t total, int64_t i) { return total * i / turns; };
+      if (count == 1) return {from + cut(length, turn), 1, 0, cut(length, end) - cut(length, turn)};
+      return {from + cut(count, turn) * apart, cut(count, end) - cut(count, turn), apart, length};
+    }
+    int64_t lines() const { return parts(length, line_elements); }  // of a run
+  };
+
+  // Memory that is brought into a cache between tiles. Not into the nearest cache, which is full of what the tiles read, and
+  // where runs a page apart would compete for few places.
   class Coming {
    public:
     Coming() = default;
-    Coming(const T* start, int64_t pieces, int64_t stride, int64_t length, int64_t turns)
-        : at_(reinterpret_cast<const char*>(start)), end_(at_ + length * size), stride_(stride * size),
-          back_(parts(length * size, line) * line), left_(pieces), per_turn_(parts(pieces * back_ / line, turns)) {}
+    Coming(const Runs& what, int64_t turns)
+        : at_(reinterpret_cast<const char*>(what.from)), end_(at_ + what.length * size), stride_(what.apart * size),
+          back_(what.lines() * line), left_(what.exist() ? what.count : 0), per_turn_(parts(what.count * what.lines(), turns)) {}
     bool done() const { return left_ == 0; }
     // One of the turns.
     void some() {
@@ -313,23 +334,19 @@ class Product {
     const char *at_ = nullptr, *end_ = nullptr;
     int64_t stride_ = 0, back_ = 0, left_ = 0, per_turn_ = 0;
   };
-  Coming coming(const Group& group, const Share& share, int64_t turns) const {
+  Runs runs_of(const Group& group, const Share& share) const {
     const int64_t column = share.first * set_.nr, columns = std::min(g_.n, share.last * set_.nr) - column;
     const int64_t k = share.k1 - share.k0;
     const T* from = b_ + (first_k(group.block) + share.k0) * g_.b.row_stride + column * g_.b.col_stride;
-    if (g_.b.row_stride == 1) return {from, columns, g_.b.col_stride, k, turns};
-    return {from, k, g_.b.row_stride, columns, turns};
+    if (g_.b.row_stride == 1) return {from, columns, g_.b.col_stride, k};
+    return {from, k, g_.b.row_stride, columns};
   }
 
-  // The packed panel that a unit reads after one, and how many elements it has: none after the last.
-  struct Ahead {
-    const T* from;
-    int64_t count;
-  };
-  Ahead ahead_of(const T* right, int64_t block, int64_t panel, int64_t first, int64_t last, int64_t end) const {
-    if (panel + 1 < last) return {right + depth(block) * set_.nr, depth(block) * set_.nr};
-    if (block + 1 == end) return {right, 0};
-    return {right + packed_at(first, block + 1) - packed_at(panel, block), depth(block + 1) * set_.nr};
+  // The packed panel that a unit reads after one: nothing after the last.
+  Runs panel_after(const T* right, int64_t block, int64_t panel, int64_t first, int64_t last, int64_t end) const {
+    if (panel + 1 < last) return {right + depth(block) * set_.nr, 1, 0, depth(block) * set_.nr};
+    if (block + 1 == end) return {};
+    return {right + packed_at(first, block + 1) - packed_at(panel, block), 1, 0, depth(block + 1) * set_.nr};
   }
 
   // The rows of A that are packed after those of a block of a unit, which runs one part of k: of its next block or, after the
@@ -341,8 +358,8 @@ class Product {
     }
     const Rows rows = rows_of(row_unit);
     const T* from = a_ + rows.first * g_.a.row_stride + first_k(block) * g_.a.col_stride;
-    if (g_.a.row_stride == 1) return {from, depth(block), g_.a.col_stride, rows.count, turns};
-    return {from, rows.count, g_.a.row_stride, depth(block), turns};
+    if (g_.a.row_stride == 1) return {{from, depth(block), g_.a.col_stride, rows.count}, turns};
+    return {{from, rows.count, g_.a.row_stride, depth(block)}, turns};
   }
 
   T* shared_a(int64_t row_unit, int64_t block) const {
@@ -359,8 +376,8 @@ class Product {
       pack_a(rows_of(task / blocks_), block, shared_a(task / blocks_, block));
       return;
     }
-    const int64_t first = (task - a_tasks_) / blocks_ * pack_panels;
-    pack_b(first, std::min(panels_, first + pack_panels), block, shared_b_ + packed_at(first, block), pack_shared_b_);
+    const int64_t first = (task - a_tasks_) / blocks_ * grouped_;
+    pack_b(first, std::min(panels_, first + grouped_), block, shared_b_ + packed_at(first, block), pack_shared_b_);
   }
 
   // Tasks that all threads share, each of which waits until all are done or the product is given up.
@@ -449,11 +466,11 @@ class Product {
       const int64_t b_k = b_packed ? set_.nr : g_.b.row_stride;
       for (int64_t panel = first; panel < last; ++panel) {
         if (divisible_ && panel >= (last = begin_panel(*mine, block, panel))) break;
-        const int64_t in_group = (panel - first) % pack_panels;
+        const int64_t in_group = (panel - first) % grouped_;
         if (in_group == 0 && stop_.asked()) return;
         if (a_mode_ == Mode::by_unit && panel == std::max(first, unit.last - fetched_panels))
           later_a = coming_a(row_unit, part, block, (last - panel) * rows.tiles);
-        Coming later;
+        Runs next_b;
         if (b_mode_ == Mode::by_unit) {
           if (in_group == 0) {
             group = group_at(block, panel, last);
@@ -465,9 +482,9 @@ class Product {
           if (next.exists()) {
             pack_share(next, share_of(next, in_group, count), packing);
             if (in_group + 1 < count) {
-              later = coming(next, share_of(next, in_group + 1, count), rows.tiles);
+              next_b = runs_of(next, share_of(next, in_group + 1, count));
             } else if (const Group third = following(next, first, last, end); third.exists()) {
-              later = coming(third, share_of(third, 0, next.panels()), rows.tiles);
+              next_b = runs_of(third, share_of(third, 0, next.panels()));
             }
           }
         }
@@ -475,12 +492,12 @@ class Product {
                          : b_mode_ == Mode::shared ? shared_b_ + packed_at(panel, block)
                          : b_mode_ == Mode::own    ? own_b + packed_at(panel, block)
                                                    : packed + in_group * k * set_.nr;
-        const Ahead ahead = far_b_ ? ahead_of(right, block, panel, first, last, end) : Ahead{right, 0};
+        if (far_b_) next_b = panel_after(right, block, panel, first, last, end);
         if (rows.full && b_packed && width(panel) == set_.nr && out.col_stride == 1) {
-          full_tiles(rows, k, left, right, panel, out, ahead, later, later_a);
+          full_tiles(rows, k, left, right, panel, out, next_b, later_a);
           continue;
         }
-        if (ahead.count) later = {ahead.from, 1, 0, ahead.count, rows.tiles};
+        Coming later(next_b, rows.tiles);
         // A panel of few columns is best run in higher tiles, unless A is packed for those of the others.
         const bool tall = !a_packed && width(panel) <= set_.narrow;
         for (int64_t t = 0, i = 0, height; i < rows.count; ++t, i += height) {
@@ -517,17 +534,18 @@ class Product {
     return {sums_ + (block - first_block(1)) * g_.m * g_.n, g_.n, 1, false};
   }
 
-  // A unit's tiles for one packed panel of B, all full ones at once unless something is to be fetched between them.
+  // A unit's tiles for one packed panel of B, all full ones at once unless rows of A are to be fetched between them.
   void full_tiles(const Rows& rows, int64_t k, const T* left, const T* right, int64_t panel, const Sums& out,
-                  const Ahead& ahead, Coming& later, Coming& later_a) const {
-    const int64_t lines = parts(parts(ahead.count, line_elements), rows.tiles), apart = k * set_.packed_rows;
+                  const Runs& next_b, Coming& later_a) const {
+    const int64_t apart = k * set_.packed_rows;
     T* const to = at(rows.first, panel, out);
     for (int64_t t = 0, count; t < rows.full; t += count) {
-      later.some();
       later_a.some();
-      count = later.done() && later_a.done() ? rows.full - t : 1;
-      set_.column(k, count, left + t * apart, right, to + t * set_.mr * out.row_stride, out.row_stride, out.add,
-                  ahead.from + t * lines * line_elements, lines);
+      count = later_a.done() ? rows.full - t : 1;
+      // Where nothing comes, something that is mapped: it is looked up nevertheless.
+      const Runs now = next_b.exist() ? next_b.in(t, t + count, rows.full) : Runs{right};
+      set_.column(k, count, left + t * apart, right, to + t * set_.mr * out.row_stride, out.row_stride, out.add, now.from,
+                  now.lines(), now.count, now.apart * static_cast<int64_t>(sizeof(T)));
     }
     if (const int64_t i = rows.full * set_.mr; i < rows.count)
       set_.run(rows.count - i, set_.nr, k, left + rows.full * apart, 1, set_.packed_rows, right, set_.nr,
@@ -564,7 +582,8 @@ class Product {
   Stop stop_;
   Chains chains_;             // blocks of k:
   int64_t blocks_, deepest_;  // how many, and the length of the longest
-  int64_t panels_, row_units_ = 1, column_units_ = 1, k_parts_ = 1, threads_ = 1;
+  int64_t panels_, grouped_;  // panels of B, and those packed side by side
+  int64_t row_units_ = 1, column_units_ = 1, k_parts_ = 1, threads_ = 1;
   bool whole_tiles_ = false;  // units of rows end where tiles do
   bool followed_ = false;     // units have the few rows of C that an epilogue finds in a cache
   bool divisible_ = false;    // units that run are shared with threads that have nothing else to do

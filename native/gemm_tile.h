@@ -19,10 +19,10 @@ using Edge = void (*)(int64_t k, const T* a, int64_t a_row, int64_t a_k, const T
                       bool add, int64_t columns);
 
 // So many full tiles one below the other, of packed rows of A (each tile's after those of the one above) and a packed panel of
-// B. During each, so many more cache lines of what is at `ahead` are brought into an L2 cache.
+// B. Meanwhile what is at `ahead` is brought into an L2 cache, bit by bit: so many runs of cache lines, some bytes apart.
 template <class T>
-using Column = void (*)(int64_t k, int64_t tiles, const T* a, const T* b, T* c, int64_t c_row, bool add, const T* ahead,
-                        int64_t lines);
+using Column = void (*)(int64_t k, int64_t tiles, const T* a, const T* b, T* c, int64_t c_row, bool add, const void* ahead,
+                        int64_t lines, int64_t runs, int64_t apart);
 
 // to[p * width + j] = from[j * line + p * step] for p < k and j < lines; the places of other j may be written too.
 template <class T>

@@ -30,7 +30,8 @@ void tile(int64_t k, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t
 }
 
 template <class T>
-void column(int64_t k, int64_t tiles, const T* a, const T* b, T* c, int64_t c_row, bool add, const T*, int64_t) {
+void column(int64_t k, int64_t tiles, const T* a, const T* b, T* c, int64_t c_row, bool add, const void*, int64_t, int64_t,
+            int64_t) {
   for (int64_t t = 0; t < tiles; ++t)
     tile<T, rows>(k, a + t * k * (rows + 1), 1, rows + 1, b, columns, c + t * rows * c_row, c_row, add);
 }

@@ -232,6 +232,43 @@ TEST(what_is_left_of_a_unit_is_shared_with_idle_threads) {
   set = usual;
 }
 
+// A column that notes what it is to bring into a cache.
+namespace noted {
+static std::vector<std::pair<uintptr_t, uintptr_t>> ranges;
+
+void column(int64_t k, int64_t tiles, const float* a, const float* b, float* c, int64_t c_row, bool add, const void* ahead,
+            int64_t lines, int64_t runs, int64_t apart) {
+  const auto start = reinterpret_cast<uintptr_t>(ahead);
+  for (int64_t i = 0; i < runs; ++i) {
+    const auto from = start + static_cast<uintptr_t>(i * apart);
+    if (lines) ranges.emplace_back(from, from + static_cast<uintptr_t>(lines) * 64);
+  }
+  portable::column<float>(k, tiles, a, b, c, c_row, add, ahead, lines, runs, apart);
+}
+}  // namespace noted
+
+TEST(what_a_unit_packs_next_comes_while_its_tiles_run) {
+  auto& set = const_cast<TileSet<float>&>(*tile_set<float>());
+  const TileSet<float> usual = set;
+  set.column = noted::column;
+  set_num_threads(1);
+  constexpr int64_t m = 30, k = 300, row = 1024, group = 8 * portable::columns, n = 170 * portable::columns, first = 96;
+  std::vector<float> a(m * k, 1), b(k * row, 1), c(m * n);
+  noted::ranges.clear();
+  run_gemm({DType::float32, {}, m, n, k, {{}, k, 1}, {{}, row, 1}, {{}, n, 1}}, a.data(), b.data(), c.data());
+  set = usual;
+  CHECK(c[0] == k && c[m * n - 1] == k);
+  std::vector<int> times(b.size());
+  const auto start = reinterpret_cast<uintptr_t>(b.data());
+  for (const auto& [from, to] : noted::ranges) {
+    CHECK(from >= start && to <= start + b.size() * sizeof(float) + 64);
+    for (uintptr_t at = from; at < std::min(to, start + b.size() * sizeof(float)); at += sizeof(float)) ++times[(at - start) / sizeof(float)];
+  }
+  // Everything but the first group of panels and, of the second, the share that is packed first: no tile runs before.
+  for (int64_t p = 0; p < k; ++p)
+    for (int64_t j = p < first / 8 ? 2 * group : p < first ? group : 0; j < n; ++j) CHECK(times[static_cast<size_t>(p * row + j)] > 0);
+}
+
 TEST(float_bits_do_not_depend_on_threads) {
   for (const Sizes& s : {Sizes{120, 120, 120}, Sizes{64, 100, 1000}, Sizes{9, 20, 3000}}) {
     std::vector<float> a(static_cast<size_t>(s.m * s.k)), b(static_cast<size_t>(s.k * s.n));

@@ -111,18 +111,25 @@ def test_columns_of_tiles_give_the_same_bits(dtype: weft.DType, number: int) -> 
     shape = tiles.candidates(dtype)[number]
     made = functions(dtype, shape)
     tile = ctypes.CFUNCTYPE(None, *TILE)(made[f"tile_{shape.rows}"])
-    column = ctypes.CFUNCTYPE(None, INT, INT, *[POINTER] * 3, INT, ctypes.c_bool, POINTER, INT)(made["column"])
+    column = ctypes.CFUNCTYPE(None, INT, INT, *[POINTER] * 3, INT, ctypes.c_bool, POINTER, *[INT] * 3)(made["column"])
     rng = np.random.default_rng(4)
     # Fewer turns than there are after C is fetched, as many, and more, with steps left over.
     late = microkernel.LATE * microkernel.UNROLL
     for k in (0, 1, 7, late, late + 1, 2 * late + 3):
         b = rng.standard_normal((k, shape.columns)).astype(dtype.numpy)
-        for count, lines, add in ((0, 0, False), (1, 0, True), (3, 0, False), (3, 2, True), (2, 40, False)):
+        for count, fetched, add in (
+            (0, (0, 0, 0), False),
+            (1, (0, 1, 0), True),
+            (3, (2, 1, 0), True),
+            (2, (2000, 1, 0), False),  # more lines than turns
+            (3, (2, 3, 256), False),
+            (1, (3, 200, 256), True),
+        ):
             a = rng.standard_normal((count, k, shape.packed_rows)).astype(dtype.numpy)
             got = np.ones((count * shape.rows + 1, shape.columns + 3), dtype.numpy)
             expected = got.copy()
             row = got.shape[1]
-            column(k, count, a.ctypes.data, b.ctypes.data, got.ctypes.data, row, add, b.ctypes.data, lines)
+            column(k, count, a.ctypes.data, b.ctypes.data, got.ctypes.data, row, add, b.ctypes.data, *fetched)
             for t in range(count):
                 to = expected[t * shape.rows :].ctypes.data
                 tile(k, a[t].ctypes.data, 1, shape.packed_rows, b.ctypes.data, shape.columns, to, row, add)
@@ -257,7 +264,7 @@ def test_a_column_fetches_every_line_of_c(dtype: str, registers: int, width: int
         text = microkernel.build_trial(dtype, shape, True)
         fetched = text.count("@llvm.prefetch.p0(") - text.count("declare void @llvm.prefetch.p0(")
         lines = -(-shape.columns * size // microkernel.LINE)
-        assert fetched == shape.rows * lines + 2  # and of what comes next, one in each turn and what is left before
+        assert fetched == shape.rows * lines + 2  # and what comes next, one line in each turn or some
 
 
 @pytest.mark.parametrize("features", ["+avx512f,+avx,+fma", "+neon", "+avx,+fma", "+sse2"])

@@ -9,8 +9,9 @@ One module for each type holds, for a tile of ``mr`` rows and ``nr`` columns (`S
     the same with one more argument, the number of columns, 1 ... nr: no other column of B is read or of C written. Where R
     is more than mr, one vector of columns at the most: of so few columns, a tile of mr rows has too few sums.
 ``column``
-    ``void (k, tiles, a, b, c, c_row, add, ahead, lines)``: so many full tiles, one below the other, of packed rows of A and a
-    packed panel of B. During each, so many more cache lines of what is at ``ahead`` are brought into the L2 cache.
+    ``void (k, tiles, a, b, c, c_row, add, ahead, lines, runs, apart)``: so many full tiles, one below the other, of packed rows
+    of A and a packed panel of B. Meanwhile what is at ``ahead`` is brought into the L2 cache: ``runs`` times ``lines`` cache
+    lines, each run ``apart`` bytes after the one before.
 ``pack_a``, ``pack_b``, ``pack_wide``, ``stream_b``
     ``void (k, from, line, step, to, lines)``: to[p * W + j] = from[j * line + p * step] for all p < k and j < lines, where W is
     `Shape.packed_rows` (``pack_a``), nr (``pack_b``, ``stream_b``) or `Shape.wide` (``pack_wide``); what the places of the
@@ -316,51 +317,75 @@ def _store_rows(f: Function, shape: Shape, sums: list[Value], outs: list[Value])
 def _column(vectors: Vectors, shape: Shape) -> Function:
     """Full tiles, one below the other, of packed operands."""
     kinds = {"k": I64, "tiles": I64, "a": POINTER, "b": POINTER, "c": POINTER, "c_row": I64, "add": BIT}
-    f = Function(vectors, "column", {**kinds, "ahead": POINTER, "lines": I64}, own=("b", "c"))
-    k, tiles, a, b, c, c_row, add, ahead, lines = f.args
+    kinds |= {"ahead": POINTER, "lines": I64, "runs": I64, "apart": I64}
+    f = Function(vectors, "column", kinds, own=("b", "c"))
+    k, tiles, a, b, c, c_row, add, ahead, lines, runs, apart = f.args
     turns = f.integer("lshr", k, number(UNROLL.bit_length() - 1))
     left_over = f.integer("and", k, number(UNROLL - 1))
     early = f.new(I64, f"call i64 @llvm.smax.i64({f.integer('sub', turns, number(LATE))}, i64 0)")
     late = f.integer("sub", turns, early)
     operands = Packed(f, shape, shape.rows)
     offsets = [f.times(c_row, r) for r in range(shape.rows + 1)]
-    # One line in each turn, not all at once: what waits for memory keeps what the tile reads waiting too. Where there are fewer
-    # lines than turns, the place moves by less than a line. What is more than one for each turn comes first.
-    most = f.new(I64, f"call i64 @llvm.smin.i64({lines}, {turns})")
-    first = f.integer("sub", lines, most)
-    some = f.new(I64, f"call i64 @llvm.smax.i64({turns}, i64 1)")
-    bytes_ = f.integer("add", f.times(most, LINE), f.integer("sub", some, number(1)))
-    moved = f.integer("udiv", bytes_, some)
+    # Some lines in each turn, not all at once: what waits for memory keeps what the tile reads waiting too. Where there is
+    # one run of fewer lines than turns, as there is most often, the place moves by less than a line, and nothing is counted.
+    all_turns = f.new(I64, f"call i64 @llvm.smax.i64({f.integer('mul', tiles, turns)}, i64 1)")
+    total = f.integer("mul", lines, runs)
+    per_turn = f.integer("udiv", f.integer("add", total, f.integer("sub", all_turns, number(1))), all_turns)
+    bytes_ = f.integer("add", f.times(total, LINE), f.integer("sub", all_turns, number(1)))
+    moved = f.integer("udiv", bytes_, all_turns)
+    single = f.new(BIT, f"icmp sle {f.integer('or', per_turn, runs)}, 1")
+    run_bytes = f.times(lines, LINE)
 
     def fetch(_: Value, values: list[Value]) -> list[Value]:
         f.prefetch(values[0], write=False, level=2)
-        return [f.at(values[0], LINE // vectors.size)]
+        return [f.byte(values[0], number(LINE))]
 
     def turn(at: Value, values: list[Value]) -> list[Value]:
-        *values, place = values
+        *values, place, run, left = values
         f.prefetch(place, write=False, level=2)
-        return [*operands.turn(at, values), f.byte(place, moved)]
+        return [*operands.turn(at, values), f.byte(place, moved), run, left]
+
+    def turn_of_runs(at: Value, values: list[Value]) -> list[Value]:
+        *values, place, run, left = values
+        count = f.new(I64, f"select i1 {f.less(number(0), left).name}, {per_turn}, i64 0")
+        (place,) = f.loop(count, [place], fetch)
+        values = operands.turn(at, values)
+        ended = f.new(BIT, f"icmp uge {place}, {f.byte(run, run_bytes).name}")
+        run = f.new(POINTER, f"select {ended}, {f.byte(run, apart)}, {run}")
+        place = f.new(POINTER, f"select {ended}, {run}, {place}")
+        left = f.integer("sub", left, f.new(I64, f"zext {ended} to i64"))
+        return [*values, place, run, left]
 
     def tile(_: Value, values: list[Value]) -> list[Value]:
-        a, c, ahead = values
-        (place,) = f.loop(first, [ahead], fetch)
+        a, c, *fetched = values
         outs = [f.at(c, offset) for offset in offsets[:-1]]
 
         def part(second: Value, values: list[Value]) -> list[Value]:
             # One loop for the turns before C is fetched and those after: its code is long.
             count = f.new(I64, f"select i1 {f.less(second, number(1)).name}, {early}, {late}")
-            values = f.loop(count, values, turn)
+            simple, other, after = f.label("simple"), f.label("other"), f.label("after")
+            f.fork(single, simple, other)
+            f.begin(simple)
+            plain = f.loop(count, values, turn)
+            simple = f.here
+            f.jump(after)
+            f.begin(other)
+            in_runs = f.loop(count, values, turn_of_runs)
+            other = f.here
+            f.jump(after)
+            f.begin(after)
+            values = f.joined((simple, plain), (other, in_runs))
             for out in outs:
-                for place in _lines(shape, vectors):
-                    f.prefetch(f.at(out, place))
+                for line in _lines(shape, vectors):
+                    f.prefetch(f.at(out, line))
             return values
 
-        *values, _ = f.loop(number(2), [*operands.start(a, b), place], part)
+        *values, place, run, left = f.loop(number(2), [*operands.start(a, b), *fetched], part)
         x, _, *sums = f.loop(left_over, values, operands.step)
         _store_rows(f, shape, _added(f, add, outs, sums, operands.masks), outs)
-        return [f.at(x, -operands.ahead[0]), f.at(c, offsets[-1]), f.byte(ahead, f.times(lines, LINE))]
+        return [f.at(x, -operands.ahead[0]), f.at(c, offsets[-1]), place, run, left]
 
-    f.loop(tiles, [a, c, ahead], tile)
+    f.loop(tiles, [a, c, ahead, ahead, runs], tile)
     f.do("ret void")
     return f
 
