@@ -6,12 +6,15 @@
 #include <mutex>
 #include <type_traits>
 
+#include "allocator.h"
 #include "gemm_batch.h"
 #include "gemm_float.h"
 #include "gemm_integer_vector.h"
 #include "gemm_pieces.h"
 #include "gemm_small.h"
+#include "gemm_tile.h"
 #include "gemm_vector.h"
+#include "gemm_vectors.h"
 #include "gemm_zeros.h"
 
 namespace weft {
@@ -31,6 +34,16 @@ bool better_transposed(const Gemm& g) {
   return g.n <= few_columns && g.m > few_columns && g.k >= shallow && g.a.row_stride == 1 && g.a.col_stride != 1;
 }
 
+// Whether the transposed product is sooner done, and its result turned, than all of a transposed B packed: C has few rows, but enough to
+// fill vectors, k is much longer, and A need not be packed instead, or is the smaller.
+template <class T>
+bool better_turned(const Gemm& g) {
+  constexpr int64_t most_rows = 128, longer = 4;
+  if (g.b.row_stride != 1 || g.b.col_stride == 1 || g.c.col_stride != 1 || g.c.row_stride != g.n) return false;
+  if (g.m > most_rows || g.m <= tile_set<T>()->lanes() || g.k <= deepest_small || g.k < longer * g.m) return false;
+  return g.a.row_stride == 1 ? g.m <= g.n : 3 * g.m <= 2 * g.n;
+}
+
 template <class T>
 bool tiled_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Prologue& prologue, const Epilogue& epilogue,
                    const Poll* poll, Spare spare) {
@@ -39,6 +52,29 @@ bool tiled_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, con
     if (const auto completed = skipping_product<T>(g, a, b, c, shared, epilogue, poll, spare)) return *completed;
   if (long_product(g, shared)) return piece_product<T>(g, a, b, c, shared, prologue, epilogue, poll, spare);
   return float_product<T>(g, a, b, c, shared, prologue, epilogue, poll, spare);
+}
+
+// The transposed product, to memory of its own, whose rows then become columns. False: interrupted.
+template <class T>
+bool turned_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Poll* poll, Spare spare) {
+  const Block memory(static_cast<size_t>(g.m * g.n) * sizeof(T));
+  T* const turned = static_cast<T*>(memory.data());
+  Gemm other = transposed(g);
+  other.c.row_stride = g.m, other.c.col_stride = 1;
+  if (!tiled_product<T>(other, b, a, turned, shared, Prologue(nullptr, 0, g.n), Epilogue(nullptr, 0, g.n, g.m), poll, spare)) return false;
+  struct Job {
+    const Gemm& g;
+    const T* from;
+    T* to;
+  } job{g, turned, c};
+  const auto rows = [](void* context, int64_t begin, int64_t end) {
+    const Job& j = *static_cast<const Job*>(context);
+    tiny_kernels<T>().turn(1, j.g.n, end - begin, j.from + begin, 0, j.g.m, j.to + begin * j.g.n);
+  };
+  constexpr int64_t chunk = 1 << 14;  // elements for which waking another thread pays
+  if (!shared || g.m * g.n < 2 * chunk) rows(&job, 0, g.m);
+  else parallel_for(g.m, chunk / g.n + 1, rows, &job);
+  return true;
 }
 
 // One product, over the pool where `shared`. False: interrupted.
@@ -60,6 +96,8 @@ bool product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Pro
   }
   if constexpr (!std::is_floating_point_v<S>)
     return piece_product<S>(g, a, b, c, shared, prologue, epilogue, poll, spare);
+  else if (!prologue && !epilogue && better_turned<S>(g))
+    return turned_product<S>(g, a, b, c, shared, poll, spare);
   else if (!prologue && !epilogue && better_transposed(g))
     return tiled_product<S>(transposed(g), b, a, c, shared, prologue, epilogue, poll, spare);
   else

@@ -379,6 +379,16 @@ TEST(small_and_flat_products) {
   compare<double>(DType::float64, 16, 16, 16, {300}, 1, 1, 0);
 }
 
+TEST(results_that_are_turned) {
+  for (int threads : {1, 4}) {
+    set_num_threads(threads);
+    for (int ka : {0, 1, 3}) {
+      compare<float>(DType::float32, 20, 2000, 133, {}, ka, 1, 0);
+      compare<double>(DType::float64, 33, 70, 140, {2}, ka, 1, 0);
+    }
+  }
+}
+
 TEST(bits_of_small_and_flat_products_are_those_of_large_ones) {
   for (const Sizes& s : std::vector<Sizes>{{20, 3, 3}, {20, 8, 7}, {20, 30, 4}, {20, 30, 1}, {20, 10, 100}, {13, 5, 256},
                                              {75, 3, 33}, {43, 7, 64}, {32, 2, 9}}) {
