@@ -69,7 +69,7 @@ struct TileSet {
   Column<T> column;
   Pack<T> pack_a, pack_b, pack_wide;
   Pack<T> stream_b;                  // pack_b that, where `line` is 1, writes past the caches, to a multiple of a vector's size
-  int wide, turned;                  // the width of pack_wide; the lines that `turn` takes at once
+  int wide, turned;                  // the width of pack_wide; the lines that `turn` takes at once, which nr and wide divide by
   Turn<T> turn;
   Skip<T> skip;
   Nonzero<T> nonzero;

@@ -42,7 +42,7 @@ void pack(int64_t k, const T* from, int64_t line, int64_t step, T* to, int64_t l
     for (int64_t j = 0; j < Width; ++j) to[p * Width + j] = j < lines ? from[j * line + p * step] : T(1);
 }
 
-constexpr int lanes = 3, wide = 24, turned = 4;
+constexpr int lanes = 3, wide = 24, turned = 2;
 
 template <class T>
 void turn(int64_t k, const T* from, int64_t line, int64_t step, T* to, int64_t first, int64_t last, int64_t width) {
