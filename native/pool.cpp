@@ -220,22 +220,27 @@ class Pool {
     }
   }
 
-  // The gate of a range after `seen`; 0 when the pool stops.
+  // The gate of a range after `seen`; 0 when the pool stops. A worker that is woken when the range is already over watches for the
+  // next one as if it had been in it: where waking takes longer than a range, it would else be late for each one that follows.
   uint64_t wait_for_range(uint64_t seen) {
-    for (int i = 0; i < spins; ++i) {
-      const uint64_t gate = gate_.load(std::memory_order_acquire);
-      if (gate >> 32 != seen && (gate & open_bit)) return gate;
-      pause_cpu();
+    for (;;) {
+      uint64_t gate = 0;
+      for (int i = 0; i < spins; ++i) {
+        gate = gate_.load(std::memory_order_acquire);
+        if (gate >> 32 != seen && (gate & open_bit)) return gate;
+        pause_cpu();
+      }
+      std::unique_lock lock(mutex_);
+      sleeping_.fetch_add(1, std::memory_order_seq_cst);
+      wake_.wait(lock, [&] {
+        gate = gate_.load(std::memory_order_seq_cst);
+        return stopping_ || gate >> 32 != seen;
+      });
+      sleeping_.fetch_sub(1, std::memory_order_relaxed);
+      if (stopping_) return 0;
+      if (gate & open_bit) return gate;
+      seen = gate >> 32;
     }
-    std::unique_lock lock(mutex_);
-    sleeping_.fetch_add(1, std::memory_order_seq_cst);
-    uint64_t gate = 0;
-    wake_.wait(lock, [&] {
-      gate = gate_.load(std::memory_order_seq_cst);
-      return stopping_ || (gate >> 32 != seen && (gate & open_bit));
-    });
-    sleeping_.fetch_sub(1, std::memory_order_relaxed);
-    return stopping_ ? 0 : gate;
   }
 
   std::atomic<int> threads_;
