@@ -21,13 +21,6 @@ const AllVectorLoops& best_loops() {
 #endif
 }
 
-#ifdef WEFT_AVX2_LOOPS
-bool has_avx512() {
-  return &best_loops() == &avx2_loops && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
-}
-#endif
-
 template <class T>
 const TinyKernels<T>& best_tiny_kernels() {
   static const TinyKernels<T>& best = []() -> const TinyKernels<T>& {
@@ -42,12 +35,35 @@ const TinyKernels<T>& best_tiny_kernels() {
 
 bool vectors_are_lines() {
 #ifdef WEFT_AVX2_LOOPS
-  static const bool are = has_avx512();
+  static const bool are = &best_loops() == &avx2_loops && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
   return are;
 #else
   return false;
 #endif
 }
+
+template <class T>
+int runnable_tiny_kernels(const TinyKernels<T>* (&found)[most_tiny_kernels]) {
+  constexpr bool single = sizeof(T) == sizeof(float);
+  const auto of = [](const AllVectorLoops& loops) {
+    if constexpr (single) return &loops.tiny_float;
+    else return &loops.tiny_double;
+  };
+  int count = 0;
+  found[count++] = of(portable_loops);
+#ifdef WEFT_AVX2_LOOPS
+  if (&best_loops() == &avx2_loops) found[count++] = of(avx2_loops);
+  if (vectors_are_lines()) {
+    if constexpr (single) found[count++] = &avx512_tiny_float;
+    else found[count++] = &avx512_tiny_double;
+  }
+#endif
+  return count;
+}
+
+template int runnable_tiny_kernels<float>(const TinyKernels<float>* (&)[most_tiny_kernels]);
+template int runnable_tiny_kernels<double>(const TinyKernels<double>* (&)[most_tiny_kernels]);
 
 template <>
 const RowKernels<float>& row_kernels() {
@@ -132,27 +148,6 @@ const TinyKernels<uint32_t>& tiny_kernels() {
 template <>
 const TinyKernels<uint64_t>& tiny_kernels() {
   return best_loops().tiny64;
-}
-
-template <>
-int runnable_tiny_kernels(const TinyKernels<float>* (&found)[most_tiny_kernels]) {
-  int count = 0;
-  found[count++] = &portable_loops.tiny_float;
-#ifdef WEFT_AVX2_LOOPS
-  if (&best_loops() == &avx2_loops) found[count++] = &avx2_loops.tiny_float;
-  if (has_avx512()) found[count++] = &avx512_tiny_float;
-#endif
-  return count;
-}
-template <>
-int runnable_tiny_kernels(const TinyKernels<double>* (&found)[most_tiny_kernels]) {
-  int count = 0;
-  found[count++] = &portable_loops.tiny_double;
-#ifdef WEFT_AVX2_LOOPS
-  if (&best_loops() == &avx2_loops) found[count++] = &avx2_loops.tiny_double;
-  if (has_avx512()) found[count++] = &avx512_tiny_double;
-#endif
-  return count;
 }
 
 }  // namespace weft

@@ -59,7 +59,7 @@ class Choice:
 
 def candidates(dtype: DType) -> list[Shape]:
     """The tiles worth trying on this CPU, the one that the model prefers first."""
-    features = loader.target()[1].split(",")
+    features = loader.features()
     if "+avx512f" in features:
         registers, width = 32, 64
     elif "+avx" in features:
@@ -71,7 +71,7 @@ def candidates(dtype: DType) -> list[Shape]:
 
 def fused() -> bool:
     """Whether this CPU has fused multiply-adds."""
-    return any(f in loader.target()[1].split(",") for f in ("+fma", "+avx512f", "+neon"))
+    return any(f in loader.features() for f in ("+fma", "+avx512f", "+neon"))
 
 
 def cycles(shape: Shape) -> float:

@@ -130,7 +130,7 @@ def fetched(b: Any, pointer: Any) -> None:
 
 def whole_lines() -> bool:
     """Whether this processor's vectors are cache lines: then there is one instruction for each line, and room for another."""
-    return "+avx512f" in loader.target()[1].split(",")
+    return "+avx512f" in loader.features()
 
 
 def _looking_ahead(b: Any, later: Any, loop: Callable[[Any], list[Any]]) -> list[Any]:

@@ -56,6 +56,11 @@ def target() -> tuple[str, str]:
     return llvm.get_host_cpu_name(), features
 
 
+def features() -> list[str]:
+    """The host CPU's features, each with its sign ("+fma")."""
+    return target()[1].split(",")
+
+
 @cache
 def processor() -> str:
     """What the target depends on, without asking LLVM: the first processor's identity and abilities."""
