@@ -24,13 +24,16 @@
 #include <vector>
 
 #include "fork.h"
+#include "placement.h"
 #include "profile.h"
 
 namespace weft {
 namespace {
 
 constexpr uint64_t open_bit = uint64_t{1} << 31, entered_mask = open_bit - 1;
-constexpr int spins = 2000;  // about 30 us of pauses
+// How long a thread watches for what another does before it sleeps: as long as being woken takes where that is slow (on virtual
+// machines 60 to 240 us), so that it never costs more than twice what the best choice would.
+constexpr int64_t watching_ns = 300'000;
 constexpr int chunks_per_thread = 32;
 
 inline void pause_cpu() {
@@ -39,6 +42,20 @@ inline void pause_cpu() {
 #else
   std::this_thread::yield();
 #endif
+}
+
+// Watches until `seen()` says so (true), or for long enough, or until `in_vain()`, which is asked now and then.
+template <class Seen, class InVain>
+bool watch(Seen seen, InVain in_vain) {
+  const int64_t start = now_ns();
+  do {
+    if (in_vain()) return false;
+    for (int i = 0; i < 64; ++i) {
+      if (seen()) return true;
+      pause_cpu();
+    }
+  } while (now_ns() - start < watching_ns);
+  return false;
 }
 
 int cpus() {
@@ -99,8 +116,12 @@ class Pool {
     left_.store(0, std::memory_order_relaxed);
     const uint64_t range = (gate_.load(std::memory_order_relaxed) >> 32) + 1;
     gate_.store(range << 32 | open_bit, std::memory_order_seq_cst);
+    const int cpu = current_cpu();
+    if (caller_cpu_.load(std::memory_order_relaxed) != cpu) caller_cpu_.store(cpu, std::memory_order_relaxed);
     if (sleeping_.load(std::memory_order_seq_cst) > 0) {
-      std::lock_guard lock(mutex_);
+      placement_.keep_off(cpu, workers_);
+      // Not while it is locked: a worker would wake to find it so and sleep again.
+      { std::lock_guard lock(mutex_); }
       wake_.notify_all();
     }
     handing_out = true;
@@ -142,6 +163,7 @@ class Pool {
     }
     for (std::thread& t : workers_) t.join();
     workers_.clear();
+    placement_.forget();
     shares_.clear();
     stopping_ = false;
   }
@@ -193,10 +215,8 @@ class Pool {
   }
 
   void wait_for(uint64_t entered) {
-    for (int i = 0; i < spins; ++i) {
-      if (left_.load(std::memory_order_acquire) == entered) return;
-      pause_cpu();
-    }
+    const auto all_left = [&] { return left_.load(std::memory_order_acquire) == entered; };
+    if (all_left() || watch(all_left, [] { return false; })) return;
     std::unique_lock lock(mutex_);
     caller_waits_.store(true, std::memory_order_seq_cst);
     done_.wait(lock, [&] { return left_.load(std::memory_order_seq_cst) == entered; });
@@ -212,7 +232,7 @@ class Pool {
         work(own, nullptr);
         left_.fetch_add(1, std::memory_order_seq_cst);
         if (caller_waits_.load(std::memory_order_seq_cst)) {
-          std::lock_guard lock(mutex_);
+          { std::lock_guard lock(mutex_); }
           done_.notify_one();
         }
         break;
@@ -225,11 +245,13 @@ class Pool {
   uint64_t wait_for_range(uint64_t seen) {
     for (;;) {
       uint64_t gate = 0;
-      for (int i = 0; i < spins; ++i) {
+      const auto opened = [&] {
         gate = gate_.load(std::memory_order_acquire);
-        if (gate >> 32 != seen && (gate & open_bit)) return gate;
-        pause_cpu();
-      }
+        return gate >> 32 != seen && (gate & open_bit);
+      };
+      // On the caller's CPU it would only keep the caller from it: it sleeps, to be woken on another.
+      const auto in_the_way = [&] { return current_cpu() == caller_cpu_.load(std::memory_order_relaxed); };
+      if (watch(opened, in_the_way)) return gate;
       std::unique_lock lock(mutex_);
       sleeping_.fetch_add(1, std::memory_order_seq_cst);
       wake_.wait(lock, [&] {
@@ -253,7 +275,9 @@ class Pool {
   int64_t chunk_ = 1, piece_ = 1;
   std::vector<Share> shares_;
 
+  Placement placement_;
   alignas(64) std::atomic<uint64_t> gate_{0};
+  std::atomic<int> caller_cpu_{-1};  // where the last range was handed out
   std::atomic<bool> stopped_{false};
   alignas(64) std::atomic<uint64_t> left_{0};
   alignas(64) std::atomic<int> sleeping_{0};
