@@ -16,4 +16,13 @@ inline int64_t nearest_cache_bytes() {
   return 32 << 10;
 }
 
+// Bytes of the next cache, which most often belongs to one core too: what the system tells, else 1 MiB.
+inline int64_t second_cache_bytes() {
+#ifdef _SC_LEVEL2_CACHE_SIZE
+  static const int64_t told = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  if (told > 0) return told;
+#endif
+  return 1 << 20;
+}
+
 }  // namespace weft

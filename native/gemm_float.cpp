@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "allocator.h"
+#include "caches.h"
 #include "gemm_tile.h"
 #include "shares.h"
 
@@ -85,7 +86,7 @@ class Product {
     const bool stream = far_b_ && g.b.col_stride == 1 && panels_ * set_.nr * g.k * static_cast<int64_t>(sizeof(T)) > in_reach &&
                         reinterpret_cast<uintptr_t>(shared_b_) % line == 0;
     pack_shared_b_ = stream ? set_.stream_b : set_.pack_b;
-    if (b_mode_ == Mode::own) own_b_ = panels_ * set_.nr * g.k, own_parts_.resize(static_cast<size_t>(threads_ * k_parts_));
+    if (b_mode_ == Mode::own) own_b_ = panels_ * set_.nr * g.k, own_packed_.resize(static_cast<size_t>(threads_ * own_marks()));
     if (b_mode_ == Mode::by_unit) own_b_ = 2 * grouped_ * set_.nr * deepest_;
     if (own_a_ + own_b_) own_ = memory(elements(own_a_ + own_b_, threads_), own_block_);
     if (k_parts_ > 1) sums_ = memory(elements(blocks_ - first_block(1), g.m, g.n), sums_block_);
@@ -198,7 +199,7 @@ class Product {
       a_mode_ = column_units_ > 1 ? Mode::shared : Mode::by_unit;
       whole_tiles_ = true;
     }
-    far_b_ = b_bytes > near && (b_mode_ == Mode::shared || b_mode_ == Mode::own);
+    far_b_ = 2 * b_bytes > second_cache_bytes() && (b_mode_ == Mode::shared || b_mode_ == Mode::own);
   }
 
   int64_t row_of(int64_t unit) const {
@@ -427,6 +428,18 @@ class Product {
     return slot.running.last;
   }
 
+  // Sees to it that a thread has packed a panel of B for itself: one by one where B does not stay near, so that tiles find there
+  // what has just been packed; else all of a block, in longer runs of lines.
+  void pack_own(int64_t slot, int64_t block, int64_t panel, T* to) {
+    char* const packed = own_packed_.data() + slot * own_marks() + block * panels_;
+    if (packed[panel]) return;
+    const int64_t first = far_b_ ? panel : 0, last = far_b_ ? panel + 1 : panels_;
+    pack_b(first, last, block, to + packed_at(first, block), set_.pack_b);
+    std::fill(packed + first, packed + last, true);
+  }
+  // Marks of a thread: those of different threads are not in one cache line.
+  int64_t own_marks() const { return parts(blocks_ * panels_, line) * line + line; }
+
   T* own(int64_t slot) const { return own_ + slot * (own_a_ + own_b_); }
 
   void unit(int64_t number, int64_t slot) {
@@ -449,9 +462,6 @@ class Product {
     }
     T* const own_a = own_ ? own(slot) : nullptr;
     T* const own_b = own_a + own_a_;
-    if (b_mode_ == Mode::own && !std::exchange(own_parts_[static_cast<size_t>(slot * k_parts_ + part)], true))
-      for (int64_t block = first_block(part); block < first_block(part + 1); ++block)
-        pack_b(0, panels_, block, own_b + packed_at(0, block), set_.pack_b);
     T *packed = own_b, *packing = own_b + own_b_ / 2;
     Group group{}, next{};
     Coming later_a;
@@ -488,6 +498,7 @@ class Product {
             }
           }
         }
+        if (b_mode_ == Mode::own) pack_own(slot, block, panel, own_b);
         const T* right = b_mode_ == Mode::in_place ? b_ + first_k(block) * g_.b.row_stride + panel * set_.nr
                          : b_mode_ == Mode::shared ? shared_b_ + packed_at(panel, block)
                          : b_mode_ == Mode::own    ? own_b + packed_at(panel, block)
@@ -587,14 +598,14 @@ class Product {
   bool whole_tiles_ = false;  // units of rows end where tiles do
   bool followed_ = false;     // units have the few rows of C that an epilogue finds in a cache
   bool divisible_ = false;    // units that run are shared with threads that have nothing else to do
-  bool far_b_ = false;        // packed panels of B do not stay near: each is fetched before its turn
+  bool far_b_ = false;        // packed panels of B do not stay in the L2 cache: each is fetched before its turn
   Mode a_mode_ = Mode::in_place, b_mode_ = Mode::in_place;
   Pack<T> pack_shared_b_ = nullptr;
   int64_t a_unit_ = 0;  // elements of one unit's packed rows of A in one block of k
   int64_t own_a_ = 0, own_b_ = 0, a_tasks_ = 0, b_tasks_ = 0;
   T *shared_a_ = nullptr, *shared_b_ = nullptr, *own_ = nullptr, *sums_ = nullptr;
   std::unique_ptr<Block> shared_a_block_, shared_b_block_, own_block_, sums_block_;  // where it is not spare memory
-  std::vector<char> own_parts_;  // for each thread and part of k, whether the thread has packed B
+  std::vector<char> own_packed_;  // of each thread, block and panel, whether the thread has packed it for itself
   std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each row of units, those not run yet
   int64_t row_tasks_ = 0;  // of the prologue
   alignas(line) std::atomic<int64_t> next_rows_{0};

@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "caches.h"
 #include "check.h"
 #include "gemm.h"
 #include "gemm_float.h"
@@ -158,6 +159,8 @@ TEST(large_products_are_shared_over_the_pool) {
   compare<uint16_t>(DType::uint16, 90, 300, 20, {2}, 0, 0, 0);
   compare<double>(DType::float64, 20, 20, 20, {300}, 0, 1, 0);
   compare<float>(DType::float32, 400, 1200, 300, {}, 0, 0, 0);
+  // B packed by each thread for itself, panel by panel.
+  compare<float>(DType::float32, 140, 650, 700, {}, 0, 0, 0);
   // Those whose C is so small that k is divided.
   for (int kind = 0; kind < 6; ++kind) {
     compare<float>(DType::float32, 64, 100, 1000, {}, kind, (kind + 1) % 6, kind % 5);
@@ -223,11 +226,40 @@ TEST(what_is_left_of_a_unit_is_shared_with_idle_threads) {
   slow::use(set, portable::heights);
   // A is packed by units; is read where it lies; is packed for all.
   set_num_threads(2);
-  for (const Sizes& s : {Sizes{64, 600, 400}, Sizes{64, 300, 500}, Sizes{24, 1200, 400}}) {
+  for (const Sizes& s : {Sizes{64, 600, 400}, Sizes{64, 650, 700}, Sizes{64, 300, 500}, Sizes{24, 1200, 400}}) {
     slow::thread = std::thread::id(), slow::tiles = slow::others = 0;
     compare<float>(DType::float32, s.m, s.n, s.k, {}, 0, 0, 0);
     // Of eight units, less than one.
     CHECK(slow::tiles * 8 < slow::tiles + slow::others);
+  }
+  set = usual;
+}
+
+// A column that counts the cache lines that it is to bring into a cache.
+namespace counted {
+static std::atomic<int64_t> all;
+
+void column(int64_t k, int64_t tiles, const float* a, const float* b, float* c, int64_t c_row, bool add, const void* ahead,
+            int64_t lines, int64_t runs, int64_t apart) {
+  all += lines * runs;
+  portable::column<float>(k, tiles, a, b, c, c_row, add, ahead, lines, runs, apart);
+}
+}  // namespace counted
+
+TEST(panels_that_stay_in_the_second_cache_are_not_fetched) {
+  auto& set = const_cast<TileSet<float>&>(*tile_set<float>());
+  const TileSet<float> usual = set;
+  set.column = counted::column;
+  set_num_threads(2);
+  // Units of so many rows that they are cut into full tiles.
+  constexpr int64_t m = 8 * 10 * portable::rows, k = 200, row_bytes = k * sizeof(float);
+  for (const bool far : {false, true}) {
+    const int64_t n = second_cache_bytes() / 2 / row_bytes + (far ? 40 : -40);
+    const std::vector<float> a(m * k, 1), b(static_cast<size_t>(k * n), 1);
+    std::vector<float> c(static_cast<size_t>(m * n));
+    counted::all = 0;
+    run_gemm({DType::float32, {}, m, n, k, {{}, 1, m}, {{}, n, 1}, {{}, n, 1}}, a.data(), b.data(), c.data());
+    CHECK(c.front() == k && c.back() == k && (counted::all > 0) == far);
   }
   set = usual;
 }

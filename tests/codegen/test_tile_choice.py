@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +190,27 @@ def test_measuring_chooses_one_of_the_plausible(dtype: weft.DType) -> None:
     found = choice.measured(dtype)
     assert found.shape in choice.plausible(choice.candidates(dtype))
     assert found.origin == choice.MEASURED
+
+
+def test_one_quick_turn_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 0.0
+    calls = dict.fromkeys(choice.plausible(choice.candidates(weft.float64)), 0)
+    model = next(iter(calls))
+
+    def trial(_: weft.DType, shape: microkernel.Shape) -> Callable[[], None]:
+        def run() -> None:
+            nonlocal clock
+            calls[shape] += 1
+            disturbed = shape == model or calls[shape] > 2 * choice.CALLS
+            clock += choice._tiles(shape) * shape.rows * shape.columns * (1 if disturbed else 0.5)
+
+        return run
+
+    monkeypatch.setattr(choice, "_trial", trial)
+    monkeypatch.setattr("time.perf_counter", lambda: clock)
+    monkeypatch.setattr(choice, "BUDGET", float("inf"))
+    assert choice.measured(weft.float64).shape == model
+    assert min(calls.values()) > choice.TURNS
 
 
 def test_the_model_wins_unless_another_is_clearly_faster() -> None:
