@@ -40,6 +40,7 @@ constexpr int64_t pack_bytes = 1024;   // of a row of theirs: two such groups of
 constexpr int64_t pack_steps = 16;     // rows of B that are packed before the next panel's turn
 constexpr int64_t fetched_panels = 16;  // of B, in whose tiles the rows of A that are packed next are brought into a cache
 constexpr int64_t pack_run = 64;       // the same where B is transposed and a column's part is read in one run
+constexpr int64_t steps_per_line = 4;  // of k, in which a tile brings a line of A into a cache: more of them wait for each other
 constexpr int64_t copied_steps = 8;    // rows of a transposed A of which a tile's part is packed before the next tile's turn
 constexpr double divided_work = 1 << 23;  // multiply-adds of a product from which on units that run are divided
 constexpr int64_t packed_panels = 4;   // for which packing A once more is worth it
@@ -67,8 +68,6 @@ class Product {
         stop_(poll), chains_(g.k), blocks_(chains_.count), deepest_(chains_.longest()), panels_(parts(g.n, set_.nr)),
         grouped_(std::clamp<int64_t>(pack_bytes / (set_.nr * static_cast<int64_t>(sizeof(T))), 1, pack_panels)) {
     divide(threads);
-    // Two chains go through one tile, whose sums stay near, unless one thread runs each of them.
-    if (blocks_ == 2 && k_parts_ == 1) first_ = chains_.first, chains_ = Chains::one(g.k), blocks_ = 1, deepest_ = g.k;
     threads_ = std::min(threads, units());
     choose();
     if (a_mode_ != Mode::in_place && unit_tiles() >= many_tiles) whole_tiles_ = true;
@@ -196,8 +195,8 @@ class Product {
               : row_units_ == 1 ? Mode::by_unit
               : threads_ <= few_threads && b_bytes > little && b_bytes <= in_reach ? Mode::own
                                                                : Mode::shared;
-    // Tiles of a column fetch what is packed next while they run, others only between them: where it comes from far away.
-    if (b_mode_ == Mode::by_unit && g_.m >= set_.mr && b_bytes > near) {
+    // Tiles of a column fetch what is packed next while they run, others only between them.
+    if (b_mode_ == Mode::by_unit && g_.m >= set_.mr) {
       a_mode_ = column_units_ > 1 ? Mode::shared : Mode::by_unit;
       whole_tiles_ = true;
     }
@@ -322,7 +321,6 @@ class Product {
     Coming(const Runs& what, int64_t turns)
         : at_(reinterpret_cast<const char*>(what.from)), end_(at_ + what.length * size), stride_(what.apart * size),
           back_(what.lines() * line), left_(what.exist() ? what.count : 0), per_turn_(parts(what.count * what.lines(), turns)) {}
-    bool done() const { return left_ == 0; }
     // One of the turns.
     void some() {
       for (int64_t n = per_turn_; n > 0 && left_ > 0; --n) {
@@ -354,15 +352,15 @@ class Product {
 
   // The rows of A that are packed after those of a block of a unit, which runs one part of k: of its next block or, after the
   // last, of the next rows' unit.
-  Coming coming_a(int64_t row_unit, int64_t part, int64_t block, int64_t turns) const {
+  Runs rows_after(int64_t row_unit, int64_t part, int64_t block) const {
     if (++block == first_block(part + 1)) {
       if (++row_unit == row_units_) return {};
       block = first_block(part);
     }
     const Rows rows = rows_of(row_unit);
     const T* from = a_ + rows.first * g_.a.row_stride + first_k(block) * g_.a.col_stride;
-    if (g_.a.row_stride == 1) return {{from, depth(block), g_.a.col_stride, rows.count}, turns};
-    return {{from, rows.count, g_.a.row_stride, depth(block)}, turns};
+    if (g_.a.row_stride == 1) return {from, depth(block), g_.a.col_stride, rows.count};
+    return {from, rows.count, g_.a.row_stride, depth(block)};
   }
 
   T* shared_a(int64_t row_unit, int64_t block) const {
@@ -466,7 +464,6 @@ class Product {
     T* const own_b = own_a + own_a_;
     T *packed = own_b, *packing = own_b + own_b_ / 2;
     Group group{}, next{};
-    Coming later_a;
     for (int64_t block = unit.block; block < end; ++block) {
       const int64_t k = depth(block);
       const Sums out = sums_of(part, block);
@@ -480,9 +477,9 @@ class Product {
         if (divisible_ && panel >= (last = begin_panel(*mine, block, panel))) break;
         const int64_t in_group = (panel - first) % grouped_;
         if (in_group == 0 && stop_.asked()) return;
-        if (a_mode_ == Mode::by_unit && panel == std::max(first, unit.last - fetched_panels))
-          later_a = coming_a(row_unit, part, block, (last - panel) * rows.tiles);
-        Runs next_b;
+        Runs next_a, next_b;
+        if (const int64_t from = std::max(first, last - fetched_panels); a_mode_ == Mode::by_unit && panel >= from)
+          next_a = rows_after(row_unit, part, block).in(panel - from, panel - from + 1, last - from);
         if (b_mode_ == Mode::by_unit) {
           if (in_group == 0) {
             group = group_at(block, panel, last);
@@ -507,23 +504,18 @@ class Product {
                                                    : packed + in_group * k * set_.nr;
         if (far_b_) next_b = panel_after(right, block, panel, first, last, end);
         if (rows.full && b_packed && width(panel) == set_.nr && out.col_stride == 1) {
-          full_tiles(rows, k, left, right, panel, out, next_b, later_a);
+          full_tiles(rows, k, left, right, panel, out, next_a, next_b);
           continue;
         }
-        Coming later(next_b, rows.tiles);
+        Coming later_a(next_a, rows.tiles), later_b(next_b, rows.tiles);
         // A panel of few columns is best run in higher tiles, unless A is packed for those of the others.
         const bool tall = !a_packed && width(panel) <= set_.narrow;
-        if (!tall && !rows.full && out.col_stride == 1 && later.done() && later_a.done()) {
-          set_.stack(rows.count, rows.tiles, width(panel), k, first_, left, a_row, a_k, a_packed ? k * set_.packed_rows : 0, right, b_k,
-                     at(rows.first, panel, out), out.row_stride, out.add);
-          continue;
-        }
         for (int64_t t = 0, i = 0, height; i < rows.count; ++t, i += height) {
-          later.some();
           later_a.some();
+          later_b.some();
           height = tall ? set_.next_height(rows.count - i) : rows.at(t + 1) - i;
           const T* from = left + (a_packed ? t * k * set_.packed_rows : i * a_row);
-          set_.run(height, width(panel), k, first_, from, a_row, a_k, right, b_k, at(rows.first + i, panel, out), out.row_stride,
+          set_.run(height, width(panel), k, from, a_row, a_k, right, b_k, at(rows.first + i, panel, out), out.row_stride,
                    out.col_stride, out.add);
         }
       }
@@ -552,21 +544,24 @@ class Product {
     return {sums_ + (block - first_block(1)) * g_.m * g_.n, g_.n, 1, false};
   }
 
-  // A unit's tiles for one packed panel of B, all full ones at once unless rows of A are to be fetched between them.
-  void full_tiles(const Rows& rows, int64_t k, const T* left, const T* right, int64_t panel, const Sums& out,
-                  const Runs& next_b, Coming& later_a) const {
+  // A unit's tiles for one packed panel of B: while the first few full ones run, rows of A come, while the others do, columns of B.
+  // Each is one call, which takes some time to begin.
+  void full_tiles(const Rows& rows, int64_t k, const T* left, const T* right, int64_t panel, const Sums& out, const Runs& next_a,
+                  const Runs& next_b) const {
     const int64_t apart = k * set_.packed_rows;
     T* const to = at(rows.first, panel, out);
-    for (int64_t t = 0, count; t < rows.full; t += count) {
-      later_a.some();
-      count = later_a.done() ? rows.full - t : 1;
+    const auto some = [&](int64_t first, int64_t end, const Runs& next) {
+      if (first == end) return;
       // Where nothing comes, something that is mapped: it is looked up nevertheless.
-      const Runs now = next_b.exist() ? next_b.in(t, t + count, rows.full) : Runs{right};
-      set_.column(k, first_, count, left + t * apart, right, to + t * set_.mr * out.row_stride, out.row_stride, out.add, now.from,
-                  now.lines(), now.count, now.apart * static_cast<int64_t>(sizeof(T)));
-    }
+      const Runs now = next.exist() ? next : Runs{right};
+      set_.column(k, end - first, left + first * apart, right, to + first * set_.mr * out.row_stride, out.row_stride, out.add,
+                  now.from, now.lines(), now.count, now.apart * static_cast<int64_t>(sizeof(T)));
+    };
+    const int64_t cut = std::min(parts(steps_per_line * next_a.count * next_a.lines(), k), rows.full - (next_b.exist() ? 1 : 0));
+    some(0, cut, next_a);
+    some(cut, rows.full, next_b);
     if (const int64_t i = rows.full * set_.mr; i < rows.count)
-      set_.run(rows.count - i, set_.nr, k, first_, left + rows.full * apart, 1, set_.packed_rows, right, set_.nr,
+      set_.run(rows.count - i, set_.nr, k, left + rows.full * apart, 1, set_.packed_rows, right, set_.nr,
                to + i * out.row_stride, out.row_stride, 1, out.add);
   }
 
@@ -598,7 +593,6 @@ class Product {
   const Epilogue& epilogue_;
   Spare spare_;  // what is left of it
   Stop stop_;
-  int64_t first_ = 0;         // the steps of the first of two chains that one tile runs, if it does
   Chains chains_;             // blocks of k:
   int64_t blocks_, deepest_;  // how many, and the length of the longest
   int64_t panels_, grouped_;  // panels of B, and those packed side by side

@@ -209,10 +209,9 @@ static void wait() {
 }
 
 template <int Rows>
-void tile(int64_t k, int64_t first, const float* a, int64_t a_row, int64_t a_k, const float* b, int64_t b_k, float* c, int64_t c_row,
-          bool add) {
+void tile(int64_t k, const float* a, int64_t a_row, int64_t a_k, const float* b, int64_t b_k, float* c, int64_t c_row, bool add) {
   wait();
-  portable::tile<float, Rows>(k, first, a, a_row, a_k, b, b_k, c, c_row, add);
+  portable::tile<float, Rows>(k, a, a_row, a_k, b, b_k, c, c_row, add);
 }
 
 template <size_t... Height>
@@ -236,13 +235,15 @@ TEST(what_is_left_of_a_unit_is_shared_with_idle_threads) {
   set = usual;
 }
 
-// A column that counts the cache lines that it is to bring into a cache.
+// A column that counts the cache lines that it is to bring into a cache, but for those of A.
 namespace counted {
 static std::atomic<int64_t> all;
+static const float *a_begin, *a_end;
 
 void column(int64_t k, int64_t tiles, const float* a, const float* b, float* c, int64_t c_row, bool add, const void* ahead,
             int64_t lines, int64_t runs, int64_t apart) {
-  all += lines * runs;
+  const auto* const from = static_cast<const float*>(ahead);
+  if (from < a_begin || from >= a_end) all += lines * runs;
   portable::column<float>(k, tiles, a, b, c, c_row, add, ahead, lines, runs, apart);
 }
 }  // namespace counted
@@ -258,7 +259,7 @@ TEST(panels_that_stay_in_the_second_cache_are_not_fetched) {
     const int64_t n = second_cache_bytes() / 2 / row_bytes + (far ? 40 : -40);
     const std::vector<float> a(m * k, 1), b(static_cast<size_t>(k * n), 1);
     std::vector<float> c(static_cast<size_t>(m * n));
-    counted::all = 0;
+    counted::all = 0, counted::a_begin = a.data(), counted::a_end = a.data() + a.size();
     run_gemm({DType::float32, {}, m, n, k, {{}, 1, m}, {{}, n, 1}, {{}, n, 1}}, a.data(), b.data(), c.data());
     CHECK(c.front() == k && c.back() == k && (counted::all > 0) == far);
   }
@@ -269,14 +270,14 @@ TEST(panels_that_stay_in_the_second_cache_are_not_fetched) {
 namespace noted {
 static std::vector<std::pair<uintptr_t, uintptr_t>> ranges;
 
-void column(int64_t k, int64_t first, int64_t tiles, const float* a, const float* b, float* c, int64_t c_row, bool add,
-            const void* ahead, int64_t lines, int64_t runs, int64_t apart) {
+void column(int64_t k, int64_t tiles, const float* a, const float* b, float* c, int64_t c_row, bool add, const void* ahead,
+            int64_t lines, int64_t runs, int64_t apart) {
   const auto start = reinterpret_cast<uintptr_t>(ahead);
   for (int64_t i = 0; i < runs; ++i) {
     const auto from = start + static_cast<uintptr_t>(i * apart);
     if (lines) ranges.emplace_back(from, from + static_cast<uintptr_t>(lines) * 64);
   }
-  portable::column<float>(k, first, tiles, a, b, c, c_row, add, ahead, lines, runs, apart);
+  portable::column<float>(k, tiles, a, b, c, c_row, add, ahead, lines, runs, apart);
 }
 }  // namespace noted
 
@@ -285,7 +286,7 @@ TEST(what_a_unit_packs_next_comes_while_its_tiles_run) {
   const TileSet<float> usual = set;
   set.column = noted::column;
   set_num_threads(1);
-  constexpr int64_t m = 30, k = 400, row = 1024, group = 8 * portable::columns, n = 170 * portable::columns, first = 136;
+  constexpr int64_t m = 30, k = 300, row = 1024, group = 8 * portable::columns, n = 170 * portable::columns, first = 96;
   std::vector<float> a(m * k, 1), b(k * row, 1), c(m * n);
   noted::ranges.clear();
   run_gemm({DType::float32, {}, m, n, k, {{}, k, 1}, {{}, row, 1}, {{}, n, 1}}, a.data(), b.data(), c.data());
@@ -294,12 +295,41 @@ TEST(what_a_unit_packs_next_comes_while_its_tiles_run) {
   std::vector<int> times(b.size());
   const auto start = reinterpret_cast<uintptr_t>(b.data());
   for (const auto& [from, to] : noted::ranges) {
+    const auto rows = reinterpret_cast<uintptr_t>(a.data());
+    if (from >= rows && from < rows + a.size() * sizeof(float)) continue;
     CHECK(from >= start && to <= start + b.size() * sizeof(float) + 64);
     for (uintptr_t at = from; at < std::min(to, start + b.size() * sizeof(float)); at += sizeof(float)) ++times[(at - start) / sizeof(float)];
   }
   // Everything but the first group of panels and, of the second, the share that is packed first: no tile runs before.
   for (int64_t p = 0; p < k; ++p)
     for (int64_t j = p < first / 8 ? 2 * group : p < first ? group : 0; j < n; ++j) CHECK(times[static_cast<size_t>(p * row + j)] > 0);
+}
+
+TEST(rows_that_are_packed_next_come_while_tiles_run) {
+  auto& set = const_cast<TileSet<float>&>(*tile_set<float>());
+  const TileSet<float> usual = set;
+  set.column = noted::column;
+  set_num_threads(1);
+  // Four units of 148 rows and more, in blocks of 136 steps; A and B lie transposed.
+  constexpr int64_t m = 600, k = 400, n = 20 * portable::columns, rows = 148, steps = 136;
+  const std::vector<float> a(m * k, 1), b(k * n, 1);
+  std::vector<float> c(m * n);
+  noted::ranges.clear();
+  run_gemm({DType::float32, {}, m, n, k, {{}, 1, m}, {{}, 1, k}, {{}, n, 1}}, a.data(), b.data(), c.data());
+  set = usual;
+  CHECK(c[0] == k && c[m * n - 1] == k);
+  std::vector<int> times(a.size());
+  const auto start = reinterpret_cast<uintptr_t>(a.data()), end = start + a.size() * sizeof(float);
+  int64_t lines = 0;
+  for (const auto& [from, to] : noted::ranges) {
+    CHECK(from >= start && from < end);
+    lines += static_cast<int64_t>((to - from) / 64);
+    for (uintptr_t at = from; at < std::min(to, end); at += sizeof(float)) ++times[(at - start) / sizeof(float)];
+  }
+  // All but what is packed first, each line once or, where units meet, twice.
+  for (int64_t p = 0; p < k; ++p)
+    for (int64_t i = p < steps ? rows : 0; i < m; ++i) CHECK(times[static_cast<size_t>(p * m + i)] > 0);
+  CHECK(lines * 64 < 3 * m * k * static_cast<int64_t>(sizeof(float)) / 2);
 }
 
 TEST(float_bits_do_not_depend_on_threads) {
