@@ -160,7 +160,7 @@ class Unit {
       for (int64_t i = 0; i < height_; i += set_.mr) {
         const int64_t tall = std::min<int64_t>(set_.mr, height_ - i);
         if (seen_by(i + tall - 1) > j)
-          set_.run(tall, std::min(nr, at_.keys - j), k, a.at(i), a.row, a.col, panel, nr, to + i * at_.pitch + j, at_.pitch, 1,
+          set_.run(tall, std::min(nr, at_.keys - j), k, 0, a.at(i), a.row, a.col, panel, nr, to + i * at_.pitch + j, at_.pitch, 1,
                    false);
       }
   }
@@ -201,7 +201,7 @@ class Unit {
           const int64_t tall = std::min<int64_t>(set_.mr, end - i);
           const int64_t k = std::min(block_k, seen_by(i + tall - 1) - p);
           if (k > 0)
-            set_.run(tall, std::min<int64_t>(set_.nr, n - j), k, weights + i * at_.pitch + p, at_.pitch, 1,
+            set_.run(tall, std::min<int64_t>(set_.nr, n - j), k, 0, weights + i * at_.pitch + p, at_.pitch, 1,
                      right.data + j * right.col + p * right.row, right.row, to + i * n + j, n, 1, p > 0);
         }
   }
@@ -229,7 +229,7 @@ class Unit {
       const int64_t tall = std::min<int64_t>(set_.mr, seen_ - i);
       const int64_t hidden = at_.causal ? std::max<int64_t>(0, i - first_) : 0;  // rows that see none of these keys
       for (int64_t j = 0; j < n; j += set_.nr)
-        set_.run(tall, std::min<int64_t>(set_.nr, n - j), height_ - hidden, weights + i + hidden * at_.pitch, 1, at_.pitch,
+        set_.run(tall, std::min<int64_t>(set_.nr, n - j), height_ - hidden, 0, weights + i + hidden * at_.pitch, 1, at_.pitch,
                  panels + j * height_ + hidden * set_.nr, set_.nr, result + i * n + j, n, 1, true);
     }
     for (int64_t i = 0; i < height_; ++i)

@@ -68,6 +68,8 @@ class Product {
         stop_(poll), chains_(g.k), blocks_(chains_.count), deepest_(chains_.longest()), panels_(parts(g.n, set_.nr)),
         grouped_(std::clamp<int64_t>(pack_bytes / (set_.nr * static_cast<int64_t>(sizeof(T))), 1, pack_panels)) {
     divide(threads);
+    // Two chains go through one tile, whose sums stay near, unless one thread runs each of them.
+    if (blocks_ == 2 && k_parts_ == 1) first_ = chains_.first, chains_ = Chains::one(g.k), blocks_ = 1, deepest_ = g.k;
     threads_ = std::min(threads, units());
     choose();
     if (a_mode_ != Mode::in_place && unit_tiles() >= many_tiles) whole_tiles_ = true;
@@ -195,8 +197,8 @@ class Product {
               : row_units_ == 1 ? Mode::by_unit
               : threads_ <= few_threads && b_bytes > little && b_bytes <= in_reach ? Mode::own
                                                                : Mode::shared;
-    // Tiles of a column fetch what is packed next while they run, others only between them.
-    if (b_mode_ == Mode::by_unit && g_.m >= set_.mr) {
+    // Tiles of a column fetch what is packed next while they run, others only between them: where it comes from far away.
+    if (b_mode_ == Mode::by_unit && g_.m >= set_.mr && b_bytes > near) {
       a_mode_ = column_units_ > 1 ? Mode::shared : Mode::by_unit;
       whole_tiles_ = true;
     }
@@ -507,15 +509,20 @@ class Product {
           full_tiles(rows, k, left, right, panel, out, next_a, next_b);
           continue;
         }
-        Coming later_a(next_a, rows.tiles), later_b(next_b, rows.tiles);
         // A panel of few columns is best run in higher tiles, unless A is packed for those of the others.
         const bool tall = !a_packed && width(panel) <= set_.narrow;
+        if (!tall && !rows.full && out.col_stride == 1 && !next_a.exist() && !next_b.exist()) {
+          set_.stack(rows.count, rows.tiles, width(panel), k, first_, left, a_row, a_k, a_packed ? k * set_.packed_rows : 0, right, b_k,
+                     at(rows.first, panel, out), out.row_stride, out.add);
+          continue;
+        }
+        Coming later_a(next_a, rows.tiles), later_b(next_b, rows.tiles);
         for (int64_t t = 0, i = 0, height; i < rows.count; ++t, i += height) {
           later_a.some();
           later_b.some();
           height = tall ? set_.next_height(rows.count - i) : rows.at(t + 1) - i;
           const T* from = left + (a_packed ? t * k * set_.packed_rows : i * a_row);
-          set_.run(height, width(panel), k, from, a_row, a_k, right, b_k, at(rows.first + i, panel, out), out.row_stride,
+          set_.run(height, width(panel), k, first_, from, a_row, a_k, right, b_k, at(rows.first + i, panel, out), out.row_stride,
                    out.col_stride, out.add);
         }
       }
@@ -554,14 +561,14 @@ class Product {
       if (first == end) return;
       // Where nothing comes, something that is mapped: it is looked up nevertheless.
       const Runs now = next.exist() ? next : Runs{right};
-      set_.column(k, end - first, left + first * apart, right, to + first * set_.mr * out.row_stride, out.row_stride, out.add,
+      set_.column(k, first_, end - first, left + first * apart, right, to + first * set_.mr * out.row_stride, out.row_stride, out.add,
                   now.from, now.lines(), now.count, now.apart * static_cast<int64_t>(sizeof(T)));
     };
     const int64_t cut = std::min(parts(steps_per_line * next_a.count * next_a.lines(), k), rows.full - (next_b.exist() ? 1 : 0));
     some(0, cut, next_a);
     some(cut, rows.full, next_b);
     if (const int64_t i = rows.full * set_.mr; i < rows.count)
-      set_.run(rows.count - i, set_.nr, k, left + rows.full * apart, 1, set_.packed_rows, right, set_.nr,
+      set_.run(rows.count - i, set_.nr, k, first_, left + rows.full * apart, 1, set_.packed_rows, right, set_.nr,
                to + i * out.row_stride, out.row_stride, 1, out.add);
   }
 
@@ -593,6 +600,7 @@ class Product {
   const Epilogue& epilogue_;
   Spare spare_;  // what is left of it
   Stop stop_;
+  int64_t first_ = 0;         // the steps of the first of two chains that one tile runs, if it does
   Chains chains_;             // blocks of k:
   int64_t blocks_, deepest_;  // how many, and the length of the longest
   int64_t panels_, grouped_;  // panels of B, and those packed side by side

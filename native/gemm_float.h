@@ -29,6 +29,13 @@ struct Chains {
     first = rest = parts(parts(k, wanted), 8) * 8;
     count = parts(k, first);
   }
+  static constexpr Chains one(int64_t k) {
+    Chains chains(0);
+    chains.first = chains.total = k;
+    return chains;
+  }
+  // The steps of the first of two chains; 0 where there is one. Not for more than two.
+  constexpr int64_t first_of_two() const { return count == 2 ? first : 0; }
   constexpr int64_t begin(int64_t block) const { return block ? first + (block - 1) * rest : 0; }
   constexpr int64_t length(int64_t block) const { return block ? std::min(rest, total - begin(block)) : first; }
   constexpr int64_t longest() const { return std::max(first, rest); }

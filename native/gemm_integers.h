@@ -11,11 +11,15 @@ namespace weft {
 
 inline constexpr int most_integer_rows = 6;
 
+template <class T>
+using IntegerTile = void (*)(int64_t k, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, T* c, int64_t c_row,
+                             bool add);
+
 // T: uint16_t, uint32_t or uint64_t.
 template <class T>
 struct IntegerTiles {
   int mr, nr;
-  Tile<T> of_rows[most_integer_rows];  // of 1, 2, ... mr rows
+  IntegerTile<T> of_rows[most_integer_rows];  // of 1, 2, ... mr rows
 };
 
 // S: an unsigned type of 8 to 64 bits.

@@ -203,7 +203,7 @@ class Pieces {
 
   void tile(int64_t height, int64_t columns, int64_t k, const Left& a, const Right& b, T* c, bool add) const {
     if constexpr (std::is_floating_point_v<T>)
-      set_.run(height, columns, k, a.data, a.row, a.step, b.data, b.step, c, c_pitch_, 1, add);
+      set_.run(height, columns, k, 0, a.data, a.row, a.step, b.data, b.step, c, c_pitch_, 1, add);
     else
       set_.of_rows[height - 1](k, a.data, a.row, a.step, b.data, b.step, c, c_pitch_, add);
   }

@@ -48,18 +48,15 @@ bool few_columns(const Gemm& g, int64_t rows) {
 template <class T>
 void turned_tiles(const Gemm& g, int64_t rows, const T* a, const T* b, T* c) {
   const TileSet<T>& set = *tile_set<T>();
-  const Chains chains(g.k);
+  const int64_t first = Chains(g.k).first_of_two();
   const int64_t tiles = parts(g.n, set.mr), pitch = parts(g.n, set.turned) * set.turned;
   for (int64_t i = 0, width; i < rows; i += width) {
     width = next_columns(set, rows - i);
     T tile[most_tile_rows * most_tile_columns];
     for (int64_t t = 0; t < tiles; ++t) {
       const int64_t j = g.n * t / tiles, height = g.n * (t + 1) / tiles - j;
-      for (int64_t block = 0; block < chains.count; ++block) {
-        const int64_t p = chains.begin(block);
-        set.run(height, width, chains.length(block), b + j * g.b.col_stride + p * g.b.row_stride, g.b.col_stride,
-                g.b.row_stride, a + i + p * g.a.col_stride, g.a.col_stride, tile + j * set.nr, set.nr, 1, block > 0);
-      }
+      set.run(height, width, g.k, first, b + j * g.b.col_stride, g.b.col_stride, g.b.row_stride, a + i, g.a.col_stride,
+              tile + j * set.nr, set.nr, 1, false);
     }
     T out[most_tile_columns * most_turned];
     for (int64_t j = 0; j < g.n; j += set.turned) set.turn(width, tile, set.nr, 1, out + j, j, g.n - 1, pitch);
@@ -73,7 +70,7 @@ template <class T>
 void tiled(const Gemm& g, int64_t rows, const T* a, const T* b, T* c) {
   if (few_columns<T>(g, rows)) return turned_tiles(g, rows, a, b, c);
   const TileSet<T>& set = *tile_set<T>();
-  const Chains chains(g.k);
+  const int64_t first = Chains(g.k).first_of_two();
   T panel[deepest_small * most_tile_columns];
   for (int64_t j = 0, columns; j < g.n; j += columns) {
     columns = next_columns(set, g.n - j);
@@ -93,20 +90,20 @@ void tiled(const Gemm& g, int64_t rows, const T* a, const T* b, T* c) {
     const int64_t b_k = packed ? set.nr : g.b.row_stride;
     const bool tall = set.quick_masks() && columns <= set.narrow;
     const int64_t tiles = parts(rows, set.mr);
-    // Of nearly equal heights: low tiles use the registers badly.
-    for (int64_t t = 0, i = 0; i < rows; ++t) {
-      const int64_t next = tall ? i + set.next_height(rows - i) : rows * (t + 1) / tiles, height = next - i;
+    if (!tall && !padded && g.c.col_stride == 1) {
+      set.stack(rows, tiles, columns, g.k, first, a, g.a.row_stride, g.a.col_stride, 0, right, b_k, c + j, g.c.row_stride, false);
+      continue;
+    }
+    Heights heights(rows, tiles);
+    for (int64_t i = 0, height; i < rows; i += height) {
+      height = tall ? set.next_height(rows - i) : heights.next();
       const T* left = a + i * g.a.row_stride;
       T* out = c + i * g.c.row_stride + j * g.c.col_stride;
-      i = next;
       T tile[most_tile_rows * most_tile_columns];
       T* const sums = padded ? tile : out;
       const int64_t sums_row = padded ? set.nr : g.c.row_stride;
-      for (int64_t block = 0; block < chains.count; ++block) {
-        const int64_t p = chains.begin(block);
-        set.run(height, padded ? set.nr : columns, chains.length(block), left + p * g.a.col_stride, g.a.row_stride,
-                g.a.col_stride, right + p * b_k, b_k, sums, sums_row, g.c.col_stride, block > 0);
-      }
+      set.run(height, padded ? set.nr : columns, g.k, first, left, g.a.row_stride, g.a.col_stride, right, b_k, sums, sums_row,
+              g.c.col_stride, false);
       if (padded) copy_rows(tile, set.nr, height, columns, out, g.c.row_stride);
     }
   }
@@ -152,6 +149,7 @@ void flat(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Epilog
 }  // namespace
 
 static_assert(Chains(deepest_row).count == 1, "rows are summed in one chain");
+static_assert(Chains(deepest_small).count <= 2, "tiles run two chains at most");
 
 template <class T>
 bool small_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Prologue& prologue,

@@ -8,20 +8,21 @@
 namespace weft {
 
 // C[rows, nr] (rows of stride c_row) = A[rows, k] @ B[k, nr], or += where `add`. Element (i, p) of A is at i * a_row +
-// p * a_k, row p of B at p * b_k. Every element is one chain of multiply-adds over p, begun at zero. k may be 0.
+// p * a_k, row p of B at p * b_k. Every element is one chain of multiply-adds over p, begun at zero; or the sum of two, one over
+// the `first` steps and one over the others, where that is not 0. k may be 0.
 template <class T>
-using Tile = void (*)(int64_t k, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, T* c, int64_t c_row,
+using Tile = void (*)(int64_t k, int64_t first, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, T* c, int64_t c_row,
                       bool add);
 
 // The same for the first `columns`, 1 ... nr; nothing of B and C is touched beyond them.
 template <class T>
-using Edge = void (*)(int64_t k, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, T* c, int64_t c_row,
+using Edge = void (*)(int64_t k, int64_t first, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, T* c, int64_t c_row,
                       bool add, int64_t columns);
 
 // So many full tiles one below the other, of packed rows of A (each tile's after those of the one above) and a packed panel of
 // B. Meanwhile what is at `ahead` is brought into an L2 cache, bit by bit: so many runs of cache lines, some bytes apart.
 template <class T>
-using Column = void (*)(int64_t k, int64_t tiles, const T* a, const T* b, T* c, int64_t c_row, bool add, const void* ahead,
+using Column = void (*)(int64_t k, int64_t first, int64_t tiles, const T* a, const T* b, T* c, int64_t c_row, bool add, const void* ahead,
                         int64_t lines, int64_t runs, int64_t apart);
 
 // to[p * width + j] = from[j * line + p * step] for p < k and j < lines; the places of other j may be written too.
@@ -59,6 +60,23 @@ constexpr int most_tile_columns = 64;
 constexpr int panel_vectors = 8;   // of a row of a panel out of which rows are picked
 constexpr int most_turned = 32;
 
+// Rows divided among tiles as evenly as can be, since low tiles use the registers badly: those of tile t end at
+// rows * (t + 1) / tiles.
+class Heights {
+ public:
+  Heights(int64_t rows, int64_t tiles) : low_(rows / tiles), rest_(rows % tiles), tiles_(tiles) {}
+
+  int64_t next() {
+    sum_ += rest_;
+    if (sum_ < tiles_) return low_;
+    sum_ -= tiles_;
+    return low_ + 1;
+  }
+
+ private:
+  int64_t low_, rest_, tiles_, sum_ = 0;
+};
+
 template <class T>
 struct TileSet {
   int mr, nr;                        // the full tile: rows, and columns (elements)
@@ -86,21 +104,36 @@ struct TileSet {
     return left >= 8 ? 8 : std::min<int64_t>(left, mr);
   }
 
-  // The tile, or edge, of `rows` x `columns`, whose elements of C may lie `c_col` apart.
-  void run(int64_t rows, int64_t columns, int64_t k, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, T* c,
+  // The tile, or edge, of `rows` x `columns`, whose elements of C may lie `c_col` apart. Not two chains where `add`.
+  void run(int64_t rows, int64_t columns, int64_t k, int64_t first, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, T* c,
            int64_t c_row, int64_t c_col, bool add) const {
     if (c_col != 1) {
       T tile[most_tile_rows * most_tile_columns];
-      edges[rows - 1](k, a, a_row, a_k, b, b_k, tile, nr, false, columns);
+      edges[rows - 1](k, first, a, a_row, a_k, b, b_k, tile, nr, false, columns);
       for (int64_t i = 0; i < rows; ++i)
         for (int64_t j = 0; j < columns; ++j) {
           T& element = c[i * c_row + j * c_col];
           element = add ? element + tile[i * nr + j] : tile[i * nr + j];
         }
     } else if (columns == nr) {
-      of_rows[rows - 1](k, a, a_row, a_k, b, b_k, c, c_row, add);
+      of_rows[rows - 1](k, first, a, a_row, a_k, b, b_k, c, c_row, add);
     } else {
-      edges[rows - 1](k, a, a_row, a_k, b, b_k, c, c_row, add, columns);
+      edges[rows - 1](k, first, a, a_row, a_k, b, b_k, c, c_row, add, columns);
+    }
+  }
+
+  // So many tiles or edges of `Heights`, one below the other; the columns of C lie side by side. A tile's rows of A begin `a_tile`
+  // elements after those of the one above, or follow them where that is 0. Little is done between two tiles: the CPU seldom
+  // foresees how long a tile's loop runs, so all that comes before the next one's is waited for.
+  void stack(int64_t rows, int64_t tiles, int64_t columns, int64_t k, int64_t first, const T* a, int64_t a_row, int64_t a_k,
+             int64_t a_tile, const T* b, int64_t b_k, T* c, int64_t c_row, bool add) const {
+    Heights heights(rows, tiles);
+    for (int64_t t = 0; t < tiles; ++t) {
+      const int64_t height = heights.next();
+      if (columns == nr) of_rows[height - 1](k, first, a, a_row, a_k, b, b_k, c, c_row, add);
+      else edges[height - 1](k, first, a, a_row, a_k, b, b_k, c, c_row, add, columns);
+      a += a_tile ? a_tile : height * a_row;
+      c += height * c_row;
     }
   }
 };

@@ -14,26 +14,32 @@ namespace portable {
 constexpr int rows = 4, columns = 6;
 
 template <class T, int Rows>
-void edge(int64_t k, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, T* c, int64_t c_row, bool add,
+void edge(int64_t k, int64_t first, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, T* c, int64_t c_row, bool add,
           int64_t width) {
   for (int i = 0; i < Rows; ++i)
     for (int64_t j = 0; j < width; ++j) {
-      T sum{};
-      for (int64_t p = 0; p < k; ++p) sum = std::fma(a[i * a_row + p * a_k], b[p * b_k + j], sum);
-      c[i * c_row + j] = add ? c[i * c_row + j] + sum : sum;
+      const auto chain = [&](int64_t begin, int64_t end) {
+        T sum{};
+        for (int64_t p = begin; p < end; ++p) sum = std::fma(a[i * a_row + p * a_k], b[p * b_k + j], sum);
+        return sum;
+      };
+      T& out = c[i * c_row + j];
+      const T sum = chain(0, first ? first : k);
+      out = add ? out + sum : sum;
+      if (first) out += chain(first, k);
     }
 }
 
 template <class T, int Rows>
-void tile(int64_t k, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, T* c, int64_t c_row, bool add) {
-  edge<T, Rows>(k, a, a_row, a_k, b, b_k, c, c_row, add, columns);
+void tile(int64_t k, int64_t first, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, T* c, int64_t c_row, bool add) {
+  edge<T, Rows>(k, first, a, a_row, a_k, b, b_k, c, c_row, add, columns);
 }
 
 template <class T>
-void column(int64_t k, int64_t tiles, const T* a, const T* b, T* c, int64_t c_row, bool add, const void*, int64_t, int64_t,
+void column(int64_t k, int64_t first, int64_t tiles, const T* a, const T* b, T* c, int64_t c_row, bool add, const void*, int64_t, int64_t,
             int64_t) {
   for (int64_t t = 0; t < tiles; ++t)
-    tile<T, rows>(k, a + t * k * (rows + 1), 1, rows + 1, b, columns, c + t * rows * c_row, c_row, add);
+    tile<T, rows>(k, first, a + t * k * (rows + 1), 1, rows + 1, b, columns, c + t * rows * c_row, c_row, add);
 }
 
 template <class T, int Width>

@@ -209,9 +209,10 @@ static void wait() {
 }
 
 template <int Rows>
-void tile(int64_t k, const float* a, int64_t a_row, int64_t a_k, const float* b, int64_t b_k, float* c, int64_t c_row, bool add) {
+void tile(int64_t k, int64_t first, const float* a, int64_t a_row, int64_t a_k, const float* b, int64_t b_k, float* c, int64_t c_row,
+          bool add) {
   wait();
-  portable::tile<float, Rows>(k, a, a_row, a_k, b, b_k, c, c_row, add);
+  portable::tile<float, Rows>(k, first, a, a_row, a_k, b, b_k, c, c_row, add);
 }
 
 template <size_t... Height>
@@ -240,11 +241,11 @@ namespace counted {
 static std::atomic<int64_t> all;
 static const float *a_begin, *a_end;
 
-void column(int64_t k, int64_t tiles, const float* a, const float* b, float* c, int64_t c_row, bool add, const void* ahead,
-            int64_t lines, int64_t runs, int64_t apart) {
+void column(int64_t k, int64_t first, int64_t tiles, const float* a, const float* b, float* c, int64_t c_row, bool add,
+            const void* ahead, int64_t lines, int64_t runs, int64_t apart) {
   const auto* const from = static_cast<const float*>(ahead);
   if (from < a_begin || from >= a_end) all += lines * runs;
-  portable::column<float>(k, tiles, a, b, c, c_row, add, ahead, lines, runs, apart);
+  portable::column<float>(k, first, tiles, a, b, c, c_row, add, ahead, lines, runs, apart);
 }
 }  // namespace counted
 
@@ -270,14 +271,14 @@ TEST(panels_that_stay_in_the_second_cache_are_not_fetched) {
 namespace noted {
 static std::vector<std::pair<uintptr_t, uintptr_t>> ranges;
 
-void column(int64_t k, int64_t tiles, const float* a, const float* b, float* c, int64_t c_row, bool add, const void* ahead,
-            int64_t lines, int64_t runs, int64_t apart) {
+void column(int64_t k, int64_t first, int64_t tiles, const float* a, const float* b, float* c, int64_t c_row, bool add,
+            const void* ahead, int64_t lines, int64_t runs, int64_t apart) {
   const auto start = reinterpret_cast<uintptr_t>(ahead);
   for (int64_t i = 0; i < runs; ++i) {
     const auto from = start + static_cast<uintptr_t>(i * apart);
     if (lines) ranges.emplace_back(from, from + static_cast<uintptr_t>(lines) * 64);
   }
-  portable::column<float>(k, tiles, a, b, c, c_row, add, ahead, lines, runs, apart);
+  portable::column<float>(k, first, tiles, a, b, c, c_row, add, ahead, lines, runs, apart);
 }
 }  // namespace noted
 
@@ -286,7 +287,7 @@ TEST(what_a_unit_packs_next_comes_while_its_tiles_run) {
   const TileSet<float> usual = set;
   set.column = noted::column;
   set_num_threads(1);
-  constexpr int64_t m = 30, k = 300, row = 1024, group = 8 * portable::columns, n = 170 * portable::columns, first = 96;
+  constexpr int64_t m = 30, k = 400, row = 1024, group = 8 * portable::columns, n = 170 * portable::columns, first = 136;
   std::vector<float> a(m * k, 1), b(k * row, 1), c(m * n);
   noted::ranges.clear();
   run_gemm({DType::float32, {}, m, n, k, {{}, k, 1}, {{}, row, 1}, {{}, n, 1}}, a.data(), b.data(), c.data());

@@ -18,7 +18,8 @@ from weft.runtime import cache as disk
 from weft.runtime import loader
 
 INT, POINTER = ctypes.c_int64, ctypes.c_void_p
-TILE = (INT, POINTER, INT, INT, POINTER, INT, POINTER, INT, ctypes.c_bool)
+TILE = (INT, INT, POINTER, INT, INT, POINTER, INT, POINTER, INT, ctypes.c_bool)
+COLUMN = (INT, INT, INT, *[POINTER] * 3, INT, ctypes.c_bool, POINTER, *[INT] * 3)
 
 
 def functions(dtype: weft.DType, shape: Shape) -> dict[str, int]:
@@ -48,6 +49,7 @@ def test_tiles(dtype: weft.DType, number: int) -> None:
                         expected[:rows, :columns] = a[:rows] @ b[:, :columns] + (3 if add else 0)
                         given = (
                             k,
+                            0,
                             left.ctypes.data,
                             row,
                             step,
@@ -75,7 +77,7 @@ def test_every_tile_gives_the_same_bits() -> None:
         c = np.zeros((2, 8), np.float32)
         for name in ("tile_2", "edge_2"):
             wide = np.zeros((2, 64), np.float32)
-            given = [100, a.ctypes.data, 100, 1, b.ctypes.data, 64, wide.ctypes.data, 64, False]
+            given = [100, 0, a.ctypes.data, 100, 1, b.ctypes.data, 64, wide.ctypes.data, 64, False]
             kinds = TILE if name == "tile_2" else (*TILE, INT)
             ctypes.CFUNCTYPE(None, *kinds)(made[name])(*given, *([5] if name == "edge_2" else []))
             columns = 5 if name == "edge_2" else min(8, shape.columns)
@@ -99,8 +101,8 @@ def test_tiles_give_packed_operands_the_same_bits(dtype: weft.DType, number: int
             for add in (False, True):
                 got, expected = np.ones((2, rows, shape.columns), dtype.numpy)
                 common = (b.ctypes.data, shape.columns)
-                tile(k, a.ctypes.data, 1, shape.packed_rows, *common, got.ctypes.data, shape.columns, add)
-                tile(k, plain.ctypes.data, k, 1, *common, expected.ctypes.data, shape.columns, add)
+                tile(k, 0, a.ctypes.data, 1, shape.packed_rows, *common, got.ctypes.data, shape.columns, add)
+                tile(k, 0, plain.ctypes.data, k, 1, *common, expected.ctypes.data, shape.columns, add)
                 np.testing.assert_array_equal(got, expected)
                 np.testing.assert_allclose(got, a.T[:rows] @ b + add, rtol=1e-4, atol=1e-4)
 
@@ -111,7 +113,7 @@ def test_columns_of_tiles_give_the_same_bits(dtype: weft.DType, number: int) -> 
     shape = tiles.candidates(dtype)[number]
     made = functions(dtype, shape)
     tile = ctypes.CFUNCTYPE(None, *TILE)(made[f"tile_{shape.rows}"])
-    column = ctypes.CFUNCTYPE(None, INT, INT, *[POINTER] * 3, INT, ctypes.c_bool, POINTER, *[INT] * 3)(made["column"])
+    column = ctypes.CFUNCTYPE(None, *COLUMN)(made["column"])
     rng = np.random.default_rng(4)
     # Fewer turns than there are after C is fetched, as many, and more, with steps left over.
     late = microkernel.LATE * microkernel.UNROLL
@@ -129,11 +131,51 @@ def test_columns_of_tiles_give_the_same_bits(dtype: weft.DType, number: int) -> 
             got = np.ones((count * shape.rows + 1, shape.columns + 3), dtype.numpy)
             expected = got.copy()
             row = got.shape[1]
-            column(k, count, a.ctypes.data, b.ctypes.data, got.ctypes.data, row, add, b.ctypes.data, *fetched)
+            column(k, 0, count, a.ctypes.data, b.ctypes.data, got.ctypes.data, row, add, b.ctypes.data, *fetched)
             for t in range(count):
                 to = expected[t * shape.rows :].ctypes.data
-                tile(k, a[t].ctypes.data, 1, shape.packed_rows, b.ctypes.data, shape.columns, to, row, add)
+                tile(k, 0, a[t].ctypes.data, 1, shape.packed_rows, b.ctypes.data, shape.columns, to, row, add)
             np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("dtype", [weft.float32, weft.float64], ids=repr)
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize(("k", "first"), [(2, 1), (9, 2), (64, 16), (100, 32), (320, 104)])
+def test_two_chains_give_the_bits_of_one_after_the_other(dtype: weft.DType, number: int, k: int, first: int) -> None:
+    shape = tiles.candidates(dtype)[number]
+    made = functions(dtype, shape)
+    rng = np.random.default_rng(5)
+    packed = rng.standard_normal((k, shape.packed_rows)).astype(dtype.numpy)
+    plain = np.ascontiguousarray(packed.T)
+    b = rng.standard_normal((k, shape.columns)).astype(dtype.numpy)
+    for left, row, step in ((packed, 1, shape.packed_rows), (plain, k, 1), (np.asfortranarray(plain), 1, len(plain))):
+        for rows in {1, 2, shape.rows}:
+            for columns in (None, shape.columns, shape.columns - 1, 1):
+                kind, last = (TILE, ()) if columns is None else ((*TILE, INT), (columns,))
+                run = ctypes.CFUNCTYPE(None, *kind)(made[f"{'tile' if columns is None else 'edge'}_{rows}"])
+                got, expected = np.ones((2, shape.rows, shape.columns), dtype.numpy)
+                for to, chains in ((got, [(0, k, first)]), (expected, [(0, first, 0), (first, k - first, 0)])):
+                    for begin, steps, head in chains:
+                        at = left.ctypes.data + begin * step * dtype.itemsize, row, step
+                        right = b.ctypes.data + begin * b.strides[0], shape.columns
+                        run(steps, head, *at, *right, to.ctypes.data, shape.columns, begin > 0, *last)
+                np.testing.assert_array_equal(got, expected)
+                product = (plain[:rows] @ b)[:, :columns]
+                np.testing.assert_allclose(got[:rows, :columns], product, rtol=1e-3, atol=1e-3)
+    column, tile = (
+        ctypes.CFUNCTYPE(None, *COLUMN)(made["column"]),
+        ctypes.CFUNCTYPE(None, *TILE)(made[f"tile_{shape.rows}"]),
+    )
+    panels = np.stack([packed, packed[::-1]])
+    for fetched in ((0, 0, 0), (300, 1, 0), (3, 5, 256)):
+        got, expected = np.ones((2, 2 * shape.rows + 1, shape.columns + 3), dtype.numpy)
+        where = got.ctypes.data, got.shape[1]
+        column(k, first, 2, panels.ctypes.data, b.ctypes.data, *where, False, b.ctypes.data, *fetched)
+        for t, panel in enumerate(panels):
+            for begin, steps in ((0, first), (first, k - first)):
+                at = panel[begin:].ctypes.data, 1, shape.packed_rows, b[begin:].ctypes.data, shape.columns
+                tile(steps, 0, *at, expected[t * shape.rows :].ctypes.data, got.shape[1], begin > 0)
+        np.testing.assert_array_equal(got, expected)
 
 
 def aligned(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -38,6 +39,20 @@ def test_tensor_copies_and_asarray_shares() -> None:
     for bad in ([1, 2], array.astype(np.float64)):
         with pytest.raises(ValueError, match="copy"):
             weft.asarray(bad, dtype=weft.float32, copy=False)
+
+
+@pytest.mark.parametrize("dtype", [d.name for d in dtypes.ALL])
+@pytest.mark.parametrize("shape", [(), (0, 3), (3, 0), (5,), (3, 7), (40, 50)])
+def test_copied_arrays_begin_with_a_cache_line(dtype: str, shape: tuple[int, ...]) -> None:
+    kind = np.dtype(ml_dtypes.bfloat16) if dtype == "bfloat16" else np.dtype(dtype)
+    whole = np.arange(np.prod(shape) + 1, dtype=np.float32).astype(kind)
+    array = whole[1:].reshape(shape)  # which does not
+    for given in (array, array.T, np.array(array, order="F")[::-1] if shape else array):
+        x = weft.tensor(given)
+        assert (x.dtype.name, x.shape) == (dtype, given.shape)
+        assert x.data_ptr() % 64 == 0
+        assert x.is_contiguous()
+        np.testing.assert_array_equal(x.to(weft.float32).numpy(), given.astype(np.float32))
 
 
 def test_read_only_arrays() -> None:

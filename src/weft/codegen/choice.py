@@ -188,12 +188,14 @@ def _trial(dtype: DType, shape: Shape) -> Callable[[], None]:
     code = loader.compile_text(microkernel.build_trial(dtype.name, shape, fused()))
     ((address,),) = loader.load([(code, ("column",))])
     size, pointer = ctypes.c_int64, ctypes.c_void_p
-    run = ctypes.CFUNCTYPE(None, size, size, *[pointer] * 3, size, ctypes.c_bool, pointer, size, size, size)(address)
+    run = ctypes.CFUNCTYPE(None, size, size, size, *[pointer] * 3, size, ctypes.c_bool, pointer, size, size, size)(
+        address
+    )
     sizes = [_tiles(shape) * DEPTH * shape.packed_rows, DEPTH * shape.columns, ROWS * shape.columns]
     memory = [ctypes.create_string_buffer(size * dtype.itemsize + 64) for size in sizes]
     a, b, c = (-(-ctypes.addressof(block) // 64) * 64 for block in memory)
 
     def call(memory: object = memory) -> None:  # which lives as long as what reads it
-        run(DEPTH, _tiles(shape), a, b, c, shape.columns, False, b, 0, 0, 0)
+        run(DEPTH, 0, _tiles(shape), a, b, c, shape.columns, False, b, 0, 0, 0)
 
     return call

@@ -3,15 +3,16 @@
 One module for each type holds, for a tile of ``mr`` rows and ``nr`` columns (`Shape`):
 
 ``tile_R`` (R = 1 ... mr)
-    ``void (k, a, a_row, a_k, b, b_k, c, c_row, add)``: C[R, nr] = A[R, k] @ B[k, nr], or += where ``add``. Element (i, p) of
-    A is at ``i * a_row + p * a_k``, row p of B at ``p * b_k``, row i of C at ``i * c_row``: strides in elements.
+    ``void (k, first, a, a_row, a_k, b, b_k, c, c_row, add)``: C[R, nr] = A[R, k] @ B[k, nr], or += where ``add``. Element
+    (i, p) of A is at ``i * a_row + p * a_k``, row p of B at ``p * b_k``, row i of C at ``i * c_row``: strides in elements.
+    Where ``first`` is not 0, so many steps are a chain of their own, to which that of the others is added.
 ``edge_R`` (R = 1 ... mr, 8, 12)
     the same with one more argument, the number of columns, 1 ... nr: no other column of B is read or of C written. Where R
     is more than mr, one vector of columns at the most: of so few columns, a tile of mr rows has too few sums.
 ``column``
-    ``void (k, tiles, a, b, c, c_row, add, ahead, lines, runs, apart)``: so many full tiles, one below the other, of packed rows
-    of A and a packed panel of B. Meanwhile what is at ``ahead`` is brought into the L2 cache: ``runs`` times ``lines`` cache
-    lines, each run ``apart`` bytes after the one before.
+    ``void (k, first, tiles, a, b, c, c_row, add, ahead, lines, runs, apart)``: so many full tiles, one below the other, of
+    packed rows of A and a packed panel of B. Meanwhile what is at ``ahead`` is brought into the L2 cache: ``runs`` times
+    ``lines`` cache lines, each run ``apart`` bytes after the one before.
 ``pack_a``, ``pack_b``, ``pack_wide``, ``stream_b``
     ``void (k, from, line, step, to, lines)``: to[p * W + j] = from[j * line + p * step] for all p < k and j < lines, where W is
     `Shape.packed_rows` (``pack_a``), nr (``pack_b``, ``stream_b``) or `Shape.wide` (``pack_wide``); what the places of the
@@ -22,8 +23,9 @@ One module for each type holds, for a tile of ``mr`` rows and ``nr`` columns (`S
 ``skip``, ``nonzero``, ``extent``, ``copy_wide``
     products that skip zeros (`weft.codegen.zeros`).
 
-Every element of C is one chain of fused multiply-adds over p, begun at zero, whatever the shape of the tile (on a CPU without
-such an instruction a product and a sum, which round twice): bits do not depend on the tile.
+Every element of C is one chain of fused multiply-adds over p, begun at zero, or the sum of two, whatever the shape of the tile
+(on a CPU without such an instruction a product and a sum, which round twice): bits do not depend on the tile. Two chains go
+through one tile, because the second then finds in the nearest cache what the first has stored.
 
 The sums are held in registers while k runs; a row of B is loaded once for the tile, each element of A is broadcast. So a
 tile needs ``mr * vectors`` registers for sums, ``vectors`` for B and one for A, and enough sums to cover the latency of the
@@ -122,20 +124,46 @@ def shapes(registers: int, lanes: int) -> list[Shape]:
 
 def _tile(vectors: Vectors, shape: Shape, rows: int, masked: bool) -> Function:
     """The tile of so many rows or, where ``masked``, the edge."""
-    arguments = {"k": I64, "a": POINTER, "a_row": I64, "a_k": I64, "b": POINTER, "b_k": I64, "c": POINTER, "c_row": I64}
-    arguments["add"] = BIT
+    arguments = {"k": I64, "first": I64, "a": POINTER, "a_row": I64, "a_k": I64, "b": POINTER, "b_k": I64, "c": POINTER}
+    arguments |= {"c_row": I64, "add": BIT}
     if masked:
         arguments["columns"] = I64
     f = Function(vectors, f"{'edge' if masked else 'tile'}_{rows}", arguments, own=("b", "c"))
     given = Operands(f, rows)
-    if not masked:
-        sums = given.added(
-            given.sums(shape, [None] * shape.vectors, packed=2 * rows > shape.rows), [None] * shape.vectors
-        )
-        _store_rows(f, shape, sums, given.outs)
-        f.do("ret void")
-        return f
-    columns = f.args[9]
+
+    def chain(values: list[Value]) -> list[Value]:
+        given.take(values)
+        if masked:
+            _edge_sums(f, shape, given)
+        else:
+            whole: list[Value | None] = [None] * shape.vectors
+            sums = given.sums(shape, whole, packed=2 * rows > shape.rows)
+            _store_rows(f, shape, _added(f, given.add, given.outs, sums, whole), given.outs)
+        return given.following()
+
+    _chains(f, f.args[0], f.args[1], f.args[9], given.start, chain)
+    f.do("ret void")
+    return f
+
+
+def _chains(
+    f: Function, k: Value, first: Value, add: Value, start: list[Value], chain: Callable[[list[Value]], list[Value]]
+) -> list[Value]:
+    """Run ``chain`` for all steps, or where there are ``first`` ones for these and then for the others. It is given the steps
+    and whether to add, and the values with which it begins, ``start``; it gives back those with which the next one does."""
+    two = f.less(number(0), first)
+    steps = f.new(I64, f"select i1 {two.name}, {first}, {k}")
+
+    def run(_: Value, values: list[Value]) -> list[Value]:
+        return [f.integer("sub", k, values[0]), Value(BIT, "true"), *chain(values)]
+
+    count = f.integer("add", f.new(I64, f"zext {two} to i64"), number(1))
+    return f.loop(count, [steps, add, *start], run)[2:]
+
+
+def _edge_sums(f: Function, shape: Shape, given: Operands) -> None:
+    """One chain of an edge: its sums, stored."""
+    columns, rows = f.args[10], given.rows
     most = shape.vectors if rows <= shape.rows else 1
     storing, last = f.label("storing"), []
     for width in range(1, most + 1):
@@ -146,7 +174,7 @@ def _tile(vectors: Vectors, shape: Shape, rows: int, masked: bool) -> Function:
             f.begin(here)
         count = f.integer("sub", columns, before)
         masks = [*[None] * (width - 1), f.mask(count)]
-        sums = given.added(given.sums(shape, masks, packed=False), masks)
+        sums = _added(f, given.add, given.outs, given.sums(shape, masks, packed=False), masks)
         for r, out in enumerate(given.outs):
             for v in range(width - 1):
                 f.store(sums[r * width + v], f.at(out, v * shape.lanes))
@@ -157,8 +185,6 @@ def _tile(vectors: Vectors, shape: Shape, rows: int, masked: bool) -> Function:
     f.begin(storing)
     count, offset, *sums = f.joined(*last)
     _store_some(f, sums, [f.at(out, offset) for out in given.outs], count)
-    f.do("ret void")
-    return f
 
 
 def _row(
@@ -207,19 +233,30 @@ class Packed:
 
 
 class Operands:
-    """What a tile of ``rows`` rows is given: its arguments, and the addresses of its rows."""
+    """What a tile of ``rows`` rows is given: its arguments, and the addresses of its rows, those of one chain after another."""
 
     def __init__(self, f: Function, rows: int) -> None:
         self.f, self.rows = f, rows
-        self.k, a, a_row, self.a_k, self.b, self.b_k, c, c_row, self.add = f.args[:9]
-        self.a, self.a_row = a, a_row
+        self.k, _, a, a_row, self.a_k, b, self.b_k, c, c_row, self.add = f.args[:10]
+        self.a_row = a_row
         # Three rows to a pointer. LLVM must not know how the addresses belong together: it would go from row to row by
         # additions, each of which waits for the one before, or keep more of them than there are registers.
         self.offsets = [number(0), *(f.opaque(f.times(a_row, r)) for r in range(1, min(rows, 3)))]
-        self.lefts = [f.at(a, f.times(a_row, r)) for r in range(0, rows, 3)]
+        self.start = [*(f.at(a, f.times(a_row, r)) for r in range(0, rows, 3)), b]
+        *self.lefts, self.b = self.start
         self.outs = [f.at(c, f.times(c_row, r)) for r in range(rows)]
         for out in self.outs:
             f.prefetch(out)
+
+    def take(self, values: list[Value]) -> None:
+        """The steps of a chain, whether it is added, and where its operands begin."""
+        self.k, self.add, *self.lefts, self.b = values
+
+    def following(self) -> list[Value]:
+        """Where the operands of the chain after this one begin."""
+        f = self.f
+        along, down = (f.integer("mul", self.k, stride) for stride in (self.a_k, self.b_k))
+        return [*(f.at(left, along) for left in self.lefts), f.at(self.b, down)]
 
     def sums(self, shape: Shape, masks: list[Value | None], packed: bool) -> list[Value]:
         """The sums over k, row by row, of as many vectors as there are masks. ``packed``: with loops of their own for packed
@@ -267,7 +304,7 @@ class Operands:
         f.fork(f.new(BIT, f"icmp eq {neither}, 0"), here, other)
         f.begin(here)
         operands = Packed(f, shape, self.rows)
-        quick = f.loop(turns, operands.start(self.a, self.b), operands.turn)
+        quick = f.loop(turns, operands.start(self.lefts[0], self.b), operands.turn)
         quick = f.loop(left_over, quick, operands.step)[2:]
         here = f.here
         f.jump(after)
@@ -288,10 +325,6 @@ class Operands:
         f.jump(after)
         f.begin(after)
         return f.joined((here, quick), (other, slow))
-
-    def added(self, sums: list[Value], masks: list[Value | None]) -> list[Value]:
-        """The sums, to which what C holds is added if that is wanted."""
-        return _added(self.f, self.add, self.outs, sums, masks)
 
 
 def _added(f: Function, add: Value, outs: list[Value], sums: list[Value], masks: list[Value | None]) -> list[Value]:
@@ -316,14 +349,15 @@ def _store_rows(f: Function, shape: Shape, sums: list[Value], outs: list[Value])
 
 def _column(vectors: Vectors, shape: Shape) -> Function:
     """Full tiles, one below the other, of packed operands."""
-    kinds = {"k": I64, "tiles": I64, "a": POINTER, "b": POINTER, "c": POINTER, "c_row": I64, "add": BIT}
+    kinds = {"k": I64, "first": I64, "tiles": I64, "a": POINTER, "b": POINTER, "c": POINTER, "c_row": I64, "add": BIT}
     kinds |= {"ahead": POINTER, "lines": I64, "runs": I64, "apart": I64}
     f = Function(vectors, "column", kinds, own=("b", "c"))
-    k, tiles, a, b, c, c_row, add, ahead, lines, runs, apart = f.args
-    turns = f.integer("lshr", k, number(UNROLL.bit_length() - 1))
-    left_over = f.integer("and", k, number(UNROLL - 1))
-    early = f.new(I64, f"call i64 @llvm.smax.i64({f.integer('sub', turns, number(LATE))}, i64 0)")
-    late = f.integer("sub", turns, early)
+    k, first, tiles, a, b, c, c_row, add, ahead, lines, runs, apart = f.args
+
+    def turns_of(steps: Value) -> Value:
+        return f.integer("lshr", steps, number(UNROLL.bit_length() - 1))
+
+    turns = f.integer("add", turns_of(first), turns_of(f.integer("sub", k, first)))
     operands = Packed(f, shape, shape.rows)
     offsets = [f.times(c_row, r) for r in range(shape.rows + 1)]
     # Some lines in each turn, not all at once: what waits for memory keeps what the tile reads waiting too. Where there is
@@ -360,30 +394,39 @@ def _column(vectors: Vectors, shape: Shape) -> Function:
         a, c, *fetched = values
         outs = [f.at(c, offset) for offset in offsets[:-1]]
 
-        def part(second: Value, values: list[Value]) -> list[Value]:
-            # One loop for the turns before C is fetched and those after: its code is long.
-            count = f.new(I64, f"select i1 {f.less(second, number(1)).name}, {early}, {late}")
-            simple, other, after = f.label("simple"), f.label("other"), f.label("after")
-            f.fork(single, simple, other)
-            f.begin(simple)
-            plain = f.loop(count, values, turn)
-            simple = f.here
-            f.jump(after)
-            f.begin(other)
-            in_runs = f.loop(count, values, turn_of_runs)
-            other = f.here
-            f.jump(after)
-            f.begin(after)
-            values = f.joined((simple, plain), (other, in_runs))
-            for out in outs:
-                for line in _lines(shape, vectors):
-                    f.prefetch(f.at(out, line))
-            return values
+        def chain(values: list[Value]) -> list[Value]:
+            steps, added, left, right, *fetched = values
+            turns = turns_of(steps)
+            early = f.new(I64, f"call i64 @llvm.smax.i64({f.integer('sub', turns, number(LATE))}, i64 0)")
+            late = f.integer("sub", turns, early)
 
-        *values, place, run, left = f.loop(number(2), [*operands.start(a, b), *fetched], part)
-        x, _, *sums = f.loop(left_over, values, operands.step)
-        _store_rows(f, shape, _added(f, add, outs, sums, operands.masks), outs)
-        return [f.at(x, -operands.ahead[0]), f.at(c, offsets[-1]), place, run, left]
+            def part(second: Value, values: list[Value]) -> list[Value]:
+                # One loop for the turns before C is fetched and those after: its code is long.
+                count = f.new(I64, f"select i1 {f.less(second, number(1)).name}, {early}, {late}")
+                simple, other, after = f.label("simple"), f.label("other"), f.label("after")
+                f.fork(single, simple, other)
+                f.begin(simple)
+                plain = f.loop(count, values, turn)
+                simple = f.here
+                f.jump(after)
+                f.begin(other)
+                in_runs = f.loop(count, values, turn_of_runs)
+                other = f.here
+                f.jump(after)
+                f.begin(after)
+                values = f.joined((simple, plain), (other, in_runs))
+                for out in outs:
+                    for line in _lines(shape, vectors):
+                        f.prefetch(f.at(out, line))
+                return values
+
+            *values, place, run, waiting = f.loop(number(2), [*operands.start(left, right), *fetched], part)
+            x, y, *sums = f.loop(f.integer("and", steps, number(UNROLL - 1)), values, operands.step)
+            _store_rows(f, shape, _added(f, added, outs, sums, operands.masks), outs)
+            return [f.at(x, -operands.ahead[0]), f.at(y, -operands.ahead[1]), place, run, waiting]
+
+        left, _, *fetched = _chains(f, k, first, add, [a, b, *fetched], chain)
+        return [left, f.at(c, offsets[-1]), *fetched]
 
     f.loop(tiles, [a, c, ahead, ahead, runs], tile)
     f.do("ret void")
