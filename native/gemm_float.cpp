@@ -153,6 +153,10 @@ class Product {
     const int64_t needed = parts(g_.m, unit_bytes / static_cast<int64_t>(sizeof(T)));
     row_units_ = needed > least ? parts(needed, least) * least : std::max(needed, std::min(least, g_.m / few_rows));
     column_units_ = 1;
+    if (threads > 1 && panels_ % threads == 0 && panels_ <= least && packs_less_by_columns()) {
+      row_units_ = 1, column_units_ = panels_;
+      return;
+    }
     if (row_units_ >= least) {
       // What follows finds a unit's rows of C in the nearest cache if they are few. B is then read more often, so it must be near.
       const int64_t row_bytes = g_.n * static_cast<int64_t>(sizeof(T)), rows = followed_bytes / row_bytes;
@@ -175,6 +179,14 @@ class Product {
     if (columns <= row_units_) return;
     // As many rows as the cache holds of them in so few steps of k: units of other rows would pack the same columns again.
     row_units_ = parts(g_.m * deepest_, unit_bytes * unit_steps / static_cast<int64_t>(sizeof(T))), column_units_ = columns;
+  }
+
+  // Whether a transposed B, which is packed, had better be divided by columns: each thread then packs no more of it than it uses.
+  // A is read again for each panel, so it must be near, and nearer where its rows lie across the steps of k.
+  bool packs_less_by_columns() const {
+    const int64_t size = sizeof(T), a_bytes = g_.m * g_.k * size;
+    return g_.b.col_stride != 1 && g_.m >= few_tiles * set_.mr && g_.n * g_.k * size <= near &&
+           a_bytes <= (g_.a.col_stride == 1 ? near : near / 4);
   }
 
   // Sets how A and B are read. Packing pays where what is packed is used often, and sooner where reading it in place would
