@@ -90,7 +90,11 @@ class Product {
                         reinterpret_cast<uintptr_t>(shared_b_) % line == 0;
     pack_shared_b_ = stream ? set_.stream_b : set_.pack_b;
     if (b_mode_ == Mode::own) own_b_ = panels_ * set_.nr * g.k, own_packed_.resize(static_cast<size_t>(threads_ * own_marks()));
-    if (b_mode_ == Mode::by_unit) own_b_ = 2 * grouped_ * set_.nr * deepest_;
+    if (b_mode_ == Mode::by_unit) {
+      // A group of panels and, if there is one, the group after it.
+      const int64_t in_unit = parts(panels_, column_units_), at_once = std::min(grouped_, in_unit);
+      own_b_ = (at_once < in_unit || blocks_ > 1 ? 2 : 1) * at_once * set_.nr * deepest_;
+    }
     if (own_a_ + own_b_) own_ = memory(elements(own_a_ + own_b_, threads_), own_block_);
     if (k_parts_ > 1) sums_ = memory(elements(blocks_ - first_block(1), g.m, g.n), sums_block_);
     divisible_ = threads_ > 1 && k_parts_ == 1 && !followed_ && b_mode_ != Mode::by_unit &&
