@@ -53,11 +53,7 @@ void turned_tiles(const Gemm& g, int64_t rows, const T* a, const T* b, T* c) {
   for (int64_t i = 0, width; i < rows; i += width) {
     width = next_columns(set, rows - i);
     T tile[most_tile_rows * most_tile_columns];
-    for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t j = g.n * t / tiles, height = g.n * (t + 1) / tiles - j;
-      set.run(height, width, g.k, first, b + j * g.b.col_stride, g.b.col_stride, g.b.row_stride, a + i, g.a.col_stride,
-              tile + j * set.nr, set.nr, 1, false);
-    }
+    set.stack(g.n, tiles, width, g.k, first, b, g.b.col_stride, g.b.row_stride, 0, a + i, g.a.col_stride, tile, set.nr, false);
     T out[most_tile_columns * most_turned];
     for (int64_t j = 0; j < g.n; j += set.turned) set.turn(width, tile, set.nr, 1, out + j, j, g.n - 1, pitch);
     copy_rows(out, pitch, width, g.n, c + i * g.c.row_stride, g.c.row_stride);

@@ -24,6 +24,15 @@ cpu_set_t without(cpu_set_t set, size_t cpu) {
   return set;
 }
 
+// Lets a thread run on one CPU only.
+cpu_set_t hold(std::thread& thread, size_t cpu) {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(cpu, &one);
+  CHECK(pthread_setaffinity_np(thread.native_handle(), sizeof one, &one) == 0);
+  return one;
+}
+
 size_t nth(const cpu_set_t& set, int n) {
   for (size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu)
     if (CPU_ISSET(cpu, &set) && n-- == 0) return cpu;
@@ -35,8 +44,7 @@ bool same(const cpu_set_t& a, const cpu_set_t& b) { return CPU_EQUAL(&a, &b); }
 // Threads that do nothing, until this goes.
 struct Idle {
   explicit Idle(int n) {
-    for (int i = 0; i < n; ++i)
-      threads.emplace_back([this] { go_on.wait(true); });
+    for (int i = 0; i < n; ++i) threads.emplace_back([this] { go_on.wait(true); });
   }
   ~Idle() {
     go_on = false;
@@ -65,10 +73,7 @@ TEST(a_worker_with_one_cpu_keeps_it) {
   Idle idle(1);
   const cpu_set_t all = allowed(idle.threads[0]);
   const size_t cpu = nth(all, 0);
-  cpu_set_t one;
-  CPU_ZERO(&one);
-  CPU_SET(cpu, &one);
-  CHECK(pthread_setaffinity_np(idle.threads[0].native_handle(), sizeof one, &one) == 0);
+  const cpu_set_t one = hold(idle.threads[0], cpu);
   Placement placement;
   placement.keep_off(static_cast<int>(cpu), idle.threads);
   CHECK(same(allowed(idle.threads[0]), one));
@@ -81,10 +86,7 @@ TEST(what_others_say_of_a_worker_is_kept_to) {
   const size_t first = nth(all, 0), second = nth(all, 1);
   Placement placement;
   placement.keep_off(static_cast<int>(first), idle.threads);
-  cpu_set_t one;
-  CPU_ZERO(&one);
-  CPU_SET(first, &one);
-  CHECK(pthread_setaffinity_np(idle.threads[0].native_handle(), sizeof one, &one) == 0);
+  const cpu_set_t one = hold(idle.threads[0], first);
   placement.keep_off(static_cast<int>(second), idle.threads);
   CHECK(same(allowed(idle.threads[0]), one));
 }

@@ -118,18 +118,18 @@ def measured(dtype: DType) -> Choice:
     for shape in shapes:
         if not runs or time.perf_counter() - start < BUDGET:
             runs.append(_trial(dtype, shape))
-    turns: list[list[float]] = [[1.0] * len(runs)]
-    if len(runs) > 1:
-        turns = []
-        for _ in range(TURNS):
-            turns.append([])
-            for shape, run in zip(shapes, runs, strict=False):
-                run()  # the first finds caches as the last tile left them
-                start = time.perf_counter()
-                for _ in range(CALLS):
-                    run()
-                took = time.perf_counter() - start
-                turns[-1].append(took / (_tiles(shape) * shape.rows * shape.columns))
+    if len(runs) == 1:
+        return Choice(shapes[0], MEASURED)
+    turns: list[list[float]] = []
+    for _ in range(TURNS):
+        turns.append([])
+        for shape, run in zip(shapes, runs, strict=False):
+            run()  # the first finds caches as the last tile left them
+            start = time.perf_counter()
+            for _ in range(CALLS):
+                run()
+            took = time.perf_counter() - start
+            turns[-1].append(took / (_tiles(shape) * shape.rows * shape.columns))
     # Beside the first in the same turn, and not the quickest of all turns: a core may be quicker for some of them.
     relative = [sorted(turn[i] / turn[0] for turn in turns)[len(turns) // 2] for i in range(len(runs))]
     return Choice(shapes[best(relative, MARGIN_ALONE)], MEASURED)

@@ -105,15 +105,6 @@ def _copied(array: np.ndarray) -> Any:
     return _native.from_bytes(whole, kind, array.shape)
 
 
-def _from_array(x: Any, dtype: DType | None) -> Any:
-    """A tensor that nobody else holds, or its cast."""
-    if dtype is not None and x.dtype is not dtype:
-        x = E.cast_(x, attrs=dtype)
-    elif _native.recording() is not None:
-        x = E.copy(x)  # a constant of the trace, which in-place ops must not change for later replays
-    return x
-
-
 @public("creation", method=False)
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, *, device: Any = None) -> Any:
     """A new tensor with these values, which are copied.
@@ -146,7 +137,11 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, *, device:
     else:
         array = _array(data, wanted)
         shared = isinstance(data, np.ndarray) or not array.flags.writeable or not array.flags.c_contiguous
-        x = _from_array(_copied(array) if shared else _native.from_numpy(array), wanted)
+        x = _copied(array) if shared else _native.from_numpy(array)
+        if wanted is not None and x.dtype is not wanted:
+            x = E.cast_(x, attrs=wanted)
+        elif _native.recording() is not None:
+            x = E.copy(x)  # a constant of the trace, which in-place ops must not change for later replays
     return _require(x, requires_grad)
 
 
