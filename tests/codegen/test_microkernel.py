@@ -38,8 +38,10 @@ def test_tiles(dtype: weft.DType, number: int) -> None:
     for k in (0, 1, 2, 7):
         a = rng.integers(-5, 6, (microkernel.MOST_ROWS, k)).astype(dtype.numpy)
         b = rng.integers(-5, 6, (k, shape.columns + 3)).astype(dtype.numpy)
-        layouts = [(a.copy(), k, 1), (a.T.copy(), 1, len(a))]
-        for rows in {1, 2, shape.rows - 1, *shape.edges[-2:]}:
+        apart = np.zeros((len(a), k, 3), dtype.numpy)
+        apart[..., 0] = a
+        layouts = [(a.copy(), k, 1), (a.T.copy(), 1, len(a)), (apart, 3 * k, 3)]
+        for rows in {1, 2, shape.rows - 1, shape.rows, *shape.edges[-2:]}:
             edge = ctypes.CFUNCTYPE(None, *TILE, INT)(made[f"edge_{rows}"])
             for left, row, step in layouts:
                 for add in (False, True):

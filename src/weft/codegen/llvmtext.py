@@ -168,6 +168,22 @@ class Function:
         self.begin(end)
         return self.joined((before, start), (last, new))
 
+    def repeat(self, count: Value, start: Sequence[Value], body: Callable[[list[Value]], list[Value]]) -> list[Value]:
+        """A loop whose turns need not know their number: counted down, which takes an instruction less."""
+        before, turn, end = self.here, self.label("turn"), self.label("end")
+        self.fork(self.less(number(0), count), turn, end)
+        self.begin(turn)
+        left, values = self.phi(I64), [self.phi(value.kind) for value in start]
+        new = body(values)
+        fewer = self.integer("sub", left, number(1))
+        last = self.here
+        self.fork(self.new(BIT, f"icmp ne {fewer}, 0"), turn, end)
+        self.incoming(left, (count, before), (fewer, last))
+        for phi, first, later in zip(values, start, new, strict=True):
+            self.incoming(phi, (first, before), (later, last))
+        self.begin(end)
+        return self.joined((before, start), (last, new))
+
     def either(self, condition: Value, made: Callable[[], Sequence[Value]], given: Sequence[Value]) -> list[Value]:
         """What is made if the condition holds, else what is given."""
         before, here, after = self.here, self.label("here"), self.label("after")

@@ -38,6 +38,7 @@ it and loading it from the disk cache do not.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -49,6 +50,10 @@ UNROLL = 4
 #: Turns before the end of a column's tile when its part of C is fetched. Earlier, it would be driven out of the nearest cache
 #: again, or drive out what the tile reads: rows of C often compete for the same places.
 LATE = 16
+#: What a loop does in a turn: the next values.
+Turn = Callable[[list[Value]], list[Value]]
+#: Rows of A that one pointer leads to.
+GROUP = 6
 #: Bytes of a cache line.
 LINE = 64
 #: Bytes of a vector whose parts are loaded and stored as quickly as all of it.
@@ -154,11 +159,11 @@ def _chains(
     two = f.less(number(0), first)
     steps = f.new(I64, f"select i1 {two.name}, {first}, {k}")
 
-    def run(_: Value, values: list[Value]) -> list[Value]:
+    def run(values: list[Value]) -> list[Value]:
         return [f.integer("sub", k, values[0]), Value(BIT, "true"), *chain(values)]
 
     count = f.integer("add", f.new(I64, f"zext {two} to i64"), number(1))
-    return f.loop(count, [steps, add, *start], run)[2:]
+    return f.repeat(count, [steps, add, *start], run)[2:]
 
 
 def _edge_sums(f: Function, shape: Shape, given: Operands) -> None:
@@ -218,17 +223,17 @@ class Packed:
         pointers = [self.f.opaque(self.f.at(x, n)) for x, n in zip((a, b), self.ahead, strict=True)]
         return [*pointers, *[self.f.zero()] * (self.rows * self.shape.vectors)]
 
-    def step(self, _: Value, values: list[Value]) -> list[Value]:
+    def step(self, values: list[Value]) -> list[Value]:
         """One step of k."""
         f, (x, y, *sums) = self.f, values
         new = _row(f, self.rows, sums, f.at(y, -self.ahead[1]), self.masks, lambda r: f.at(x, r - self.ahead[0]))
         f.barrier()
         return [f.at(x, self.shape.packed_rows), f.at(y, self.shape.columns), *new]
 
-    def turn(self, number: Value, values: list[Value]) -> list[Value]:
+    def turn(self, values: list[Value]) -> list[Value]:
         """As many as there are in a turn."""
         for _ in range(UNROLL):
-            values = self.step(number, values)
+            values = self.step(values)
         return values
 
 
@@ -239,14 +244,23 @@ class Operands:
         self.f, self.rows = f, rows
         self.k, _, a, a_row, self.a_k, b, self.b_k, c, c_row, self.add = f.args[:10]
         self.a_row = a_row
-        # Three rows to a pointer. LLVM must not know how the addresses belong together: it would go from row to row by
-        # additions, each of which waits for the one before, or keep more of them than there are registers.
-        self.offsets = [number(0), *(f.opaque(f.times(a_row, r)) for r in range(1, min(rows, 3)))]
-        self.start = [*(f.at(a, f.times(a_row, r)) for r in range(0, rows, 3)), b]
+        # Six rows to a pointer, since an address may have an offset times 2 or 4. LLVM must not know how the addresses belong
+        # together: it would go from row to row by additions, each of which waits for the one before, or keep more of them than
+        # there are registers.
+        self.offsets = {r: f.opaque(f.times(a_row, r * f.vectors.size)) for r in (1, 3, 5) if r < rows}
+        self.start = [*(f.at(a, f.times(a_row, r)) for r in range(0, rows, GROUP)), b]
         *self.lefts, self.b = self.start
         self.outs = [f.at(c, f.times(c_row, r)) for r in range(rows)]
         for out in self.outs:
             f.prefetch(out)
+
+    def row(self, pointers: list[Value], r: int) -> Value:
+        """Where row r is."""
+        base, r = pointers[r // GROUP], r % GROUP
+        if r == 0:
+            return base
+        odd = r // (r & -r)
+        return self.f.byte(base, self.f.times(self.offsets[odd], r // odd))
 
     def take(self, values: list[Value]) -> None:
         """The steps of a chain, whether it is added, and where its operands begin."""
@@ -260,67 +274,84 @@ class Operands:
 
     def sums(self, shape: Shape, masks: list[Value | None], packed: bool) -> list[Value]:
         """The sums over k, row by row, of as many vectors as there are masks. ``packed``: with loops of their own for packed
-        operands, and for rows of A that lie as they are."""
+        operands, and for rows or columns of A that lie as they are."""
         f = self.f
         start = [*self.lefts, self.b, *[f.zero()] * (self.rows * len(masks))]
         pointers = len(self.lefts)
 
         def step(values: list[Value]) -> list[Value]:
             xs, y, sums = values[:pointers], values[pointers], values[pointers + 1 :]
-            new = _row(f, self.rows, sums, y, masks, lambda r: f.at(xs[r // 3], self.offsets[r % 3]))
+            new = _row(f, self.rows, sums, y, masks, functools.partial(self.row, xs))
             return [*(f.opaque(f.at(x, self.a_k)) for x in xs), f.opaque(f.at(y, self.b_k)), *new]
 
-        def turn(step: Callable[[list[Value]], list[Value]]) -> Callable[[Value, list[Value]], list[Value]]:
-            def run(number: Value, values: list[Value]) -> list[Value]:
+        def turn(step: Callable[[list[Value]], list[Value]]) -> Turn:
+            def run(values: list[Value]) -> list[Value]:
                 for _ in range(UNROLL):
                     values = step(values)
                 return values
 
             return run
 
-        def rest(number: Value, values: list[Value]) -> list[Value]:
-            return step(values)
-
         if masks[-1] is not None:
-            return f.loop(self.k, start, rest)[pointers + 1 :]
+            return f.repeat(self.k, start, step)[pointers + 1 :]
         turns = f.integer("lshr", self.k, number(UNROLL.bit_length() - 1))
         left_over = f.integer("and", self.k, number(UNROLL - 1))
         if not packed:
-            return f.loop(left_over, f.loop(turns, start, turn(step)), rest)[pointers + 1 :]
+            return f.repeat(left_over, f.repeat(turns, start, turn(step)), step)[pointers + 1 :]
 
-        def along(number: Value, values: list[Value]) -> list[Value]:
-            # Steps of A lie side by side: only at the end of a turn there is something to add.
-            xs, y, sums = values[:pointers], values[pointers], values[pointers + 1 :]
-            for p in range(UNROLL):
-                lefts = [f.at(f.at(xs[r // 3], self.offsets[r % 3]), p) for r in range(self.rows)]
-                sums = _row(f, self.rows, sums, f.at(y, steps[p]), masks, lefts.__getitem__)
-                f.barrier()
-            return [*(f.opaque(f.at(x, UNROLL)) for x in xs), f.opaque(f.at(y, steps[UNROLL])), *sums]
+        def offsets(stride: Value) -> list[Value]:
+            """Where the steps of a turn begin, and the next turn."""
+            return [number(0), stride, *(f.opaque(f.times(stride, p)) for p in range(2, UNROLL + 1))]
+
+        def turned(right: list[Value], left: Callable[[list[Value], int, int], Value], moved: Value | int) -> Turn:
+            """A turn in which nothing is added between steps: the element of row r at step p is at ``left(pointers, r, p)``,
+            the row of B ``right[p]`` on."""
+
+            def run(values: list[Value]) -> list[Value]:
+                xs, y, sums = values[:pointers], values[pointers], values[pointers + 1 :]
+                for p in range(UNROLL):
+                    lefts = [left(xs, r, p) for r in range(self.rows)]
+                    sums = _row(f, self.rows, sums, f.at(y, right[p]), masks, lefts.__getitem__)
+                    f.barrier()
+                return [*(f.opaque(f.at(x, moved)) for x in xs), f.opaque(f.at(y, right[UNROLL])), *sums]
+
+            return run
 
         here, other, near, far, left, after = (f.label(x) for x in ("packed", "other", "near", "far", "left", "after"))
+        beside, apart = f.label("beside"), f.label("apart")
         strides = [(self.a_row, 1), (self.a_k, shape.packed_rows), (self.b_k, shape.columns)]
         wrong = [f.integer("xor", stride, number(n)) for stride, n in strides]
         neither = f.integer("or", f.integer("or", wrong[0], wrong[1]), wrong[2])
         f.fork(f.new(BIT, f"icmp eq {neither}, 0"), here, other)
         f.begin(here)
         operands = Packed(f, shape, self.rows)
-        quick = f.loop(turns, operands.start(self.lefts[0], self.b), operands.turn)
-        quick = f.loop(left_over, quick, operands.step)[2:]
+        quick = f.repeat(turns, operands.start(self.lefts[0], self.b), operands.turn)
+        quick = f.repeat(left_over, quick, operands.step)[2:]
         here = f.here
         f.jump(after)
         f.begin(other)
         f.fork(f.new(BIT, f"icmp eq {self.a_k}, 1"), near, far)
         f.begin(near)
-        steps = [number(0), self.b_k, *(f.opaque(f.times(self.b_k, p)) for p in range(2, UNROLL + 1))]
-        some = f.loop(turns, start, along)
+        line = turned(offsets(self.b_k), lambda xs, r, p: f.at(self.row(xs, r), p), UNROLL)
+        lines = f.repeat(turns, start, line)
         near = f.here
         f.jump(left)
         f.begin(far)
-        others = f.loop(turns, start, turn(step))
-        far = f.here
+        f.fork(f.new(BIT, f"icmp eq {self.a_row}, 1"), beside, apart)
+        f.begin(beside)
+        along = offsets(self.a_k)
+        column = turned(offsets(self.b_k), lambda xs, r, p: f.at(f.at(xs[0], along[p]), r), along[UNROLL])
+        columns = f.repeat(turns, start, column)
+        beside = f.here
+        f.jump(left)
+        f.begin(apart)  # seldom: step by step
+        apart = f.here
         f.jump(left)
         f.begin(left)
-        slow = f.loop(left_over, f.joined((near, some), (far, others)), rest)[pointers + 1 :]
+        count, *begun = f.joined(
+            (near, [left_over, *lines]), (beside, [left_over, *columns]), (apart, [self.k, *start])
+        )
+        slow = f.repeat(count, begun, step)[pointers + 1 :]
         other = f.here
         f.jump(after)
         f.begin(after)
@@ -370,27 +401,27 @@ def _column(vectors: Vectors, shape: Shape) -> Function:
     single = f.new(BIT, f"icmp sle {f.integer('or', per_turn, runs)}, 1")
     run_bytes = f.times(lines, LINE)
 
-    def fetch(_: Value, values: list[Value]) -> list[Value]:
+    def fetch(values: list[Value]) -> list[Value]:
         f.prefetch(values[0], write=False, level=2)
         return [f.byte(values[0], number(LINE))]
 
-    def turn(at: Value, values: list[Value]) -> list[Value]:
+    def turn(values: list[Value]) -> list[Value]:
         *values, place, run, left = values
         f.prefetch(place, write=False, level=2)
-        return [*operands.turn(at, values), f.byte(place, moved), run, left]
+        return [*operands.turn(values), f.byte(place, moved), run, left]
 
-    def turn_of_runs(at: Value, values: list[Value]) -> list[Value]:
+    def turn_of_runs(values: list[Value]) -> list[Value]:
         *values, place, run, left = values
         count = f.new(I64, f"select i1 {f.less(number(0), left).name}, {per_turn}, i64 0")
-        (place,) = f.loop(count, [place], fetch)
-        values = operands.turn(at, values)
+        (place,) = f.repeat(count, [place], fetch)
+        values = operands.turn(values)
         ended = f.new(BIT, f"icmp uge {place}, {f.byte(run, run_bytes).name}")
         run = f.new(POINTER, f"select {ended}, {f.byte(run, apart)}, {run}")
         place = f.new(POINTER, f"select {ended}, {run}, {place}")
         left = f.integer("sub", left, f.new(I64, f"zext {ended} to i64"))
         return [*values, place, run, left]
 
-    def tile(_: Value, values: list[Value]) -> list[Value]:
+    def tile(values: list[Value]) -> list[Value]:
         a, c, *fetched = values
         outs = [f.at(c, offset) for offset in offsets[:-1]]
 
@@ -406,11 +437,11 @@ def _column(vectors: Vectors, shape: Shape) -> Function:
                 simple, other, after = f.label("simple"), f.label("other"), f.label("after")
                 f.fork(single, simple, other)
                 f.begin(simple)
-                plain = f.loop(count, values, turn)
+                plain = f.repeat(count, values, turn)
                 simple = f.here
                 f.jump(after)
                 f.begin(other)
-                in_runs = f.loop(count, values, turn_of_runs)
+                in_runs = f.repeat(count, values, turn_of_runs)
                 other = f.here
                 f.jump(after)
                 f.begin(after)
@@ -421,14 +452,14 @@ def _column(vectors: Vectors, shape: Shape) -> Function:
                 return values
 
             *values, place, run, waiting = f.loop(number(2), [*operands.start(left, right), *fetched], part)
-            x, y, *sums = f.loop(f.integer("and", steps, number(UNROLL - 1)), values, operands.step)
+            x, y, *sums = f.repeat(f.integer("and", steps, number(UNROLL - 1)), values, operands.step)
             _store_rows(f, shape, _added(f, added, outs, sums, operands.masks), outs)
             return [f.at(x, -operands.ahead[0]), f.at(y, -operands.ahead[1]), place, run, waiting]
 
         left, _, *fetched = _chains(f, k, first, add, [a, b, *fetched], chain)
         return [left, f.at(c, offsets[-1]), *fetched]
 
-    f.loop(tiles, [a, c, ahead, ahead, runs], tile)
+    f.repeat(tiles, [a, c, ahead, ahead, runs], tile)
     f.do("ret void")
     return f
 
