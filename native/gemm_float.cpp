@@ -48,9 +48,9 @@ constexpr int64_t line = 64;           // bytes of a cache line
 constexpr int64_t page = 4096;         // bytes after which addresses compete for the same places of the nearest cache
 constexpr int64_t near = 512 << 10;    // bytes that stay in an L2 cache while they are read again and again
 constexpr int64_t in_reach = 2 << 20;  // bytes of packed B that each thread may have for itself in an L3 cache
-constexpr int64_t little = 32 << 10;   // bytes of packed B of which a copy for each thread is not worth its memory
 constexpr int64_t few_threads = 4;     // that pack B each for itself sooner than together
 constexpr int64_t few_uses = 16;       // of A or B by a thread: packing costs more than reading crowded lines so often
+constexpr int64_t few_split = 2048;    // rows of B that a thread reads, if its vectors are split between two lines
 
 // How many of `count` lines that lie `stride` bytes apart compete for one place of the nearest cache, which has 64 places.
 int64_t competing(int64_t count, int64_t stride) {
@@ -186,10 +186,12 @@ class Product {
   }
 
   // Whether a transposed B, which is packed, had better be divided by columns: each thread then packs no more of it than it uses.
-  // A is read again for each panel, so it must be near, and nearer where its rows lie across the steps of k.
+  // A is read again for each panel, so it must be near, and nearer where its rows lie across the steps of k. The last panel must not
+  // be much less than the others.
   bool packs_less_by_columns() const {
     const int64_t size = sizeof(T), a_bytes = g_.m * g_.k * size;
-    return g_.b.col_stride != 1 && g_.m >= few_tiles * set_.mr && g_.n * g_.k * size <= near &&
+    const bool even = 4 * (panels_ * set_.nr - g_.n) <= set_.nr;
+    return g_.b.col_stride != 1 && even && g_.m >= few_tiles * set_.mr && g_.n * g_.k * size <= near &&
            a_bytes <= (g_.a.col_stride == 1 ? near : near / 4);
   }
 
@@ -206,12 +208,14 @@ class Product {
     a_mode_ = !pack ? Mode::in_place : column_units_ > 1 ? Mode::shared : Mode::by_unit;
     const int64_t b_bytes = g_.k * g_.n * size;
     pack = true;
-    if (g_.b.col_stride == 1)
+    if (g_.b.col_stride == 1) {
+      const bool split = g_.b.row_stride * size % line != 0 && uses_b * deepest_ > few_split;
       pack = competing(deepest_, g_.b.row_stride * size) > 8 ? uses_b > (b_bytes > near ? 2 : few_uses)
-                                                            : uses_b > few_uses && b_bytes > near;
+                                                            : uses_b > few_uses && (b_bytes > near || split);
+    }
     b_mode_ = !pack ? Mode::in_place
               : row_units_ == 1 ? Mode::by_unit
-              : threads_ <= few_threads && b_bytes > little && b_bytes <= in_reach ? Mode::own
+              : threads_ <= few_threads && b_bytes <= in_reach ? Mode::own
                                                                : Mode::shared;
     // Tiles of a column fetch what is packed next while they run, others only between them: where it comes from far away.
     if (b_mode_ == Mode::by_unit && g_.m >= set_.mr && b_bytes > near) {
