@@ -154,7 +154,7 @@ class Product {
   // Sets the numbers of units.
   void divide(int64_t threads) {
     const int64_t least = threads == 1 ? 1 : threads * units_per_thread;
-    const int64_t needed = parts(g_.m, unit_bytes / static_cast<int64_t>(sizeof(T)));
+    const int64_t needed = parts(g_.m, reads_through() ? few_tiles * set_.mr : unit_bytes / static_cast<int64_t>(sizeof(T)));
     row_units_ = needed > least ? parts(needed, least) * least : std::max(needed, std::min(least, g_.m / few_rows));
     column_units_ = 1;
     if (threads > 1 && panels_ % threads == 0 && panels_ <= least && packs_less_by_columns()) {
@@ -183,6 +183,13 @@ class Product {
     if (columns <= row_units_) return;
     // As many rows as the cache holds of them in so few steps of k: units of other rows would pack the same columns again.
     row_units_ = parts(g_.m * deepest_, unit_bytes * unit_steps / static_cast<int64_t>(sizeof(T))), column_units_ = columns;
+  }
+
+  // Whether units had better have few rows: those of A come from far away, which is quickest where each is read from end to end, block after
+  // block, and an L2 cache holds all of B, which is read again for each unit.
+  bool reads_through() const {
+    const int64_t size = sizeof(T), cache = second_cache_bytes();
+    return blocks_ > 1 && g_.a.col_stride == 1 && g_.m * g_.k * size > cache && 2 * g_.n * g_.k * size <= cache;
   }
 
   // Whether a transposed B, which is packed, had better be divided by columns: each thread then packs no more of it than it uses.
