@@ -37,8 +37,13 @@ constexpr int64_t mask_rows = 32;          // whose masks are made in one go
 constexpr double unit_work = 1 << 16;      // multiply-adds for which it does
 constexpr int64_t units_per_thread = 4;
 
-// What a term, a row and the rest cost beside a term of a tile, and how much less all that has to be (measured on Zen 4).
-constexpr double term_cost = 1, row_cost = 4.5, pack_cost = 4, turn_cost = 5, mask_cost = 24, worth = 0.9;
+// What a term, a row and the rest cost beside a term of a tile, and how much less all that has to be: measured on Zen 4 with AVX2, and on
+// a Xeon with AVX-512, whose tiles load less often than they multiply, while each term here loads all it multiplies.
+struct Costs {
+  double term, row, turn;
+};
+constexpr Costs of_half_lines{1, 4.5, 5}, of_lines{1.4, 6.5, 15};  // by what a vector is of a cache line
+constexpr double pack_cost = 4, mask_cost = 24, worth = 0.9;
 
 // An operand, or C, as lines (rows of A, columns of B) of some steps of k each: its strides, in elements. Those of C are rows
 // and steps of the result.
@@ -91,14 +96,16 @@ class Skipping {
     row_units_ = parts(rows, unit_rows);
     while (threads_ > 1 && panels_ * row_units_ < threads_ * units_per_thread && rows >= 2 * row_units_ * least_unit_rows)
       row_units_ *= 2;
-    threads_ = std::min(threads_, panels_ * row_units_);
+    const int64_t units = panels_ * row_units_, threads = threads_;
+    threads_ = std::min(threads, units);
+    uneven_ = static_cast<double>(threads * parts(units, threads_)) / static_cast<double>(units);
     const int64_t most = parts(rows, row_units_);
     const bool waiting = turned_ || columns % set_.wide != 0;  // sums wait until they can be stored
     sums_ = !waiting ? 0 : packs_.size() > 1 ? most : std::min(most, near_rows);
     partial_ = parted_ ? most : 0;
     panel_ = std::min(k, panel_steps());
     own_ = parts((panel_ + sums_ + partial_) * set_.wide * size, line) * line;
-    shares_ = Shares(panels_ * row_units_, threads_);
+    shares_ = Shares(units, threads_);
     const int64_t ranges = columns_first_ ? panels_ : row_units_, of_each = panels_ * row_units_ / ranges;
     if (epilogue_.whole_rows() && of_each > 1) {
       unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(ranges));
@@ -109,9 +116,10 @@ class Skipping {
   // Whether it pays if such a share of the sparse operand is not zero.
   bool pays(double share) const {
     const auto of = [](int64_t part, int64_t whole) { return static_cast<double>(part) / static_cast<double>(whole); };
-    const double each = term_cost * share + row_cost * of(static_cast<int64_t>(steps_.size()), k()) +
-                        pack_cost * of(row_units_, rows_) + (turned_ ? turn_cost / static_cast<double>(k()) : 0);
-    return each * of(panels_ * set_.wide, columns_) + mask_cost / static_cast<double>(columns_) < worth;
+    const Costs& cost = set_.quick_masks() ? of_lines : of_half_lines;
+    const double each = cost.term * share + cost.row * of(static_cast<int64_t>(steps_.size()), k()) +
+                        pack_cost * of(row_units_, rows_) + (turned_ ? cost.turn / static_cast<double>(k()) : 0);
+    return each * uneven_ * of(panels_ * set_.wide, columns_) + mask_cost / static_cast<double>(columns_) < worth;
   }
 
   // Makes the masks and, if there are so many zeros that the rest pays, all the rest. Nothing: there are not, and nothing of C is
@@ -292,6 +300,7 @@ class Skipping {
   std::vector<Pack> packs_;
   bool parted_ = false;               // some chain is longer than a panel
   int64_t threads_ = 1, panels_ = 0, row_units_ = 1;
+  double uneven_ = 1;  // how much longer it takes because units are not divided evenly among the threads
   int64_t panel_ = 0, sums_ = 0, partial_ = 0, own_ = 0;  // rows of each thread's panel, sums and parts of chains; its bytes
   std::unique_ptr<Block> block_;              // unless spare memory is enough
   uint64_t* masks_ = nullptr;
