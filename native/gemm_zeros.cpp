@@ -26,9 +26,9 @@ namespace {
 
 constexpr double least_work = 1 << 20;     // multiply-adds for which looking for zeros pays
 constexpr int64_t fewest = 16;             // rows, columns and terms of a product that is worth it
-constexpr int samples = 32;                // elements that are looked at first,
+constexpr int samples = 64;                // elements that are looked at first,
 constexpr int first_samples = 8;           // and those of them that tell that an operand has no zeros
-constexpr int doubt = 4;                   // more of them might have been zero: about one and a half standard deviations
+constexpr int doubt = 6;                   // more of them might have been zero: about one and a half standard deviations
 constexpr int64_t most_steps = 64;         // bits of a mask
 constexpr int64_t unit_rows = 256;         // whose sums stay in an L2 cache
 constexpr int64_t least_unit_rows = 64;    // fewer would pack the panel too often
@@ -55,12 +55,46 @@ struct Side {
 template <class T>
 int zeros_of(const T* from, int64_t rows, int64_t steps, Side side) {
   int zeros = 0;
-  for (uint32_t i = 0; i < samples && (i < first_samples || zeros > 0); ++i) {
-    const auto row = static_cast<int64_t>(i * 0x9e3779b1u) % rows, step = static_cast<int64_t>(i * 0x85ebca6bu) % steps;
-    zeros += from[row * side.row + step * side.step] == T{};
-  }
+  const auto somewhere = [](uint32_t drawn, int64_t below) {  // without a division
+    return static_cast<int64_t>(static_cast<uint64_t>(drawn) * static_cast<uint64_t>(std::min(below, int64_t{1} << 32)) >> 32);
+  };
+  for (uint32_t i = 0; i < samples && (i < first_samples || zeros > 0); ++i)
+    zeros += from[somewhere(i * 0x9e3779b1u, rows) * side.row + somewhere(i * 0x85ebca6bu, steps) * side.step] == T{};
   return zeros;
 }
+
+// How a product would be divided, and what it would cost: no more than this is worked out of a product that is then made of tiles.
+template <class T>
+struct Plan {
+  const TileSet<T>& set = *tile_set<T>();
+  int64_t rows, columns, k;  // of the sparse operand's rows, the dense one's columns
+  bool turned;               // C's elements follow one another along the rows here
+  // Steps that a mask and a panel have room for: a panel has two thirds of the nearest cache.
+  int64_t most = std::min(most_steps, 2 * nearest_cache_bytes() / 3 / (set.wide * static_cast<int64_t>(sizeof(T))));
+  int64_t panels = parts(columns, set.wide), row_units = parts(rows, unit_rows);
+  int64_t threads;           // that have a unit, of as many as would be used otherwise
+  double uneven;             // how much longer it takes because units are not divided evenly among these
+
+  Plan(int64_t all_rows, int64_t all_columns, int64_t terms, bool turns, int64_t useful)
+      : rows(all_rows), columns(all_columns), k(terms), turned(turns) {
+    while (useful > 1 && units() < useful * units_per_thread && rows >= 2 * row_units * least_unit_rows) row_units *= 2;
+    threads = std::min(useful, units());
+    uneven = static_cast<double>(useful * parts(units(), threads)) / static_cast<double>(units());
+  }
+  int64_t units() const { return panels * row_units; }
+
+  // Whether it pays if such a share of the sparse operand is not zero.
+  bool pays(double share) const {
+    const auto of = [](int64_t part, int64_t whole) { return static_cast<double>(part) / static_cast<double>(whole); };
+    const Chains chains(k);
+    int64_t masks = 0;
+    for (int64_t chain = 0; chain < chains.count; ++chain) masks += parts(chains.length(chain), most);
+    const Costs& cost = set.quick_masks() ? of_lines : of_half_lines;
+    const double each = cost.term * share + cost.row * of(masks, k) + pack_cost * of(row_units, rows) +
+                        (turned ? cost.turn / static_cast<double>(k) : 0);
+    return each * uneven * of(panels * set.wide, columns) + mask_cost / static_cast<double>(columns) < worth;
+  }
+};
 
 template <class T>
 class Skipping {
@@ -84,42 +118,24 @@ class Skipping {
 
  public:
   // C[rows, columns] = sparse[rows, k] @ dense[k, columns], whose elements (i, j) are at i * out.row + j * out.step.
-  Skipping(const T* sparse, Side s, const T* dense, Side d, T* c, Side out, int64_t rows, int64_t columns, int64_t k,
-           bool columns_first, const Epilogue& epilogue, const Poll* poll, bool shared)
-      : set_(*tile_set<T>()), sparse_(sparse), dense_(dense), c_(c), s_(s), d_(d), out_(out), rows_(rows), columns_(columns),
-        columns_first_(columns_first), turned_(out.step != 1), epilogue_(epilogue), stop_(poll) {
-    divide_k(k);
-    const double work = static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(k);
-    const auto useful = static_cast<int64_t>(std::min((work + epilogue.work()) / unit_work, 1e6));
-    threads_ = shared ? std::clamp<int64_t>(useful, 1, num_threads()) : 1;
-    panels_ = parts(columns, set_.wide);
-    row_units_ = parts(rows, unit_rows);
-    while (threads_ > 1 && panels_ * row_units_ < threads_ * units_per_thread && rows >= 2 * row_units_ * least_unit_rows)
-      row_units_ *= 2;
-    const int64_t units = panels_ * row_units_, threads = threads_;
-    threads_ = std::min(threads, units);
-    uneven_ = static_cast<double>(threads * parts(units, threads_)) / static_cast<double>(units);
-    const int64_t most = parts(rows, row_units_);
-    const bool waiting = turned_ || columns % set_.wide != 0;  // sums wait until they can be stored
+  Skipping(const Plan<T>& plan, const T* sparse, Side s, const T* dense, Side d, T* c, Side out, bool columns_first,
+           const Epilogue& epilogue, const Poll* poll)
+      : plan_(plan), set_(plan.set), sparse_(sparse), dense_(dense), c_(c), s_(s), d_(d), out_(out), rows_(plan.rows),
+        columns_(plan.columns), columns_first_(columns_first), turned_(plan.turned), epilogue_(epilogue), stop_(poll),
+        threads_(plan.threads), panels_(plan.panels), row_units_(plan.row_units) {
+    divide_k();
+    const int64_t most = parts(rows_, row_units_);
+    const bool waiting = turned_ || columns_ % set_.wide != 0;  // sums wait until they can be stored
     sums_ = !waiting ? 0 : packs_.size() > 1 ? most : std::min(most, near_rows);
     partial_ = parted_ ? most : 0;
-    panel_ = std::min(k, panel_steps());
+    panel_ = std::min(plan.k, plan.most);
     own_ = parts((panel_ + sums_ + partial_) * set_.wide * size, line) * line;
-    shares_ = Shares(units, threads_);
+    shares_ = Shares(plan.units(), threads_);
     const int64_t ranges = columns_first_ ? panels_ : row_units_, of_each = panels_ * row_units_ / ranges;
     if (epilogue_.whole_rows() && of_each > 1) {
       unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(ranges));
       for (int64_t r = 0; r < ranges; ++r) unfinished_[static_cast<size_t>(r)] = of_each;
     }
-  }
-
-  // Whether it pays if such a share of the sparse operand is not zero.
-  bool pays(double share) const {
-    const auto of = [](int64_t part, int64_t whole) { return static_cast<double>(part) / static_cast<double>(whole); };
-    const Costs& cost = set_.quick_masks() ? of_lines : of_half_lines;
-    const double each = cost.term * share + cost.row * of(static_cast<int64_t>(steps_.size()), k()) +
-                        pack_cost * of(row_units_, rows_) + (turned_ ? cost.turn / static_cast<double>(k()) : 0);
-    return each * uneven_ * of(panels_ * set_.wide, columns_) + mask_cost / static_cast<double>(columns_) < worth;
   }
 
   // Makes the masks and, if there are so many zeros that the rest pays, all the rest. Nothing: there are not, and nothing of C is
@@ -150,14 +166,10 @@ class Skipping {
     uint64_t least = infinity;  // the magnitude of the least element that is not zero, as bits
   };
 
-  int64_t k() const { return steps_.back().begin + steps_.back().count; }
-  // A panel has two thirds of the nearest cache.
-  int64_t panel_steps() const { return std::min(most_steps, 2 * nearest_cache_bytes() / 3 / (set_.wide * size)); }
-
   // Cuts the chains into steps for which masks and panels have room, and puts together what one panel has room for.
-  void divide_k(int64_t k) {
-    const Chains chains(k);
-    const int64_t most = panel_steps();
+  void divide_k() {
+    const Chains chains(plan_.k);
+    const int64_t most = plan_.most;
     for (int64_t chain = 0; chain < chains.count; ++chain) {
       const int64_t begin = chains.begin(chain), end = begin + chains.length(chain);
       parted_ |= end - begin > most;
@@ -195,7 +207,7 @@ class Skipping {
     for (const Found& found : found_) terms += found.terms, least = std::min(least, found.least);
     const auto lowest = least_exponents - (static_cast<int64_t>(least >> mantissa) - bias) + bias;
     lowest_ = static_cast<uint64_t>(std::clamp<int64_t>(lowest, 1, 2 * bias + 1)) << mantissa;
-    worth_it_ = pays(static_cast<double>(terms) / static_cast<double>(rows_ * k()));
+    worth_it_ = plan_.pays(static_cast<double>(terms) / static_cast<double>(rows_ * plan_.k));
   }
 
   uint64_t* masks_of(size_t n) const { return masks_ + rows_ * static_cast<int64_t>(n); }
@@ -286,6 +298,7 @@ class Skipping {
       epilogue_.rows(i0, i1);
   }
 
+  const Plan<T> plan_;
   const TileSet<T>& set_;
   const T* sparse_;
   const T* dense_;
@@ -293,14 +306,13 @@ class Skipping {
   const Side s_, d_, out_;
   const int64_t rows_, columns_;
   const bool columns_first_;  // C's rows are the columns here
-  const bool turned_;         // C's elements follow one another along the rows here
+  const bool turned_;
   const Epilogue& epilogue_;
   Stop stop_;
   std::vector<Steps> steps_;
   std::vector<Pack> packs_;
   bool parted_ = false;               // some chain is longer than a panel
-  int64_t threads_ = 1, panels_ = 0, row_units_ = 1;
-  double uneven_ = 1;  // how much longer it takes because units are not divided evenly among the threads
+  const int64_t threads_, panels_, row_units_;
   int64_t panel_ = 0, sums_ = 0, partial_ = 0, own_ = 0;  // rows of each thread's panel, sums and parts of chains; its bytes
   std::unique_ptr<Block> block_;              // unless spare memory is enough
   uint64_t* masks_ = nullptr;
@@ -328,10 +340,13 @@ std::optional<bool> skipping_product(const Gemm& g, const T* a, const T* b, T* c
   const bool of_left = zeros_left > zeros_right || (zeros_left == zeros_right && g.c.col_stride == 1);
   if (work < polled_work) poll = nullptr;
   const Side down{g.c.row_stride, g.c.col_stride}, across{g.c.col_stride, g.c.row_stride};
-  Skipping<T> product(of_left ? a : b, of_left ? left : right, of_left ? b : a, of_left ? right : left, c,
-                      of_left ? down : across, of_left ? g.m : g.n, of_left ? g.n : g.m, g.k, !of_left, epilogue, poll, shared);
+  const auto useful = static_cast<int64_t>(std::min((work + epilogue.work()) / unit_work, 1e6));
+  const Plan<T> plan(of_left ? g.m : g.n, of_left ? g.n : g.m, g.k, (of_left ? down : across).step != 1,
+                     shared ? std::clamp<int64_t>(useful, 1, num_threads()) : 1);
   const int zeros = std::min(std::max(zeros_left, zeros_right) + doubt, samples);
-  if (!product.pays(1 - static_cast<double>(zeros) / samples)) return {};
+  if (!plan.pays(1 - static_cast<double>(zeros) / samples)) return {};
+  Skipping<T> product(plan, of_left ? a : b, of_left ? left : right, of_left ? b : a, of_left ? right : left, c,
+                      of_left ? down : across, !of_left, epilogue, poll);
   const std::optional<bool> completed = product.run(spare);
   if (completed) thread_state().gemms_skipping_zeros.add(1);
   return completed;
