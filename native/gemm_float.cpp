@@ -172,10 +172,12 @@ class Product {
     const int64_t columns = std::min(least, panels_ / 2);
     if (columns < least) {
       // Few of both: divide k, if that makes parts of as many blocks, and the sums that wait cost less than having all
-      // threads read B. Two blocks count as equal, though the first of them is only a third of k.
+      // threads read B. Two blocks count as equal, though the first of them is only a third of k, if there are units enough.
       const int64_t k_parts = std::min(blocks_, parts(least, row_units_)), waiting = blocks_ - blocks_ / k_parts;
       const bool equal = blocks_ % k_parts == 0 || blocks_ >= even_blocks * k_parts;
-      if (k_parts > 1 && equal && sum_cost * waiting * g_.m < g_.k) {
+      const int64_t units = row_units_ * k_parts;
+      const bool even = units >= 2 * threads || (units % threads == 0 && blocks_ > 2);
+      if (k_parts > 1 && equal && even && sum_cost * waiting * g_.m < g_.k) {
         k_parts_ = k_parts;
         return;
       }
