@@ -40,7 +40,7 @@ template <class T>
 bool better_turned(const Gemm& g) {
   constexpr int64_t most_rows = 128, longer = 4;
   if (g.b.row_stride != 1 || g.b.col_stride == 1 || g.c.col_stride != 1 || g.c.row_stride != g.n) return false;
-  if (g.m > most_rows || g.m <= tile_set<T>()->lanes() || g.k <= deepest_small || g.k < longer * g.m) return false;
+  if (g.m > most_rows || g.m < tile_set<T>()->lanes() || g.k <= deepest_small || g.k < longer * g.m) return false;
   return g.a.row_stride == 1 ? g.m <= g.n : 3 * g.m <= 2 * g.n;
 }
 

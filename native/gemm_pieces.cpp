@@ -172,7 +172,8 @@ class Pieces {
     const S* from = b_ + chains_.begin(block) * row + j0 * column;
     if constexpr (std::is_floating_point_v<S>)
       if (column == 1 && !many) return {from, row};
-    if (count < width) std::memset(to, 0, static_cast<size_t>(k * width) * sizeof(T));
+    if constexpr (std::is_integral_v<T>)  // whose tiles read all columns
+      if (count < width) std::memset(to, 0, static_cast<size_t>(k * width) * sizeof(T));
     if (column == 1) {
       copy(k, count, from, row, to, width);
     } else if (row == 1) {

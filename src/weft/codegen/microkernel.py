@@ -16,8 +16,8 @@ One module for each type holds, for a tile of ``mr`` rows and ``nr`` columns (`S
 ``pack_a``, ``pack_b``, ``pack_wide``, ``stream_b``
     ``void (k, from, line, step, to, lines)``: to[p * W + j] = from[j * line + p * step] for all p < k and j < lines, where W is
     `Shape.packed_rows` (``pack_a``), nr (``pack_b``, ``stream_b``) or `Shape.wide` (``pack_wide``); what the places of the
-    other j hold afterwards is not said, but none is left as it was. Where ``line`` is 1, ``stream_b`` writes past the caches,
-    to an address that is a multiple of a vector's size.
+    other j hold afterwards is not said, but ``pack_wide`` leaves none as it was. Where ``line`` is 1, ``stream_b`` writes
+    past the caches, to an address that is a multiple of a vector's size.
 ``turn``
     lines that become columns (`weft.codegen.packing`).
 ``skip``, ``nonzero``, ``extent``, ``copy_wide``

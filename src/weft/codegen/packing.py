@@ -60,10 +60,16 @@ def _pack(vectors: Vectors, name: str, width: int, group: int) -> Function:
         f.do("ret void")
 
     f.begin(other)
-    last = f.integer("sub", lines, number(1))
+    last, done = f.integer("sub", lines, number(1)), f.label("done")
     for v in range(0, width, group):
+        if v > 0 and name != "pack_wide":
+            more = f.label("more")
+            f.fork(f.less(number(v), lines), more, done)
+            f.begin(more)
         given = (k, start, line, step, f.at(to, v), number(v), last, number(width))
         f.do(f"call void @turn({', '.join(map(str, given))})")
+    f.jump(done)
+    f.begin(done)
     f.do("ret void")
     return f
 
