@@ -52,8 +52,6 @@ UNROLL = 4
 LATE = 16
 #: What a loop does in a turn: the next values.
 Turn = Callable[[list[Value]], list[Value]]
-#: Rows of A that one pointer leads to.
-GROUP = 6
 #: Bytes of a cache line.
 LINE = 64
 #: Bytes of a vector whose parts are loaded and stored as quickly as all of it.
@@ -244,11 +242,12 @@ class Operands:
         self.f, self.rows = f, rows
         self.k, _, a, a_row, self.a_k, b, self.b_k, c, c_row, self.add = f.args[:10]
         self.a_row = a_row
-        # Six rows to a pointer, since an address may have an offset times 2 or 4. LLVM must not know how the addresses belong
-        # together: it would go from row to row by additions, each of which waits for the one before, or keep more of them than
-        # there are registers.
-        self.offsets = {r: f.opaque(f.times(a_row, r * f.vectors.size)) for r in (1, 3, 5) if r < rows}
-        self.start = [*(f.at(a, f.times(a_row, r)) for r in range(0, rows, GROUP)), b]
+        # Six rows to a pointer, since an address may have an offset times 2 or 4; three where a tile has more rows, and loads
+        # as often as it can. LLVM must not know how the addresses belong together: it would go from row to row by additions,
+        # each of which waits for the one before, or keep more of them than there are registers.
+        self.group = 6 if rows <= 6 else 3
+        self.offsets = {r: f.opaque(f.times(a_row, r * f.vectors.size)) for r in (1, 3, 5) if r < min(rows, self.group)}
+        self.start = [*(f.at(a, f.times(a_row, r)) for r in range(0, rows, self.group)), b]
         *self.lefts, self.b = self.start
         self.outs = [f.at(c, f.times(c_row, r)) for r in range(rows)]
         for out in self.outs:
@@ -256,7 +255,7 @@ class Operands:
 
     def row(self, pointers: list[Value], r: int) -> Value:
         """Where row r is."""
-        base, r = pointers[r // GROUP], r % GROUP
+        base, r = pointers[r // self.group], r % self.group
         if r == 0:
             return base
         odd = r // (r & -r)
@@ -274,7 +273,7 @@ class Operands:
 
     def sums(self, shape: Shape, masks: list[Value | None], packed: bool) -> list[Value]:
         """The sums over k, row by row, of as many vectors as there are masks. ``packed``: with loops of their own for packed
-        operands, and for rows or columns of A that lie as they are."""
+        operands, and for rows or columns of A that lie as they are. An edge that is higher than a tile has one for rows."""
         f = self.f
         start = [*self.lefts, self.b, *[f.zero()] * (self.rows * len(masks))]
         pointers = len(self.lefts)
@@ -292,11 +291,11 @@ class Operands:
 
             return run
 
-        if masks[-1] is not None:
+        if masks[-1] is not None and self.rows <= shape.rows:
             return f.repeat(self.k, start, step)[pointers + 1 :]
         turns = f.integer("lshr", self.k, number(UNROLL.bit_length() - 1))
         left_over = f.integer("and", self.k, number(UNROLL - 1))
-        if not packed:
+        if not packed and masks[-1] is None:
             return f.repeat(left_over, f.repeat(turns, start, turn(step)), step)[pointers + 1 :]
 
         def offsets(stride: Value) -> list[Value]:
@@ -317,6 +316,13 @@ class Operands:
 
             return run
 
+        def line() -> Turn:
+            return turned(offsets(self.b_k), lambda xs, r, p: f.at(self.row(xs, r), p), UNROLL)
+
+        if masks[-1] is not None:  # high edges
+            turns = f.new(I64, f"select {f.new(BIT, f'icmp eq {self.a_k}, 1')}, {turns}, i64 0")
+            begun = f.repeat(turns, start, line())
+            return f.repeat(f.integer("sub", self.k, f.times(turns, UNROLL)), begun, step)[pointers + 1 :]
         here, other, near, far, left, after = (f.label(x) for x in ("packed", "other", "near", "far", "left", "after"))
         beside, apart = f.label("beside"), f.label("apart")
         strides = [(self.a_row, 1), (self.a_k, shape.packed_rows), (self.b_k, shape.columns)]
@@ -332,8 +338,7 @@ class Operands:
         f.begin(other)
         f.fork(f.new(BIT, f"icmp eq {self.a_k}, 1"), near, far)
         f.begin(near)
-        line = turned(offsets(self.b_k), lambda xs, r, p: f.at(self.row(xs, r), p), UNROLL)
-        lines = f.repeat(turns, start, line)
+        lines = f.repeat(turns, start, line())
         near = f.here
         f.jump(left)
         f.begin(far)
