@@ -48,6 +48,7 @@ constexpr int64_t line = 64;           // bytes of a cache line
 constexpr int64_t page = 4096;         // bytes after which addresses compete for the same places of the nearest cache
 constexpr int64_t near = 512 << 10;    // bytes that stay in an L2 cache while they are read again and again
 constexpr int64_t in_reach = 2 << 20;  // bytes of packed B that each thread may have for itself in an L3 cache
+constexpr int64_t little = 32 << 10;   // bytes of a transposed B of which a copy for each thread is not worth its memory
 constexpr int64_t few_threads = 4;     // that pack B each for itself sooner than together
 constexpr int64_t few_uses = 16;       // of A or B by a thread: packing costs more than reading crowded lines so often
 constexpr int64_t few_split = 2048;    // rows of B that a thread reads, if its vectors are split between two lines
@@ -222,10 +223,8 @@ class Product {
       pack = competing(deepest_, g_.b.row_stride * size) > 8 ? uses_b > (b_bytes > near ? 2 : few_uses)
                                                             : uses_b > few_uses && (b_bytes > near || split);
     }
-    b_mode_ = !pack ? Mode::in_place
-              : row_units_ == 1 ? Mode::by_unit
-              : threads_ <= few_threads && b_bytes <= in_reach ? Mode::own
-                                                               : Mode::shared;
+    const bool apart = threads_ <= few_threads && (g_.b.col_stride == 1 || b_bytes > little) && b_bytes <= in_reach;
+    b_mode_ = !pack ? Mode::in_place : row_units_ == 1 ? Mode::by_unit : apart ? Mode::own : Mode::shared;
     // Tiles of a column fetch what is packed next while they run, others only between them: where it comes from far away.
     if (b_mode_ == Mode::by_unit && g_.m >= set_.mr && b_bytes > near) {
       a_mode_ = column_units_ > 1 ? Mode::shared : Mode::by_unit;
