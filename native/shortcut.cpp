@@ -35,7 +35,7 @@ void note_look() noexcept {
 namespace {
 
 constexpr size_t most_words = 40, most_tensors = max_operands;
-constexpr size_t slots = 64;  // a power of two
+constexpr size_t slots = 64, ways = 4;  // of the table, and for one key: powers of two
 
 // In a key, tensors are the addresses of their Metas, and objects of which equal ones are identical their own, all of which are
 // greater than any tag. A tag says how many words follow it.
@@ -152,7 +152,7 @@ bool read_key(Key& key, PyObject* const* args, size_t count, PyObject* names, bo
 
 Entry* find(const ShortcutObject* self, const Key& key, uint64_t hash) {
   if (!self->table) return nullptr;
-  for (uint64_t probe = 0; probe < 2; ++probe) {
+  for (uint64_t probe = 0; probe < ways; ++probe) {
     Entry* e = self->table[(hash ^ probe) & (slots - 1)];
     if (e && e->hash == hash && e->words.size() == key.count &&
         std::memcmp(e->words.data(), key.words, key.count * sizeof key.words[0]) == 0)
@@ -215,10 +215,9 @@ void remember(ShortcutObject* self, const Key& key, uint64_t hash, const CallWat
   entry->words.assign(key.words, key.words + key.count);
   for (size_t i = 0; i < count; ++i) keep_objects(*entry, args[i]);
   if (!self->table) self->table = new Entry*[slots]{};
-  Entry*& first = self->table[hash & (slots - 1)];
-  Entry*& second = self->table[(hash ^ 1) & (slots - 1)];
-  Entry* out = std::exchange(second, std::exchange(first, entry.release()));
-  drop(out);
+  Entry* moved = entry.release();  // the last to be remembered comes first, and the first of them goes
+  for (uint64_t probe = 0; probe < ways; ++probe) std::swap(moved, self->table[(hash ^ probe) & (slots - 1)]);
+  drop(moved);
 }
 
 PyObject* run_entry(Entry* entry, const Key& key) {
