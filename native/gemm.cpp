@@ -96,9 +96,12 @@ bool product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Pro
   }
   if constexpr (!std::is_floating_point_v<S>)
     return piece_product<S>(g, a, b, c, shared, prologue, epilogue, poll, spare);
-  else if (!prologue && !epilogue && better_turned<S>(g))
-    return turned_product<S>(g, a, b, c, shared, poll, spare);
-  else if (!prologue && !epilogue && better_transposed(g))
+  else if (better_turned<S>(g)) {
+    prologue.all(shared);
+    if (!turned_product<S>(g, a, b, c, shared, poll, spare)) return false;
+    epilogue.all(shared);
+    return true;
+  } else if (!prologue && !epilogue && better_transposed(g))
     return tiled_product<S>(transposed(g), b, a, c, shared, prologue, epilogue, poll, spare);
   else
     return tiled_product<S>(g, a, b, c, shared, prologue, epilogue, poll, spare);

@@ -20,6 +20,7 @@ SHAPES = [
     ((5, 3), 3, 3, 3), ((7,), 1, 64, 20), ((7,), 20, 64, 1), ((50,), 1, 33, 1),
     ((), 50, 40, 75), ((), 33, 128, 11), ((), 47, 60, 4), ((), 20, 64, 12), ((), 65, 33, 9),
     ((), 64, 1000, 100), ((), 20, 600, 33), ((), 128, 513, 200),
+    ((), 900, 1000, 40), ((), 300, 200, 250), ((), 9, 400, 300), ((), 16, 256, 260), ((), 16, 600, 300), ((), 300, 500, 10),
 ]  # fmt: skip
 
 
@@ -79,6 +80,26 @@ def test_vectors_by_one_matrix_are_rows_of_one_product(batch: tuple[int, ...]) -
         assert bits(got) == bits((rows @ laid_out(b, "rows")).reshape(*batch, 1, 40))
         (turned,) = in_every_mode(weft.matmul, laid_out(b, layout).mT, laid_out(a, layout).mT)
         assert bits(turned) == bits(got.mT)
+
+
+@pytest.mark.parametrize("rows", [1, 8, 16, 32, 100])
+def test_what_is_fused_with_a_layer_of_few_rows(rows: int) -> None:
+    """Its product is made transposed, and what comes before and after it runs before and after all of it."""
+    x, w = (weft.from_numpy(a) for a in operands((), rows, 500, 300, "float32"))
+    w, b = w.mT.clone(), weft.arange(300, dtype=weft.float32)
+
+    def layer(x: Any, w: Any, b: Any) -> Any:
+        return (
+            weft.softmax(weft.relu(x) @ w.mT + b, -1),
+            weft.relu(weft.relu(x) @ w.mT + b),
+            weft.nn.functional.linear(x, w, b),
+        )
+
+    found = in_every_mode(layer, x, w, b)
+    product = (w @ weft.relu(x).mT).mT.clone() + b
+    assert bits(found[0]) == bits(weft.softmax(product, -1))
+    assert bits(found[1]) == bits(weft.relu(product))
+    assert bits(found[2]) == bits((w @ x.mT).mT.clone() + b)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
