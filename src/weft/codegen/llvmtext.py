@@ -150,39 +150,49 @@ class Function:
             self.incoming(phi, *((values[n], block) for block, values in given))
         return result
 
+    def turns(
+        self,
+        begins: Value,
+        first: Value,
+        start: Sequence[Value],
+        body: Callable[[Value, list[Value]], tuple[Value, Value, list[Value]]],
+    ) -> list[Value]:
+        """Run ``body(state, values)``, if it begins, until it says that there is no other turn; the last values. It gives the
+        state of the turn that follows, whether there is one, and its values."""
+        before, turn, end = self.here, self.label("turn"), self.label("end")
+        self.fork(begins, turn, end)
+        self.begin(turn)
+        state, values = self.phi(first.kind), [self.phi(value.kind) for value in start]
+        following, more, new = body(state, values)
+        last = self.here
+        self.fork(more, turn, end)
+        self.incoming(state, (first, before), (following, last))
+        for phi, given, later in zip(values, start, new, strict=True):
+            self.incoming(phi, (given, before), (later, last))
+        self.begin(end)
+        return self.joined((before, start), (last, new))
+
     def loop(
         self, count: Value, start: Sequence[Value], body: Callable[[Value, list[Value]], list[Value]]
     ) -> list[Value]:
         """Run ``body(number, values)`` for 0 ... count - 1, each turn with the values of the one before; the last values."""
-        before, turn, end = self.here, self.label("turn"), self.label("end")
-        self.fork(self.less(number(0), count), turn, end)
-        self.begin(turn)
-        at, values = self.phi(I64), [self.phi(value.kind) for value in start]
-        new = body(at, values)
-        following = self.integer("add", at, number(1))
-        last = self.here
-        self.fork(self.less(following, count), turn, end)
-        self.incoming(at, (number(0), before), (following, last))
-        for phi, first, later in zip(values, start, new, strict=True):
-            self.incoming(phi, (first, before), (later, last))
-        self.begin(end)
-        return self.joined((before, start), (last, new))
+
+        def turn(at: Value, values: list[Value]) -> tuple[Value, Value, list[Value]]:
+            new = body(at, values)
+            following = self.integer("add", at, number(1))
+            return following, self.less(following, count), new
+
+        return self.turns(self.less(number(0), count), number(0), start, turn)
 
     def repeat(self, count: Value, start: Sequence[Value], body: Callable[[list[Value]], list[Value]]) -> list[Value]:
         """A loop whose turns need not know their number: counted down, which takes an instruction less."""
-        before, turn, end = self.here, self.label("turn"), self.label("end")
-        self.fork(self.less(number(0), count), turn, end)
-        self.begin(turn)
-        left, values = self.phi(I64), [self.phi(value.kind) for value in start]
-        new = body(values)
-        fewer = self.integer("sub", left, number(1))
-        last = self.here
-        self.fork(self.new(BIT, f"icmp ne {fewer}, 0"), turn, end)
-        self.incoming(left, (count, before), (fewer, last))
-        for phi, first, later in zip(values, start, new, strict=True):
-            self.incoming(phi, (first, before), (later, last))
-        self.begin(end)
-        return self.joined((before, start), (last, new))
+
+        def turn(left: Value, values: list[Value]) -> tuple[Value, Value, list[Value]]:
+            new = body(values)
+            fewer = self.integer("sub", left, number(1))
+            return fewer, self.new(BIT, f"icmp ne {fewer}, 0"), new
+
+        return self.turns(self.less(number(0), count), count, start, turn)
 
     def either(self, condition: Value, made: Callable[[], Sequence[Value]], given: Sequence[Value]) -> list[Value]:
         """What is made if the condition holds, else what is given."""

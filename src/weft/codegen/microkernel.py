@@ -283,20 +283,17 @@ class Operands:
             new = _row(f, self.rows, sums, y, masks, functools.partial(self.row, xs))
             return [*(f.opaque(f.at(x, self.a_k)) for x in xs), f.opaque(f.at(y, self.b_k)), *new]
 
-        def turn(step: Callable[[list[Value]], list[Value]]) -> Turn:
-            def run(values: list[Value]) -> list[Value]:
-                for _ in range(UNROLL):
-                    values = step(values)
-                return values
-
-            return run
+        def turn(values: list[Value]) -> list[Value]:
+            for _ in range(UNROLL):
+                values = step(values)
+            return values
 
         if masks[-1] is not None and self.rows <= shape.rows:
             return f.repeat(self.k, start, step)[pointers + 1 :]
         turns = f.integer("lshr", self.k, number(UNROLL.bit_length() - 1))
         left_over = f.integer("and", self.k, number(UNROLL - 1))
         if not packed and masks[-1] is None:
-            return f.repeat(left_over, f.repeat(turns, start, turn(step)), step)[pointers + 1 :]
+            return f.repeat(left_over, f.repeat(turns, start, turn), step)[pointers + 1 :]
 
         def offsets(stride: Value) -> list[Value]:
             """Where the steps of a turn begin, and the next turn."""

@@ -105,19 +105,14 @@ def _for_bits(
     f: Function, bits: Value, start: list[Value], body: Callable[[Value, list[Value]], list[Value]]
 ) -> list[Value]:
     """Run ``body(position, values)`` for each bit that is set, the lowest first; the last values."""
-    before, turn, end = f.here, f.label("turn"), f.label("end")
-    f.fork(f.new(BIT, f"icmp ne {bits}, 0"), turn, end)
-    f.begin(turn)
-    left, values = f.phi(I64), [f.phi(value.kind) for value in start]
-    position = f.new(I64, f"call i64 @llvm.cttz.i64({left}, i1 true)")
-    new = body(position, values)
-    rest = f.integer("and", left, f.integer("sub", left, number(1)))
-    f.fork(f.new(BIT, f"icmp ne {rest}, 0"), turn, end)
-    f.incoming(left, (bits, before), (rest, turn))
-    for phi, first, later in zip(values, start, new, strict=True):
-        f.incoming(phi, (first, before), (later, turn))
-    f.begin(end)
-    return f.joined((before, start), (turn, new))
+
+    def turn(left: Value, values: list[Value]) -> tuple[Value, Value, list[Value]]:
+        position = f.new(I64, f"call i64 @llvm.cttz.i64({left}, i1 true)")
+        new = body(position, values)
+        rest = f.integer("and", left, f.integer("sub", left, number(1)))
+        return rest, f.new(BIT, f"icmp ne {rest}, 0"), new
+
+    return f.turns(f.new(BIT, f"icmp ne {bits}, 0"), bits, start, turn)
 
 
 def _each_vector(
