@@ -3,6 +3,7 @@
 // on the values and sizes only, never on layouts or the number of threads.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -13,6 +14,11 @@ namespace weft {
 
 // Multiply-adds of some milliseconds, below which nothing is asked while a product runs.
 constexpr double polled_work = 1 << 27;
+
+// Threads among which so many multiply-adds are shared: 2^16 of them pay for waking another one.
+inline int64_t useful_threads(double work) {
+  return std::clamp<int64_t>(static_cast<int64_t>(std::min(work / (1 << 16), 1e6)), 1, num_threads());
+}
 
 // How many parts of a size it takes.
 constexpr int64_t parts(int64_t total, int64_t size) { return (total + size - 1) / size; }

@@ -25,7 +25,6 @@
 namespace weft {
 namespace {
 
-constexpr double unit_work = 1 << 16;  // multiply-adds for which waking another thread pays
 constexpr int64_t unit_bytes = 768;    // of a unit's rows of A at one step of k: with 256 steps, a fifth of an L2 cache of 1 MiB
 constexpr int64_t unit_steps = 256;
 constexpr int64_t few_rows = 16;       // fewer in a unit would read B too often
@@ -669,8 +668,7 @@ bool float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, con
   }
   const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) + prologue.work() +
                       epilogue.work();
-  const auto worth = static_cast<int64_t>(std::min(work / unit_work, 1e6));
-  const int64_t threads = shared ? std::clamp<int64_t>(worth, 1, num_threads()) : 1;
+  const int64_t threads = shared ? useful_threads(work) : 1;
   return Product<T>(g, a, b, c, prologue, epilogue, spare, threads, work < polled_work ? nullptr : poll).run();
 }
 

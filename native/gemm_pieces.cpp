@@ -20,7 +20,6 @@ constexpr int64_t piece_bytes = 1024;       // of a row of a piece
 constexpr int64_t fewest_rows = 24;         // of a piece: fewer would read B too often
 constexpr int64_t fewest_bytes = 256;       // of a row of a piece: shorter ones would read A too often
 constexpr int64_t pieces_per_thread = 4;
-constexpr double piece_work = 1 << 16;      // multiply-adds for which waking another thread pays
 constexpr int64_t most_shared_sums = 1 << 14;  // elements of C of which threads keep one for each block of k
 constexpr int64_t line = 64;                // bytes of a cache line
 constexpr int64_t turned_steps = 64;        // steps of k in which columns of B are turned into rows
@@ -287,23 +286,18 @@ double multiply_adds(const Gemm& g) {
   return static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
 }
 
-int64_t useful_threads(const Gemm& g, double more) {
-  const double work = multiply_adds(g) + more;
-  return std::clamp<int64_t>(static_cast<int64_t>(std::min(work / piece_work, 1e6)), 1, num_threads());
-}
-
 }  // namespace
 
 template <class S>
 bool piece_product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Prologue& prologue,
                    const Epilogue& epilogue, const Poll* poll, Spare spare) {
-  const int64_t threads = shared ? useful_threads(g, prologue.work() + epilogue.work()) : 1;
+  const int64_t threads = shared ? useful_threads(multiply_adds(g) + prologue.work() + epilogue.work()) : 1;
   if (multiply_adds(g) < polled_work) poll = nullptr;
   return Pieces<S>(g, a, b, c, prologue, epilogue, spare, threads, poll).run(shared);
 }
 
 bool long_product(const Gemm& g, bool shared) {
-  return shared && sharing_k(g, Chains(g.k).count, useful_threads(g, 0));
+  return shared && sharing_k(g, Chains(g.k).count, useful_threads(multiply_adds(g)));
 }
 
 #define WEFT_PIECES(S) \

@@ -75,11 +75,11 @@ void tiled(const Gemm& g, int64_t rows, const T* a, const T* b, T* c) {
     const bool packed = padded || g.b.col_stride != 1;
     const T* right = b + j * g.b.col_stride;
     if (packed) {
-      if (g.b.col_stride == 1) {
-        set.pack_b(g.k, right, 1, g.b.row_stride, panel, columns);
-      } else {
-        for (int64_t i = 0; i < (padded ? set.nr : columns); i += set.turned)
+      if (padded && g.b.col_stride != 1) {  // all columns of the tile, the missing ones too
+        for (int64_t i = 0; i < set.nr; i += set.turned)
           set.turn(g.k, right, g.b.col_stride, g.b.row_stride, panel + i, i, columns - 1, set.nr);
+      } else {
+        set.pack_b(g.k, right, g.b.col_stride, g.b.row_stride, panel, columns);
       }
       right = panel;
     }

@@ -34,7 +34,6 @@ constexpr int64_t unit_rows = 256;         // whose sums stay in an L2 cache
 constexpr int64_t least_unit_rows = 64;    // fewer would pack the panel too often
 constexpr int64_t near_rows = 32;          // whose sums stay in the nearest cache
 constexpr int64_t mask_rows = 32;          // whose masks are made in one go
-constexpr double unit_work = 1 << 16;      // multiply-adds for which it does
 constexpr int64_t units_per_thread = 4;
 
 // What a term, a row and the rest cost beside a term of a tile, and how much less all that has to be: measured on Zen 4 with AVX2, and on
@@ -120,18 +119,17 @@ class Skipping {
   // C[rows, columns] = sparse[rows, k] @ dense[k, columns], whose elements (i, j) are at i * out.row + j * out.step.
   Skipping(const Plan<T>& plan, const T* sparse, Side s, const T* dense, Side d, T* c, Side out, bool columns_first,
            const Epilogue& epilogue, const Poll* poll)
-      : plan_(plan), set_(plan.set), sparse_(sparse), dense_(dense), c_(c), s_(s), d_(d), out_(out), rows_(plan.rows),
-        columns_(plan.columns), columns_first_(columns_first), turned_(plan.turned), epilogue_(epilogue), stop_(poll),
-        threads_(plan.threads), panels_(plan.panels), row_units_(plan.row_units) {
+      : plan_(plan), set_(plan.set), sparse_(sparse), dense_(dense), c_(c), s_(s), d_(d), out_(out),
+        columns_first_(columns_first), epilogue_(epilogue), stop_(poll) {
     divide_k();
-    const int64_t most = parts(rows_, row_units_);
-    const bool waiting = turned_ || columns_ % set_.wide != 0;  // sums wait until they can be stored
+    const int64_t most = parts(plan_.rows, plan_.row_units);
+    const bool waiting = plan_.turned || plan_.columns % set_.wide != 0;  // sums wait until they can be stored
     sums_ = !waiting ? 0 : packs_.size() > 1 ? most : std::min(most, near_rows);
     partial_ = parted_ ? most : 0;
     panel_ = std::min(plan.k, plan.most);
     own_ = parts((panel_ + sums_ + partial_) * set_.wide * size, line) * line;
-    shares_ = Shares(plan.units(), threads_);
-    const int64_t ranges = columns_first_ ? panels_ : row_units_, of_each = panels_ * row_units_ / ranges;
+    shares_ = Shares(plan.units(), plan_.threads);
+    const int64_t ranges = columns_first_ ? plan_.panels : plan_.row_units, of_each = plan_.panels * plan_.row_units / ranges;
     if (epilogue_.whole_rows() && of_each > 1) {
       unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(ranges));
       for (int64_t r = 0; r < ranges; ++r) unfinished_[static_cast<size_t>(r)] = of_each;
@@ -141,8 +139,8 @@ class Skipping {
   // Makes the masks and, if there are so many zeros that the rest pays, all the rest. Nothing: there are not, and nothing of C is
   // written. False: interrupted.
   std::optional<bool> run(Spare spare) {
-    const int64_t masks = parts(rows_ * static_cast<int64_t>(steps_.size()) * 8, line) * line;
-    const int64_t nbytes = masks + own_ * threads_;
+    const int64_t masks = parts(plan_.rows * static_cast<int64_t>(steps_.size()) * 8, line) * line;
+    const int64_t nbytes = masks + own_ * plan_.threads;
     char* memory = spare.data;
     if (nbytes > spare.nbytes) {
       block_ = std::make_unique<Block>(static_cast<size_t>(nbytes));
@@ -150,11 +148,11 @@ class Skipping {
     }
     masks_ = reinterpret_cast<uint64_t*>(memory);
     memory_ = memory + masks;
-    found_.resize(static_cast<size_t>(parts(rows_, mask_rows)));
+    found_.resize(static_cast<size_t>(parts(plan_.rows, mask_rows)));
     const auto chunk = [](void* context, int64_t begin, int64_t end) {
       for (int64_t slot = begin; slot < end; ++slot) static_cast<Skipping*>(context)->work(slot);
     };
-    parallel_for(threads_, 1, chunk, this);
+    parallel_for(plan_.threads, 1, chunk, this);
     if (!worth_it_) return {};
     return !stop_.stopped();
   }
@@ -186,7 +184,7 @@ class Skipping {
 
   // One thread's part.
   void work(int64_t slot) {
-    if (slot + 1 == threads_) epilogue_.aside();
+    if (slot + 1 == plan_.threads) epilogue_.aside();
     const auto tasks = static_cast<int64_t>(found_.size());
     for (int64_t task; (task = next_.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
       survey(task);
@@ -207,14 +205,14 @@ class Skipping {
     for (const Found& found : found_) terms += found.terms, least = std::min(least, found.least);
     const auto lowest = least_exponents - (static_cast<int64_t>(least >> mantissa) - bias) + bias;
     lowest_ = static_cast<uint64_t>(std::clamp<int64_t>(lowest, 1, 2 * bias + 1)) << mantissa;
-    worth_it_ = plan_.pays(static_cast<double>(terms) / static_cast<double>(rows_ * plan_.k));
+    worth_it_ = plan_.pays(static_cast<double>(terms) / static_cast<double>(plan_.rows * plan_.k));
   }
 
-  uint64_t* masks_of(size_t n) const { return masks_ + rows_ * static_cast<int64_t>(n); }
+  uint64_t* masks_of(size_t n) const { return masks_ + plan_.rows * static_cast<int64_t>(n); }
 
   // The masks of some rows.
   void survey(int64_t task) {
-    const int64_t row = task * mask_rows, count = std::min(mask_rows, rows_ - row);
+    const int64_t row = task * mask_rows, count = std::min(mask_rows, plan_.rows - row);
     Found& found = found_[static_cast<size_t>(task)];
     for (size_t n = 0; n < steps_.size(); ++n) {
       const Steps& steps = steps_[n];
@@ -236,14 +234,14 @@ class Skipping {
   }
 
   void unit(int64_t number, int64_t slot) {
-    const int64_t panel = columns_first_ ? number / row_units_ : number % panels_;
-    const int64_t row_unit = columns_first_ ? number % row_units_ : number / panels_;
-    const int64_t i0 = rows_ * row_unit / row_units_, i1 = rows_ * (row_unit + 1) / row_units_;
-    const int64_t j0 = panel * set_.wide, columns = std::min<int64_t>(set_.wide, columns_ - j0);
+    const int64_t panel = columns_first_ ? number / plan_.row_units : number % plan_.panels;
+    const int64_t row_unit = columns_first_ ? number % plan_.row_units : number / plan_.panels;
+    const int64_t i0 = plan_.rows * row_unit / plan_.row_units, i1 = plan_.rows * (row_unit + 1) / plan_.row_units;
+    const int64_t j0 = panel * set_.wide, columns = std::min<int64_t>(set_.wide, plan_.columns - j0);
     T* const packed = reinterpret_cast<T*>(memory_ + slot * own_);
     T* const sums = packed + panel_ * set_.wide;
     T* const partial = sums + sums_ * set_.wide;
-    const bool direct = !turned_ && columns == set_.wide;
+    const bool direct = !plan_.turned && columns == set_.wide;
     const int64_t turns = parts(i1 - i0, set_.turned), blocks = parts(i1 - i0, near_rows);
     for (const Pack& pack : packs_) {
       if (stop_.asked()) return;
@@ -279,7 +277,7 @@ class Skipping {
   // Sums to where they belong in C. Where they are turned, the last of them once more with those before: there are enough.
   void store(const T* from, int64_t i, int64_t count, int64_t j0, int64_t columns) const {
     T* const to = c_ + i * out_.row + j0 * out_.step;
-    if (!turned_)
+    if (!plan_.turned)
       for (int64_t r = 0; r < count; ++r)
         std::memcpy(to + r * out_.row, from + r * set_.wide, static_cast<size_t>(columns * size));
     else
@@ -304,15 +302,12 @@ class Skipping {
   const T* dense_;
   T* c_;
   const Side s_, d_, out_;
-  const int64_t rows_, columns_;
   const bool columns_first_;  // C's rows are the columns here
-  const bool turned_;
   const Epilogue& epilogue_;
   Stop stop_;
   std::vector<Steps> steps_;
   std::vector<Pack> packs_;
   bool parted_ = false;               // some chain is longer than a panel
-  const int64_t threads_, panels_, row_units_;
   int64_t panel_ = 0, sums_ = 0, partial_ = 0, own_ = 0;  // rows of each thread's panel, sums and parts of chains; its bytes
   std::unique_ptr<Block> block_;              // unless spare memory is enough
   uint64_t* masks_ = nullptr;
@@ -340,9 +335,8 @@ std::optional<bool> skipping_product(const Gemm& g, const T* a, const T* b, T* c
   const bool of_left = zeros_left > zeros_right || (zeros_left == zeros_right && g.c.col_stride == 1);
   if (work < polled_work) poll = nullptr;
   const Side down{g.c.row_stride, g.c.col_stride}, across{g.c.col_stride, g.c.row_stride};
-  const auto useful = static_cast<int64_t>(std::min((work + epilogue.work()) / unit_work, 1e6));
   const Plan<T> plan(of_left ? g.m : g.n, of_left ? g.n : g.m, g.k, (of_left ? down : across).step != 1,
-                     shared ? std::clamp<int64_t>(useful, 1, num_threads()) : 1);
+                     shared ? useful_threads(work + epilogue.work()) : 1);
   const int zeros = std::min(std::max(zeros_left, zeros_right) + doubt, samples);
   if (!plan.pays(1 - static_cast<double>(zeros) / samples)) return {};
   Skipping<T> product(plan, of_left ? a : b, of_left ? left : right, of_left ? b : a, of_left ? right : left, c,
