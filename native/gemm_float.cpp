@@ -27,7 +27,9 @@ namespace {
 
 constexpr int64_t unit_bytes = 768;    // of a unit's rows of A at one step of k: with 256 steps, a fifth of an L2 cache of 1 MiB
 constexpr int64_t unit_steps = 256;
-constexpr int64_t few_rows = 16;       // fewer in a unit would read B too often
+constexpr int64_t few_rows = 16;       // fewer in a unit would read B too often,
+constexpr int64_t few_far_rows = 64;   // or where B does not stay in an L2 cache
+constexpr int64_t even_part = 8;       // of the columns: threads of which one has so much less to do still count as even
 constexpr int64_t followed_bytes = 12 << 10;  // of a unit's rows of C that an epilogue then reads: a third of the nearest cache
 constexpr int64_t few_tiles = 4;       // in a unit, of which one more or less does not matter
 constexpr int64_t units_per_thread = 4;
@@ -49,7 +51,9 @@ constexpr int64_t near = 512 << 10;    // bytes that stay in an L2 cache while t
 constexpr int64_t in_reach = 2 << 20;  // bytes of packed B that each thread may have for itself in an L3 cache
 constexpr int64_t little = 32 << 10;   // bytes of a transposed B of which a copy for each thread is not worth its memory
 constexpr int64_t few_threads = 4;     // that pack B each for itself sooner than together
-constexpr int64_t few_uses = 16;       // of A or B by a thread: packing costs more than reading crowded lines so often
+constexpr int64_t few_uses = 16;       // of A or B by a thread: packing costs more than reading crowded lines so often,
+constexpr int64_t many_uses = 64;      // or lines of A that are not crowded,
+constexpr int64_t few_far_uses = 12;   // unless what comes after a panel of B is fetched from far away while its tiles run
 constexpr int64_t few_split = 2048;    // rows of B that a thread reads, if its vectors are split between two lines
 
 // How many of `count` lines that lie `stride` bytes apart compete for one place of the nearest cache, which has 64 places.
@@ -154,9 +158,17 @@ class Product {
   // Sets the numbers of units.
   void divide(int64_t threads) {
     const int64_t least = threads == 1 ? 1 : threads * units_per_thread;
-    const int64_t needed = parts(g_.m, reads_through() ? few_tiles * set_.mr : unit_bytes / static_cast<int64_t>(sizeof(T)));
-    row_units_ = needed > least ? parts(needed, least) * least : std::max(needed, std::min(least, g_.m / few_rows));
+    int64_t columns = std::min(least, panels_ / 2);
+    if (columns > threads) columns -= columns % threads;
     column_units_ = 1;
+    if (threads > 1 && columns >= threads && even_columns(threads) && reads_little_of_a()) {
+      row_units_ = 1, column_units_ = columns;
+      return;
+    }
+    const int64_t enough = b_bytes() > second_cache_bytes() ? std::max(g_.m / few_far_rows, std::min(threads, g_.m / few_rows))
+                                                            : g_.m / few_rows;
+    const int64_t needed = parts(g_.m, reads_through() ? few_tiles * set_.mr : unit_bytes / static_cast<int64_t>(sizeof(T)));
+    row_units_ = needed > least ? parts(needed, least) * least : std::max(needed, std::min(least, enough));
     if (threads > 1 && panels_ % threads == 0 && panels_ <= least && packs_less_by_columns()) {
       row_units_ = 1, column_units_ = panels_;
       return;
@@ -169,7 +181,6 @@ class Product {
       return;
     }
     // Few rows: divide the columns instead, if they allow a better division.
-    const int64_t columns = std::min(least, panels_ / 2);
     if (columns < least) {
       // Few of both: divide k, if that makes parts of as many blocks, and the sums that wait cost less than having all
       // threads read B. Two blocks count as equal, though the first of them is only a third of k, if there are units enough.
@@ -191,8 +202,24 @@ class Product {
   // block, and an L2 cache holds all of B, which is read again for each unit.
   bool reads_through() const {
     const int64_t size = sizeof(T), cache = second_cache_bytes();
-    return blocks_ > 1 && g_.a.col_stride == 1 && g_.m * g_.k * size > cache && 2 * g_.n * g_.k * size <= cache;
+    return blocks_ > 1 && g_.a.col_stride == 1 && g_.m * g_.k * size > cache && 2 * b_bytes() <= cache;
   }
+
+  // Whether a thread had better have all rows of A and some columns of B, which comes from far away: B is then packed once, by
+  // who uses it, just before. The rows that a tile reads meanwhile stay in the L2 cache.
+  bool reads_little_of_a() const {
+    const int64_t cache = second_cache_bytes(), b = b_bytes();
+    const bool less = b > cache ? 3 * g_.m <= 2 * g_.n : 3 * g_.m <= g_.n;
+    return b > near && less && g_.m * deepest_ * static_cast<int64_t>(sizeof(T)) < cache / 4;
+  }
+
+  // Whether that leaves no thread with much less to do than another.
+  bool even_columns(int64_t threads) const {
+    const int64_t taken = parts(panels_, threads) * threads * set_.nr;
+    return even_part * (taken - g_.n) <= g_.n;
+  }
+
+  int64_t b_bytes() const { return g_.k * g_.n * static_cast<int64_t>(sizeof(T)); }
 
   // Whether a transposed B, which is packed, had better be divided by columns: each thread then packs no more of it than it uses.
   // A is read again for each panel, so it must be near, and nearer where its rows lie across the steps of k. The last panel must not
@@ -200,7 +227,7 @@ class Product {
   bool packs_less_by_columns() const {
     const int64_t size = sizeof(T), a_bytes = g_.m * g_.k * size;
     const bool even = 4 * (panels_ * set_.nr - g_.n) <= set_.nr;
-    return g_.b.col_stride != 1 && even && g_.m >= few_tiles * set_.mr && g_.n * g_.k * size <= near &&
+    return g_.b.col_stride != 1 && even && g_.m >= few_tiles * set_.mr && b_bytes() <= near &&
            a_bytes <= (g_.a.col_stride == 1 ? near : near / 4);
   }
 
@@ -211,25 +238,24 @@ class Product {
     const int64_t uses_a = parts(panels_, column_units_), uses_b = row_units_ * unit_tiles() * k_parts_ / (column_units_ > 1 ? 1 : threads_);
     bool pack = true;
     if (g_.a.col_stride == 1)
-      pack = uses_a >= (g_.a.row_stride * size % page == 0 ? 16 : 64);
+      pack = uses_a >= (b_bytes() > second_cache_bytes() ? few_far_uses : g_.a.row_stride * size % page == 0 ? few_uses : many_uses);
     else if (g_.a.row_stride == 1)
       pack = uses_a > (g_.m * g_.k * size > near ? 2 : few_uses) && competing(deepest_, g_.a.col_stride * size) > 4;
     a_mode_ = !pack ? Mode::in_place : column_units_ > 1 ? Mode::shared : Mode::by_unit;
-    const int64_t b_bytes = g_.k * g_.n * size;
     pack = true;
     if (g_.b.col_stride == 1) {
       const bool split = g_.b.row_stride * size % line != 0 && uses_b * deepest_ > few_split;
-      pack = competing(deepest_, g_.b.row_stride * size) > 8 ? uses_b > (b_bytes > near ? 2 : few_uses)
-                                                            : uses_b > few_uses && (b_bytes > near || split);
+      pack = competing(deepest_, g_.b.row_stride * size) > 8 ? uses_b > (b_bytes() > near ? 2 : few_uses)
+                                                            : uses_b > few_uses && (b_bytes() > near || split);
     }
-    const bool apart = threads_ <= few_threads && (g_.b.col_stride == 1 || b_bytes > little) && b_bytes <= in_reach;
+    const bool apart = threads_ <= few_threads && (g_.b.col_stride == 1 || b_bytes() > little) && b_bytes() <= in_reach;
     b_mode_ = !pack ? Mode::in_place : row_units_ == 1 ? Mode::by_unit : apart ? Mode::own : Mode::shared;
     // Tiles of a column fetch what is packed next while they run, others only between them: where it comes from far away.
-    if (b_mode_ == Mode::by_unit && g_.m >= set_.mr && b_bytes > near) {
+    if (b_mode_ == Mode::by_unit && g_.m >= set_.mr && b_bytes() > near) {
       a_mode_ = column_units_ > 1 ? Mode::shared : Mode::by_unit;
       whole_tiles_ = true;
     }
-    far_b_ = 2 * b_bytes > second_cache_bytes() && (b_mode_ == Mode::shared || b_mode_ == Mode::own);
+    far_b_ = 2 * b_bytes() > second_cache_bytes() && (b_mode_ == Mode::shared || b_mode_ == Mode::own);
   }
 
   int64_t row_of(int64_t unit) const {
