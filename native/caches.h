@@ -25,4 +25,7 @@ inline int64_t second_cache_bytes() {
   return 1 << 20;
 }
 
+// Of more bytes than this, most come from memory or from a part of a shared cache that is hardly quicker.
+constexpr int64_t far_bytes = 16 << 20;
+
 }  // namespace weft

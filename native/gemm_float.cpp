@@ -47,20 +47,23 @@ constexpr double divided_work = 1 << 23;  // multiply-adds of a product from whi
 constexpr int64_t packed_panels = 4;   // for which packing A once more is worth it
 constexpr int64_t line = 64;           // bytes of a cache line
 constexpr int64_t page = 4096;         // bytes after which addresses compete for the same places of the nearest cache
+constexpr int64_t far_page = 128 << 10;  // and for those of an L2 cache
+constexpr int64_t few_lines = 4;       // of such a place, which its other lines do not drive out
 constexpr int64_t near = 512 << 10;    // bytes that stay in an L2 cache while they are read again and again
 constexpr int64_t in_reach = 2 << 20;  // bytes of packed B that each thread may have for itself in an L3 cache
 constexpr int64_t little = 32 << 10;   // bytes of a transposed B of which a copy for each thread is not worth its memory
 constexpr int64_t few_threads = 4;     // that pack B each for itself sooner than together
-constexpr int64_t few_uses = 16;       // of A or B by a thread: packing costs more than reading crowded lines so often,
-constexpr int64_t many_uses = 64;      // or lines of A that are not crowded,
+constexpr int64_t few_uses = 16;       // of A or B by a thread: packing costs more than reading crowded lines so often, more
+constexpr int64_t few_tile_uses = 6;   // than it does in the first tile that reads it,
+constexpr int64_t many_uses = 64;      // and more than reading so often lines of A that are not crowded,
 constexpr int64_t few_far_uses = 12;   // unless what comes after a panel of B is fetched from far away while its tiles run
 constexpr int64_t few_split = 2048;    // rows of B that a thread reads, if its vectors are split between two lines
 
-// How many of `count` lines that lie `stride` bytes apart compete for one place of the nearest cache, which has 64 places.
-int64_t competing(int64_t count, int64_t stride) {
-  int64_t period = page;
+// How many of `count` lines that lie `stride` bytes apart compete for one place of a cache whose places recur after `span` bytes.
+int64_t competing(int64_t count, int64_t stride, int64_t span = page) {
+  int64_t period = span;
   while (stride % period != 0) period /= 2;
-  return period <= line ? parts(2 * count, page / line) : parts(count * period, page);
+  return period <= line ? parts(2 * count, span / line) : parts(count * period, span);
 }
 
 template <class T>
@@ -95,13 +98,15 @@ class Product {
     pack_shared_b_ = stream ? set_.stream_b : set_.pack_b;
     if (b_mode_ == Mode::own) own_b_ = panels_ * set_.nr * g.k, own_packed_.resize(static_cast<size_t>(threads_ * own_marks()));
     if (b_mode_ == Mode::by_unit) {
-      // A group of panels and, if there is one, the group after it.
+      // One panel, if tiles pack it; else a group of them and, if there is one, the group after it.
+      opens_ = g.b.col_stride == 1 && a_mode_ != Mode::in_place && whole_tiles_ && g.m >= 2 * set_.mr && g.c.col_stride == 1 &&
+               competing(deepest_, g.b.row_stride * static_cast<int64_t>(sizeof(T)), far_page) <= few_lines;
       const int64_t in_unit = parts(panels_, column_units_), at_once = std::min(grouped_, in_unit);
-      own_b_ = (at_once < in_unit || blocks_ > 1 ? 2 : 1) * at_once * set_.nr * deepest_;
+      own_b_ = opens_ ? set_.nr * deepest_ : (at_once < in_unit || blocks_ > 1 ? 2 : 1) * at_once * set_.nr * deepest_;
     }
     if (own_a_ + own_b_) own_ = memory(elements(own_a_ + own_b_, threads_), own_block_);
     if (k_parts_ > 1) sums_ = memory(elements(blocks_ - first_block(1), g.m, g.n), sums_block_);
-    divisible_ = threads_ > 1 && k_parts_ == 1 && !followed_ && b_mode_ != Mode::by_unit &&
+    divisible_ = threads_ > 1 && k_parts_ == 1 && !followed_ && (b_mode_ != Mode::by_unit || opens_) &&
                  static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) >= divided_work;
     if (divisible_) slots_ = std::make_unique<Slot[]>(static_cast<size_t>(threads_));
     shares_ = Shares(units(), threads_);
@@ -245,8 +250,11 @@ class Product {
     pack = true;
     if (g_.b.col_stride == 1) {
       const bool split = g_.b.row_stride * size % line != 0 && uses_b * deepest_ > few_split;
+      const int64_t few = row_units_ == 1 && b_bytes() > near ? few_tile_uses : few_uses;
       pack = competing(deepest_, g_.b.row_stride * size) > 8 ? uses_b > (b_bytes() > near ? 2 : few_uses)
-                                                            : uses_b > few_uses && (b_bytes() > near || split);
+                                                            : uses_b > few && (b_bytes() > near || split);
+      // From memory, B comes quickest some panels ahead, in runs.
+      pack = pack || (b_bytes() > far_bytes && g_.m >= set_.mr);
     }
     const bool apart = threads_ <= few_threads && (g_.b.col_stride == 1 || b_bytes() > little) && b_bytes() <= in_reach;
     b_mode_ = !pack ? Mode::in_place : row_units_ == 1 ? Mode::by_unit : apart ? Mode::own : Mode::shared;
@@ -331,10 +339,10 @@ class Product {
   Group group_at(int64_t block, int64_t panel, int64_t last) const {
     return {block, panel, std::min(last, panel + grouped_)};
   }
-  // The group after one of a unit that has the panels [first, last), up to a block; there may be none.
-  Group following(const Group& group, int64_t first, int64_t last, int64_t end) const {
-    if (group.last < last) return group_at(group.block, group.last, last);
-    return group.block + 1 < end ? group_at(group.block + 1, first, last) : Group{};
+  // The group after one of a unit; there may be none.
+  Group following(const Group& group, const Unit& unit) const {
+    if (group.last < unit.last) return group_at(group.block, group.last, unit.last);
+    return group.block + 1 < unit.end ? group_at(group.block + 1, unit.first, unit.last) : Group{};
   }
 
   // A share (number `share` of `count`) of a group: some steps of k or, where B is transposed, some panels.
@@ -396,6 +404,23 @@ class Product {
     const T* from = b_ + (first_k(group.block) + share.k0) * g_.b.row_stride + column * g_.b.col_stride;
     if (g_.b.row_stride == 1) return {from, columns, g_.b.col_stride, k};
     return {from, k, g_.b.row_stride, columns};
+  }
+
+  // Panels that are packed by the first tiles that read them: has a unit's first come near, all at once, and tells what comes
+  // while a panel's tiles run: part of the group after its own, of at most twice as many panels; at last, the next unit's first.
+  Runs come_ahead(Group& group, Group& next, int64_t block, int64_t panel, const Unit& unit) const {
+    if (group.block != block || panel >= group.last) {
+      group = next;
+      if (!group.exists()) {
+        group = {block, panel, panel + 1};
+        fetch_b(first_k(block), depth(block), panel * set_.nr, width(panel));
+      }
+      next = following(group, unit);
+      if (next.exists()) next.last = std::min(next.last, next.first + 2 * group.panels());
+      else if (unit.last < panels_) next = {unit.block, unit.last, unit.last + 1};
+    }
+    if (!next.exists()) return {};
+    return runs_of(next, share_of(next, panel - group.first, group.panels()));
   }
 
   // The packed panel that a unit reads after one: nothing after the last.
@@ -527,7 +552,7 @@ class Product {
       if (a_mode_ == Mode::by_unit) pack_a(rows, block, own_a);
       if (a_packed) left = a_mode_ == Mode::shared ? shared_a(row_unit, block) : own_a;
       const int64_t a_row = a_packed ? 1 : g_.a.row_stride, a_k = a_packed ? set_.packed_rows : g_.a.col_stride;
-      const int64_t b_k = b_packed ? set_.nr : g_.b.row_stride;
+      const int64_t b_row = g_.b.row_stride, b_k = b_packed ? set_.nr : b_row;
       for (int64_t panel = first; panel < last; ++panel) {
         if (divisible_ && panel >= (last = begin_panel(*mine, block, panel))) break;
         const int64_t in_group = (panel - first) % grouped_;
@@ -535,19 +560,22 @@ class Product {
         Runs next_a, next_b;
         if (const int64_t from = std::max(first, last - fetched_panels); a_mode_ == Mode::by_unit && panel >= from)
           next_a = rows_after(row_unit, part, block).in(panel - from, panel - from + 1, last - from);
-        if (b_mode_ == Mode::by_unit) {
+        if (b_mode_ == Mode::by_unit && opens_) {
+          next_b = come_ahead(group, next, block, panel, unit);
+          if (width(panel) < set_.nr) pack_b(panel, panel + 1, block, own_b, set_.pack_b);
+        } else if (b_mode_ == Mode::by_unit) {
           if (in_group == 0) {
             group = group_at(block, panel, last);
             if (!next.exists()) pack_b(group.first, group.last, block, packed, set_.pack_b);
             else std::swap(packed, packing);
-            next = following(group, first, last, end);
+            next = following(group, unit);
           }
           const int64_t count = group.panels();
           if (next.exists()) {
             pack_share(next, share_of(next, in_group, count), packing);
             if (in_group + 1 < count) {
               next_b = runs_of(next, share_of(next, in_group + 1, count));
-            } else if (const Group third = following(next, first, last, end); third.exists()) {
+            } else if (const Group third = following(next, unit); third.exists()) {
               next_b = runs_of(third, share_of(third, 0, next.panels()));
             }
           }
@@ -556,10 +584,14 @@ class Product {
         const T* right = b_mode_ == Mode::in_place ? b_ + first_k(block) * g_.b.row_stride + panel * set_.nr
                          : b_mode_ == Mode::shared ? shared_b_ + packed_at(panel, block)
                          : b_mode_ == Mode::own    ? own_b + packed_at(panel, block)
+                         : opens_                  ? own_b
                                                    : packed + in_group * k * set_.nr;
         if (far_b_) next_b = panel_after(right, block, panel, first, last, end);
         if (rows.full && b_packed && width(panel) == set_.nr && out.col_stride == 1) {
-          full_tiles(rows, k, left, right, panel, out, next_a, next_b);
+          if (opens_)
+            set_.opening(k, first_, left, b_ + first_k(block) * b_row + panel * set_.nr, b_row, own_b, at(rows.first, panel, out),
+                         out.row_stride, out.add);
+          full_tiles(rows, opens_ ? 1 : 0, k, left, right, panel, out, next_a, next_b);
           continue;
         }
         // A panel of few columns is best run in higher tiles, unless A is packed for those of the others.
@@ -604,10 +636,10 @@ class Product {
     return {sums_ + (block - first_block(1)) * g_.m * g_.n, g_.n, 1, false};
   }
 
-  // A unit's tiles for one packed panel of B: while the first few full ones run, rows of A come, while the others do, columns of B.
-  // Each is one call, which takes some time to begin.
-  void full_tiles(const Rows& rows, int64_t k, const T* left, const T* right, int64_t panel, const Sums& out, const Runs& next_a,
-                  const Runs& next_b) const {
+  // A unit's tiles for one packed panel of B, but for those before `begun`: while the first few full ones run, rows of A come,
+  // while the others do, columns of B. Each is one call, which takes some time to begin.
+  void full_tiles(const Rows& rows, int64_t begun, int64_t k, const T* left, const T* right, int64_t panel, const Sums& out,
+                  const Runs& next_a, const Runs& next_b) const {
     const int64_t apart = k * set_.packed_rows;
     T* const to = at(rows.first, panel, out);
     const auto some = [&](int64_t first, int64_t end, const Runs& next) {
@@ -617,8 +649,8 @@ class Product {
       set_.column(k, first_, end - first, left + first * apart, right, to + first * set_.mr * out.row_stride, out.row_stride, out.add,
                   now.from, now.lines(), now.count, now.apart * static_cast<int64_t>(sizeof(T)));
     };
-    const int64_t cut = std::min(parts(steps_per_line * next_a.count * next_a.lines(), k), rows.full - (next_b.exist() ? 1 : 0));
-    some(0, cut, next_a);
+    const int64_t cut = std::min(begun + parts(steps_per_line * next_a.count * next_a.lines(), k), rows.full - (next_b.exist() ? 1 : 0));
+    some(begun, cut, next_a);
     some(cut, rows.full, next_b);
     if (const int64_t i = rows.full * set_.mr; i < rows.count)
       set_.run(rows.count - i, set_.nr, k, first_, left + rows.full * apart, 1, set_.packed_rows, right, set_.nr,
@@ -661,6 +693,7 @@ class Product {
   bool whole_tiles_ = false;  // units of rows end where tiles do
   bool followed_ = false;     // units have the few rows of C that an epilogue finds in a cache
   bool divisible_ = false;    // units that run are shared with threads that have nothing else to do
+  bool opens_ = false;        // the first tile of a column packs the panel of B that it and the others read
   bool far_b_ = false;        // packed panels of B do not stay in the L2 cache: each is fetched before its turn
   Mode a_mode_ = Mode::in_place, b_mode_ = Mode::in_place;
   Pack<T> pack_shared_b_ = nullptr;

@@ -25,6 +25,10 @@ template <class T>
 using Column = void (*)(int64_t k, int64_t first, int64_t tiles, const T* a, const T* b, T* c, int64_t c_row, bool add, const void* ahead,
                         int64_t lines, int64_t runs, int64_t apart);
 
+// A full tile of packed rows of A and of nr columns of B, row p of which is at p * b_k; they are packed into `to` on the way.
+template <class T>
+using Opening = void (*)(int64_t k, int64_t first, const T* a, const T* b, int64_t b_k, T* to, T* c, int64_t c_row, bool add);
+
 // to[p * width + j] = from[j * line + p * step] for p < k and j < lines; the places of other j may be written too.
 template <class T>
 using Pack = void (*)(int64_t k, const T* from, int64_t line, int64_t step, T* to, int64_t lines);
@@ -85,6 +89,7 @@ struct TileSet {
   Edge<T> edges[most_tile_rows];     // of 1, 2, ... mr rows, and of some more: `next_height`
   int narrow;                        // the most columns of edges of more than mr rows
   Column<T> column;
+  Opening<T> opening;
   Pack<T> pack_a, pack_b, pack_wide;
   Pack<T> stream_b;                  // pack_b that, where `line` is 1, writes past the caches, to a multiple of a vector's size
   int wide, turned;                  // the width of pack_wide; the lines that `turn` takes at once, which nr and wide divide by

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "allocator.h"
+#include "caches.h"
 #include "gemm_vectors.h"
 
 namespace weft {
@@ -17,8 +18,7 @@ constexpr int64_t many_rows = 16;            // for which a widened copy of the 
 constexpr int64_t few_columns = 32;          // whose sums had better stay in registers,
 constexpr int64_t few_terms = 32;            // as those of so few terms had
 constexpr int64_t shared_bytes = 512 << 10;  // to be read, for which waking another thread pays
-constexpr int64_t far_bytes = 16 << 20;      // a matrix of more bytes than this is not in a cache,
-constexpr int64_t farther_bytes = 48 << 20;  // and of one of so many, too little to matter
+constexpr int64_t farther_bytes = 48 << 20;  // of a matrix of which too little to matter is in a cache
 
 // Some elements, `step` apart, to contiguous ones of the sums' type.
 template <class S>

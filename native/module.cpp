@@ -169,7 +169,7 @@ bool is_plain(nb::handle o) { return is_tensor(o.ptr()) && as_tensor(o.ptr())->p
 
 template <class T>
 void take_tiles(int rows, int columns, int packed_rows, int lanes, int turned, const std::vector<uintptr_t>& addresses) {
-  constexpr size_t others = 10;
+  constexpr size_t others = 11;
   std::vector<int> edges(static_cast<size_t>(std::clamp(rows, 0, most_tile_rows)));
   std::iota(edges.begin(), edges.end(), 1);
   for (int tall : tall_edges)
@@ -186,6 +186,7 @@ void take_tiles(int rows, int columns, int packed_rows, int lanes, int turned, c
   for (int i = 0; i < rows; ++i) set.of_rows[i] = reinterpret_cast<Tile<T>>(*next++);
   for (int height : edges) set.edges[height - 1] = reinterpret_cast<Edge<T>>(*next++);
   set.column = reinterpret_cast<Column<T>>(*next++);
+  set.opening = reinterpret_cast<Opening<T>>(*next++);
   set.pack_a = reinterpret_cast<Pack<T>>(*next++);
   set.pack_b = reinterpret_cast<Pack<T>>(*next++);
   set.pack_wide = reinterpret_cast<Pack<T>>(*next++);

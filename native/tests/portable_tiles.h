@@ -57,6 +57,12 @@ void turn(int64_t k, const T* from, int64_t line, int64_t step, T* to, int64_t f
 }
 
 template <class T>
+void opening(int64_t k, int64_t first, const T* a, const T* b, int64_t b_k, T* to, T* c, int64_t c_row, bool add) {
+  for (int64_t p = 0; p < k; ++p) std::copy_n(b + p * b_k, columns, to + p * columns);
+  tile<T, rows>(k, first, a, 1, rows + 1, to, columns, c, c_row, add);
+}
+
+template <class T>
 void skip(int64_t count, const uint64_t* masks, uint64_t all, const T* values, int64_t value_row, int64_t value_step,
           const T* panel, const T* partial, bool resumed, T* to, int64_t to_row, bool add) {
   for (int64_t r = 0; r < count; ++r)
@@ -98,7 +104,7 @@ void copy_wide(int64_t lines, const T* from, int64_t step, T* to, uint64_t* out)
 template <class T, size_t... Height, size_t... EdgeHeight>
 bool use(std::index_sequence<Height...>, std::index_sequence<EdgeHeight...>) {
   weft::set_tiles<T>({rows, columns, rows + 1, {tile<T, Height + 1>...}, {edge<T, EdgeHeight + 1>...}, lanes,
-                      column<T>, pack<T, rows + 1>, pack<T, columns>, pack<T, wide>, pack<T, columns>, wide, turned, turn<T>, skip<T>, nonzero<T>,
+                      column<T>, opening<T>, pack<T, rows + 1>, pack<T, columns>, pack<T, wide>, pack<T, columns>, wide, turned, turn<T>, skip<T>, nonzero<T>,
                       extent<T>, copy_wide<T>});
   return true;
 }

@@ -180,6 +180,29 @@ def test_two_chains_give_the_bits_of_one_after_the_other(dtype: weft.DType, numb
         np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("dtype", [weft.float32, weft.float64], ids=repr)
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize(("k", "first"), [(0, 0), (1, 0), (7, 0), (64, 0), (9, 2), (101, 32)])
+def test_a_tile_packs_what_it_reads(dtype: weft.DType, number: int, k: int, first: int) -> None:
+    shape = tiles.candidates(dtype)[number]
+    made = functions(dtype, shape)
+    kinds = (INT, INT, POINTER, POINTER, INT, POINTER, POINTER, INT, ctypes.c_bool)
+    opening = ctypes.CFUNCTYPE(None, *kinds)(made["opening"])
+    tile = ctypes.CFUNCTYPE(None, *TILE)(made[f"tile_{shape.rows}"])
+    rng = np.random.default_rng(6)
+    a = rng.standard_normal((k, shape.packed_rows)).astype(dtype.numpy)
+    b = rng.standard_normal((k, shape.columns + 5)).astype(dtype.numpy)
+    for add in (False, True) if first == 0 else (False,):
+        packed = np.full((k + 1, shape.columns), -1, dtype.numpy)
+        got, expected = np.ones((2, shape.rows + 1, shape.columns + 3), dtype.numpy)
+        at, row = (b.ctypes.data, b.shape[1]), got.shape[1]
+        opening(k, first, a.ctypes.data, *at, packed.ctypes.data, got.ctypes.data, row, add)
+        tile(k, first, a.ctypes.data, 1, shape.packed_rows, *at, expected.ctypes.data, row, add)
+        np.testing.assert_array_equal(got, expected)
+        np.testing.assert_array_equal(packed[:k], b[:, : shape.columns])
+        assert (packed[k] == -1).all()
+
+
 def aligned(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
     """Zeros, at an address that is a multiple of a cache line."""
     nbytes = shape[0] * shape[1] * dtype.itemsize

@@ -13,6 +13,9 @@ One module for each type holds, for a tile of ``mr`` rows and ``nr`` columns (`S
     ``void (k, first, tiles, a, b, c, c_row, add, ahead, lines, runs, apart)``: so many full tiles, one below the other, of
     packed rows of A and a packed panel of B. Meanwhile what is at ``ahead`` is brought into the L2 cache: ``runs`` times
     ``lines`` cache lines, each run ``apart`` bytes after the one before.
+``opening``
+    ``void (k, first, a, b, b_k, to, c, c_row, add)``: one full tile of packed rows of A and a panel of B that lies where its
+    rows are ``b_k`` apart; it packs the panel into ``to`` on the way, for the tiles below it.
 ``pack_a``, ``pack_b``, ``pack_wide``, ``stream_b``
     ``void (k, from, line, step, to, lines)``: to[p * W + j] = from[j * line + p * step] for all p < k and j < lines, where W is
     `Shape.packed_rows` (``pack_a``), nr (``pack_b``, ``stream_b``) or `Shape.wide` (``pack_wide``); what the places of the
@@ -194,9 +197,15 @@ def _row(
     f: Function, rows: int, values: list[Value], y: Value, masks: list[Value | None], left: Callable[[int], Value]
 ) -> list[Value]:
     """Sums to which row ``y`` of B has been added, times the elements of A at ``left(row)``."""
-    width = len(masks)
     right = [f.load(f.at(y, v * f.vectors.lanes), mask) for v, mask in enumerate(masks)]
-    result = []
+    return _products(f, rows, values, right, left)
+
+
+def _products(
+    f: Function, rows: int, values: list[Value], right: list[Value], left: Callable[[int], Value]
+) -> list[Value]:
+    """Sums to which a row of B, loaded, has been added, times the elements of A at ``left(row)``."""
+    result, width = [], len(right)
     for r in range(rows):
         x = f.broadcast(f.element(left(r)))
         result += [f.multiply_add(x, right[v], values[r * width + v]) for v in range(width)]
@@ -466,6 +475,48 @@ def _column(vectors: Vectors, shape: Shape) -> Function:
     return f
 
 
+def _opening(vectors: Vectors, shape: Shape) -> Function:
+    """A full tile that packs the panel of B it reads."""
+    arguments = {"k": I64, "first": I64, "a": POINTER, "b": POINTER, "b_k": I64, "to": POINTER, "c": POINTER}
+    arguments |= {"c_row": I64, "add": BIT}
+    f = Function(vectors, "opening", arguments, own=("b", "to", "c"))
+    k, first, a, b, b_k, to, c, c_row, add = f.args
+    outs = [f.at(c, f.times(c_row, r)) for r in range(shape.rows)]
+    rows = [number(0), b_k, *(f.opaque(f.times(b_k, p)) for p in range(2, UNROLL + 1))]
+    masks: list[Value | None] = [None] * shape.vectors
+
+    def steps(values: list[Value], count: int) -> list[Value]:
+        x, y, z, *sums = values
+
+        def element(p: int, r: int) -> Value:
+            return f.at(x, p * shape.packed_rows + r)
+
+        for p in range(count):
+            right = [f.load(f.at(f.at(y, rows[p]), v * shape.lanes)) for v in range(shape.vectors)]
+            for v, value in enumerate(right):
+                f.store(value, f.at(z, p * shape.columns + v * shape.lanes))
+            sums = _products(f, shape.rows, sums, right, functools.partial(element, p))
+            f.barrier()
+        x, z = (f.opaque(f.at(at, count * width)) for at, width in ((x, shape.packed_rows), (z, shape.columns)))
+        return [x, f.opaque(f.at(y, rows[count])), z, *sums]
+
+    def chain(values: list[Value]) -> list[Value]:
+        k, added, *begun = values
+        start = [*begun, *[f.zero()] * (shape.rows * shape.vectors)]
+        turns = f.integer("lshr", k, number(UNROLL.bit_length() - 1))
+        values = f.repeat(turns, start, lambda values: steps(values, UNROLL))
+        for out in outs:
+            for line in _lines(shape, vectors):
+                f.prefetch(f.at(out, line))
+        values = f.repeat(f.integer("and", k, number(UNROLL - 1)), values, lambda values: steps(values, 1))
+        _store_rows(f, shape, _added(f, added, outs, values[3:], masks), outs)
+        return values[:3]
+
+    _chains(f, k, first, add, [a, b, to], chain)
+    f.do("ret void")
+    return f
+
+
 def _lines(shape: Shape, vectors: Vectors) -> range:
     """Where the cache lines of a tile's row of C begin, in elements from its own begin."""
     return range(0, shape.columns, LINE // vectors.size)
@@ -511,7 +562,7 @@ def _store_some(f: Function, values: list[Value], at: list[Value], count: Value)
 def symbols(shape: Shape) -> tuple[str, ...]:
     """The names of a module's functions, in the order in which the native driver takes their addresses."""
     tiles = (f"tile_{r}" for r in range(1, shape.rows + 1))
-    return (*tiles, *(f"edge_{r}" for r in shape.edges), "column", *shape.packed, "turn", *zeros.NAMES)
+    return (*tiles, *(f"edge_{r}" for r in shape.edges), "column", "opening", *shape.packed, "turn", *zeros.NAMES)
 
 
 def build_trial(dtype: str, shape: Shape, fused: bool) -> str:
@@ -525,6 +576,11 @@ def build(dtype: str, shape: Shape, fused: bool) -> str:
     vectors = Vectors(dtype, shape.lanes, fused)
     functions = [_tile(vectors, shape, rows, masked=False) for rows in range(1, shape.rows + 1)]
     functions += [_tile(vectors, shape, rows, masked=True) for rows in shape.edges]
-    functions += [_column(vectors, shape), *packing.pack(vectors, shape.packed), *zeros.functions(vectors)]
+    functions += [
+        _column(vectors, shape),
+        _opening(vectors, shape),
+        *packing.pack(vectors, shape.packed),
+        *zeros.functions(vectors),
+    ]
     intrinsics = declarations(vectors, packing.narrow(vectors, shape.packed.values())) + zeros.declarations(vectors)
     return intrinsics + "".join(function.text() for function in functions)
