@@ -8,6 +8,7 @@
 
 #include "allocator.h"
 #include "gemm_batch.h"
+#include "gemm_few.h"
 #include "gemm_float.h"
 #include "gemm_integer_vector.h"
 #include "gemm_pieces.h"
@@ -96,7 +97,12 @@ bool product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Pro
   }
   if constexpr (!std::is_floating_point_v<S>)
     return piece_product<S>(g, a, b, c, shared, prologue, epilogue, poll, spare);
-  else if (better_turned<S>(g)) {
+  else if (few_rows_pay<S>(g)) {
+    prologue.all(shared);
+    if (!few_rows_product<S>(g, a, b, c, shared, poll)) return false;
+    epilogue.all(shared);
+    return true;
+  } else if (better_turned<S>(g)) {
     prologue.all(shared);
     if (!turned_product<S>(g, a, b, c, shared, poll, spare)) return false;
     epilogue.all(shared);

@@ -21,11 +21,43 @@ const AllVectorLoops& best_loops() {
 #endif
 }
 
-template <class T>
-const TinyKernels<T>& best_tiny_kernels() {
-  static const TinyKernels<T>& best = []() -> const TinyKernels<T>& {
-    const TinyKernels<T>* found[most_tiny_kernels];
-    const int count = runnable_tiny_kernels(found);
+// Where kernels of a kind stand among all, and those for AVX-512.
+template <class Kernels>
+struct Kind;
+template <>
+struct Kind<TinyKernels<float>> {
+  static constexpr auto among = &AllVectorLoops::tiny_float;
+#ifdef WEFT_AVX2_LOOPS
+  static constexpr auto widest = &avx512_tiny_float;
+#endif
+};
+template <>
+struct Kind<TinyKernels<double>> {
+  static constexpr auto among = &AllVectorLoops::tiny_double;
+#ifdef WEFT_AVX2_LOOPS
+  static constexpr auto widest = &avx512_tiny_double;
+#endif
+};
+template <>
+struct Kind<FewRowKernels<float>> {
+  static constexpr auto among = &AllVectorLoops::few_float;
+#ifdef WEFT_AVX2_LOOPS
+  static constexpr auto widest = &avx512_few_float;
+#endif
+};
+template <>
+struct Kind<FewRowKernels<double>> {
+  static constexpr auto among = &AllVectorLoops::few_double;
+#ifdef WEFT_AVX2_LOOPS
+  static constexpr auto widest = &avx512_few_double;
+#endif
+};
+
+template <class Kernels>
+const Kernels& best_kernels() {
+  static const Kernels& best = []() -> const Kernels& {
+    const Kernels* found[most_instruction_sets];
+    const int count = runnable_kernels(found);
     return *found[count - 1];
   }();
   return best;
@@ -43,27 +75,21 @@ bool vectors_are_lines() {
 #endif
 }
 
-template <class T>
-int runnable_tiny_kernels(const TinyKernels<T>* (&found)[most_tiny_kernels]) {
-  constexpr bool single = sizeof(T) == sizeof(float);
-  const auto of = [](const AllVectorLoops& loops) {
-    if constexpr (single) return &loops.tiny_float;
-    else return &loops.tiny_double;
-  };
+template <class Kernels>
+int runnable_kernels(const Kernels* (&found)[most_instruction_sets]) {
   int count = 0;
-  found[count++] = of(portable_loops);
+  found[count++] = &(portable_loops.*Kind<Kernels>::among);
 #ifdef WEFT_AVX2_LOOPS
-  if (&best_loops() == &avx2_loops) found[count++] = of(avx2_loops);
-  if (vectors_are_lines()) {
-    if constexpr (single) found[count++] = &avx512_tiny_float;
-    else found[count++] = &avx512_tiny_double;
-  }
+  if (&best_loops() == &avx2_loops) found[count++] = &(avx2_loops.*Kind<Kernels>::among);
+  if (vectors_are_lines()) found[count++] = Kind<Kernels>::widest;
 #endif
   return count;
 }
 
-template int runnable_tiny_kernels<float>(const TinyKernels<float>* (&)[most_tiny_kernels]);
-template int runnable_tiny_kernels<double>(const TinyKernels<double>* (&)[most_tiny_kernels]);
+template int runnable_kernels(const TinyKernels<float>* (&)[most_instruction_sets]);
+template int runnable_kernels(const TinyKernels<double>* (&)[most_instruction_sets]);
+template int runnable_kernels(const FewRowKernels<float>* (&)[most_instruction_sets]);
+template int runnable_kernels(const FewRowKernels<double>* (&)[most_instruction_sets]);
 
 template <>
 const RowKernels<float>& row_kernels() {
@@ -102,6 +128,14 @@ const Converters<uint8_t>& converters() {
   return best_loops().convert_bytes;
 }
 template <>
+const FewRowKernels<float>& few_row_kernels() {
+  return best_kernels<FewRowKernels<float>>();
+}
+template <>
+const FewRowKernels<double>& few_row_kernels() {
+  return best_kernels<FewRowKernels<double>>();
+}
+template <>
 const IntegerTiles<uint16_t>& integer_tiles() {
   return best_loops().tiles16;
 }
@@ -131,11 +165,11 @@ const IntegerLoops<uint64_t>& integer_loops() {
 }
 template <>
 const TinyKernels<float>& tiny_kernels() {
-  return best_tiny_kernels<float>();
+  return best_kernels<TinyKernels<float>>();
 }
 template <>
 const TinyKernels<double>& tiny_kernels() {
-  return best_tiny_kernels<double>();
+  return best_kernels<TinyKernels<double>>();
 }
 template <>
 const TinyKernels<uint16_t>& tiny_kernels() {

@@ -1,6 +1,7 @@
 // The loops that are compiled once for each instruction set, and the choice of the best that this CPU runs.
 #pragma once
 
+#include "gemm_few_rows.h"
 #include "gemm_integers.h"
 #include "gemm_lanes.h"
 #include "gemm_rows.h"
@@ -15,6 +16,8 @@ template <class S>  // float, double, Float16, BFloat16
 const LaneKernels<S>& lane_kernels();
 template <class S>  // Float16, BFloat16, uint8_t
 const Converters<S>& converters();
+template <class T>  // float, double
+const FewRowKernels<T>& few_row_kernels();
 template <class T>  // uint16_t, uint32_t, uint64_t
 const IntegerTiles<T>& integer_tiles();
 template <class S>  // uint8_t ... uint64_t
@@ -25,10 +28,10 @@ const TinyKernels<T>& tiny_kernels();
 // Whether a vector is a whole cache line (AVX-512).
 bool vectors_are_lines();
 
-// Those that this CPU runs, the best last: how many there are.
-constexpr int most_tiny_kernels = 3;
-template <class T>  // float, double
-int runnable_tiny_kernels(const TinyKernels<T>* (&found)[most_tiny_kernels]);
+// Those that this CPU runs, the best last: how many there are. Kernels: TinyKernels or FewRowKernels of float or double.
+constexpr int most_instruction_sets = 3;
+template <class Kernels>
+int runnable_kernels(const Kernels* (&found)[most_instruction_sets]);
 
 struct AllVectorLoops {
   RowKernels<float> rows_float;
@@ -52,6 +55,8 @@ struct AllVectorLoops {
   TinyKernels<uint16_t> tiny16;
   TinyKernels<uint32_t> tiny32;
   TinyKernels<uint64_t> tiny64;
+  FewRowKernels<float> few_float;
+  FewRowKernels<double> few_double;
 };
 
 extern const AllVectorLoops portable_loops;
@@ -60,6 +65,8 @@ extern const AllVectorLoops avx2_loops;
 // What gains from AVX-512: the loops that memory does not limit. Lanes of a sum are part of its definition, and 32 bytes.
 extern const TinyKernels<float> avx512_tiny_float;
 extern const TinyKernels<double> avx512_tiny_double;
+extern const FewRowKernels<float> avx512_few_float;
+extern const FewRowKernels<double> avx512_few_double;
 #endif
 
 }  // namespace weft

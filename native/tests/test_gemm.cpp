@@ -218,9 +218,21 @@ void tile(int64_t k, int64_t first, const float* a, int64_t a_row, int64_t a_k, 
   portable::tile<float, Rows>(k, first, a, a_row, a_k, b, b_k, c, c_row, add);
 }
 
+void column(int64_t k, int64_t first, int64_t count, const float* a, const float* b, float* c, int64_t c_row, bool add,
+            const void* ahead, int64_t lines, int64_t runs, int64_t apart) {
+  for (int64_t t = 0; t < count; ++t) wait();
+  portable::column<float>(k, first, count, a, b, c, c_row, add, ahead, lines, runs, apart);
+}
+
+void opening(int64_t k, int64_t first, const float* a, const float* b, int64_t b_k, float* to, float* c, int64_t c_row, bool add) {
+  wait();
+  portable::opening<float>(k, first, a, b, b_k, to, c, c_row, add);
+}
+
 template <size_t... Height>
 void use(TileSet<float>& set, std::index_sequence<Height...>) {
   ((set.of_rows[Height] = tile<Height + 1>), ...);
+  set.column = column, set.opening = opening;
 }
 }  // namespace slow
 
@@ -228,9 +240,9 @@ TEST(what_is_left_of_a_unit_is_shared_with_idle_threads) {
   auto& set = const_cast<TileSet<float>&>(*tile_set<float>());  // which nothing uses now
   const TileSet<float> usual = set;
   slow::use(set, portable::heights);
-  // A is packed by units; is read where it lies; is packed for all.
+  // The columns are divided, and B is packed by tiles, or read where it lies; the rows are, and A is packed by units, or read where it lies.
   set_num_threads(2);
-  for (const Sizes& s : {Sizes{64, 600, 400}, Sizes{64, 650, 700}, Sizes{64, 300, 500}, Sizes{24, 1200, 400}}) {
+  for (const Sizes& s : {Sizes{64, 450, 300}, Sizes{24, 1200, 300}, Sizes{100, 400, 215}, Sizes{100, 300, 290}}) {
     slow::thread = std::thread::id(), slow::tiles = slow::others = 0;
     compare<float>(DType::float32, s.m, s.n, s.k, {}, 0, 0, 0);
     // Of eight units, less than one.
@@ -569,8 +581,8 @@ TEST(batches_have_the_bits_of_their_matrices) {
 // The loops for each instruction set that this CPU has, with numbers whose sums are exact: nothing is fused in the portable ones.
 template <class T>
 static void check_tiny_kernels() {
-  const TinyKernels<T>* found[most_tiny_kernels];
-  const int count = runnable_tiny_kernels(found);
+  const TinyKernels<T>* found[most_instruction_sets];
+  const int count = runnable_kernels(found);
   CHECK(count > 0 && &tiny_kernels<T>() == found[count - 1]);
   constexpr int64_t matrices = 2, k = 11, first = 4, rest = 3, gap = 3;
   for (const TinyKernels<T>* kernels : {found[0], found[count - 1], found[count / 2]})
@@ -611,6 +623,37 @@ static void check_tiny_kernels() {
 TEST(tiny_kernels_of_every_instruction_set) {
   check_tiny_kernels<float>();
   check_tiny_kernels<double>();
+}
+
+template <class T>
+static void check_few_row_kernels() {
+  const FewRowKernels<T>* found[most_instruction_sets];
+  const int count = runnable_kernels(found);
+  CHECK(count > 0 && &few_row_kernels<T>() == found[count - 1]);
+  constexpr int64_t k = 37, first = 12, rest = 10, gap = 3;
+  for (const FewRowKernels<T>* kernels : {found[0], found[count - 1], found[count / 2]})
+    for (int rows = 1; rows <= kernels->most; ++rows)
+      for (const int64_t lines : {int64_t{1}, kernels->width - 1, kernels->width, 2 * kernels->width + 3})
+        for (const bool beside : {true, false}) {  // lines of C, or rows
+          std::vector<T> x(static_cast<size_t>(k * (rows + 1))), l(static_cast<size_t>(lines * (k + gap))),
+              c(static_cast<size_t>((rows + gap) * (lines + gap)), T(77)), expected = c;
+          for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<T>(i % 13);
+          for (size_t i = 0; i < l.size(); ++i) l[i] = static_cast<T>(i % 17);
+          const int64_t c_row = beside ? lines + gap : 1, c_line = beside ? 1 : rows + gap;
+          for (int64_t r = 0; r < rows; ++r)
+            for (int64_t j = 0; j < lines; ++j) {
+              T& sum = expected[static_cast<size_t>(r * c_row + j * c_line)] = 0;
+              for (int64_t p = 0; p < k; ++p) sum += x[static_cast<size_t>(p * (rows + 1) + r)] * l[static_cast<size_t>(j * (k + gap) + p)];
+            }
+          kernels->of_rows[rows - 1]({.lines = lines, .k = k, .first = first, .rest = rest, .x = x.data(), .x_k = rows + 1, .l = l.data(),
+                                      .line = k + gap, .c = c.data(), .c_row = c_row, .c_line = c_line});
+          CHECK(c == expected);
+        }
+}
+
+TEST(kernels_of_few_rows_of_every_instruction_set) {
+  check_few_row_kernels<float>();
+  check_few_row_kernels<double>();
 }
 
 TEST(batches_that_are_one_product) {
