@@ -13,7 +13,8 @@ namespace {
 
 constexpr int64_t units_per_thread = 4;
 constexpr double transposing = 4;  // of multiply-adds: what they cost on the whole
-constexpr int64_t shallow = 64;  // fewer terms are sooner added by tiles
+constexpr int64_t shallow = 64;    // fewer terms are sooner added by tiles,
+constexpr int64_t deep = 4096;     // and so many by threads that divide them, unless there are lines enough for most of the threads
 
 // Whether B is the lines and A the few rows, if it is not the other way round.
 bool lines_are_columns(const Gemm& g) { return g.m <= g.n; }
@@ -26,7 +27,7 @@ bool few_rows_pay(const Gemm& g) {
   const bool columns = lines_are_columns(g);
   if (columns ? g.b.row_stride != 1 || g.b.col_stride == 1 : g.a.col_stride != 1 || g.a.row_stride == 1) return false;
   const int64_t rows = std::min(g.m, g.n), lines = std::max(g.m, g.n), width = few_row_kernels<T>().width;
-  if (rows < 2 || g.k < shallow || lines < width) return false;
+  if (rows < 2 || g.k < shallow || lines < width || (g.k >= deep && 2 * parts(lines, width) <= num_threads())) return false;
   return rows < width || (columns && rows > width && 2 * rows <= 3 * width);
 }
 

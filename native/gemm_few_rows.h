@@ -5,8 +5,9 @@
 
 namespace weft {
 
-// C(r, j) = the sum over p < k of X(r, p) * L(j, p), for some rows r and all j < lines. Element (r, p) of X is at r + p * x_k; line j of L begins at j * line, and its elements follow one another; element (r, j) of C is at r * c_row + j * c_line.
-// Sums are chains of multiply-adds, each begun at zero: the first of `first` terms, the others of `rest`, added in order.
+// C(r, j) = the sum over p < k of X(r, p) * L(j, p), for some rows r and all j < lines. Element (r, p) of X is at r + p * x_k; line
+// j of L begins at j * line, and its elements follow one another; element (r, j) of C is at r * c_row + j * c_line. Sums are chains
+// of multiply-adds, each begun at zero: the first of `first` terms, the others of `rest`, added in order.
 template <class T>
 struct FewRows {
   int64_t lines, k, first, rest;
