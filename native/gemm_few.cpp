@@ -12,9 +12,9 @@ namespace weft {
 namespace {
 
 constexpr int64_t units_per_thread = 4;
-constexpr double transposing = 4;  // of multiply-adds: what they cost on the whole
-constexpr int64_t shallow = 64;    // fewer terms are sooner added by tiles,
-constexpr int64_t deep = 4096;     // and so many by threads that divide them, unless there are lines enough for most of the threads
+constexpr int64_t transposing = 7;  // an element of a line: what it costs, in multiply-adds
+constexpr int64_t shallow = 64;     // fewer terms are sooner added by tiles,
+constexpr int64_t deep = 4096;      // and so many by threads that divide them, unless there are lines enough for most of the threads
 
 // Whether B is the lines and A the few rows, if it is not the other way round.
 bool lines_are_columns(const Gemm& g) { return g.m <= g.n; }
@@ -72,8 +72,8 @@ bool few_rows_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, 
       }
   };
   const int64_t groups = parts(lines, kernels.width);
-  const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
-  const int64_t threads = shared ? useful_threads(transposing * work) : 1;
+  const double work = static_cast<double>(lines) * static_cast<double>(g.k) * static_cast<double>(rows + transposing);
+  const int64_t threads = shared ? useful_threads(work) : 1;
   if (threads > 1 || work >= polled_work)
     return parallel_for(groups, parts(groups, units_per_thread * threads), some, &job, work < polled_work ? nullptr : poll);
   some(&job, 0, groups);
