@@ -116,3 +116,20 @@ def test_short_rows_go_together_instead() -> None:
     b = Builder()
     y = softmax(b.input(ROWS, 6))
     assert forms(check(b.graph(y, total(y, 0, 1)))) == ["row", "outer"]
+
+
+@pytest.mark.parametrize("rows", [JOINED_ROWS - 1, ROWS])
+def test_the_gradient_of_a_sum_reaches_weight_and_bias(rows: int) -> None:
+    """It is one number for all rows and columns: the bias's gradient has nothing that a row would give it."""
+    rng = np.random.default_rng(1)
+    values = [rng.standard_normal(shape).astype(np.float32) for shape in ((rows, 256), (256,), (256,))]
+    x, weight, bias = (weft.tensor(v, requires_grad=True) for v in values)
+    y = weft.nn.functional.layer_norm(x, (256,), weight, bias)
+    y.sum().backward()
+    assert bias.grad is not None
+    assert weight.grad is not None
+    assert x.grad is not None
+    np.testing.assert_array_equal(bias.grad.numpy(), np.full(256, rows, np.float32))
+    plain = (values[0] - values[0].mean(1, keepdims=True)) / np.sqrt(values[0].var(1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(weight.grad.numpy(), plain.sum(0), rtol=1e-4, atol=1e-2)
+    assert x.grad.shape == x.shape

@@ -49,7 +49,16 @@ def _sums_rows(nest: Nest) -> bool:
         return False
     if any(s.name == "reduce" and s.op not in ACROSS for s in nest.steps):
         return False
-    return all(s.name == "store" and s.strides[0] == 0 for s in nest.stores)
+    if not all(s.name == "store" and s.strides[0] == 0 for s in nest.stores):
+        return False
+    # What is the same for all columns, as the gradient of a sum is, has nothing of a row to be added.
+    varies: list[bool] = []
+    for step in nest.steps:
+        if step.name == "reduce" and not varies[step.args[0]]:
+            return False
+        moves = step.name != "loadat" and bool(step.strides) and step.strides[-1] != 0
+        varies.append(moves or any(varies[i] for i in step.args))
+    return True
 
 
 def _pays(mine: Nest, theirs: Nest) -> bool:
