@@ -97,14 +97,9 @@ bool product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Pro
   }
   if constexpr (!std::is_floating_point_v<S>)
     return piece_product<S>(g, a, b, c, shared, prologue, epilogue, poll, spare);
-  else if (few_rows_pay<S>(g)) {
+  else if (const bool few = few_rows_pay<S>(g); few || better_turned<S>(g)) {
     prologue.all(shared);
-    if (!few_rows_product<S>(g, a, b, c, shared, poll)) return false;
-    epilogue.all(shared);
-    return true;
-  } else if (better_turned<S>(g)) {
-    prologue.all(shared);
-    if (!turned_product<S>(g, a, b, c, shared, poll, spare)) return false;
+    if (!(few ? few_rows_product<S>(g, a, b, c, shared, poll) : turned_product<S>(g, a, b, c, shared, poll, spare))) return false;
     epilogue.all(shared);
     return true;
   } else if (!prologue && !epilogue && better_transposed(g))

@@ -20,6 +20,9 @@ inline int64_t useful_threads(double work) {
   return std::clamp<int64_t>(static_cast<int64_t>(std::min(work / (1 << 16), 1e6)), 1, num_threads());
 }
 
+// Of work that threads share: no two cores are equally fast.
+constexpr int64_t units_per_thread = 4;
+
 // How many parts of a size it takes.
 constexpr int64_t parts(int64_t total, int64_t size) { return (total + size - 1) / size; }
 

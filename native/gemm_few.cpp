@@ -11,7 +11,6 @@
 namespace weft {
 namespace {
 
-constexpr int64_t units_per_thread = 4;
 constexpr int64_t transposing = 7;  // an element of a line: what it costs, in multiply-adds
 constexpr int64_t shallow = 64;     // fewer terms are sooner added by tiles,
 constexpr int64_t deep = 4096;      // and so many by threads that divide them, unless there are lines enough for most of the threads

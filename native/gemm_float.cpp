@@ -32,7 +32,6 @@ constexpr int64_t few_far_rows = 64;   // or where B does not stay in an L2 cach
 constexpr int64_t even_part = 8;       // of the columns: threads of which one has so much less to do still count as even
 constexpr int64_t followed_bytes = 12 << 10;  // of a unit's rows of C that an epilogue then reads: a third of the nearest cache
 constexpr int64_t few_tiles = 4;       // in a unit, of which one more or less does not matter
-constexpr int64_t units_per_thread = 4;
 constexpr int64_t many_tiles = 10;     // in a unit, of which one more or less takes less time than tiles that are not full
 constexpr int64_t even_blocks = 4;     // blocks of k in each of its parts from which one more or less does not matter
 constexpr int64_t sum_cost = 3;        // of writing and adding a sum that waits, in elements of B

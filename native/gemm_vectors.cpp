@@ -21,37 +21,17 @@ const AllVectorLoops& best_loops() {
 #endif
 }
 
-// Where kernels of a kind stand among all, and those for AVX-512.
+// Where kernels of a kind stand.
 template <class Kernels>
-struct Kind;
+constexpr Kernels WideLoops::*place = nullptr;
 template <>
-struct Kind<TinyKernels<float>> {
-  static constexpr auto among = &AllVectorLoops::tiny_float;
-#ifdef WEFT_AVX2_LOOPS
-  static constexpr auto widest = &avx512_tiny_float;
-#endif
-};
+constexpr auto place<TinyKernels<float>> = &WideLoops::tiny_float;
 template <>
-struct Kind<TinyKernels<double>> {
-  static constexpr auto among = &AllVectorLoops::tiny_double;
-#ifdef WEFT_AVX2_LOOPS
-  static constexpr auto widest = &avx512_tiny_double;
-#endif
-};
+constexpr auto place<TinyKernels<double>> = &WideLoops::tiny_double;
 template <>
-struct Kind<FewRowKernels<float>> {
-  static constexpr auto among = &AllVectorLoops::few_float;
-#ifdef WEFT_AVX2_LOOPS
-  static constexpr auto widest = &avx512_few_float;
-#endif
-};
+constexpr auto place<FewRowKernels<float>> = &WideLoops::few_float;
 template <>
-struct Kind<FewRowKernels<double>> {
-  static constexpr auto among = &AllVectorLoops::few_double;
-#ifdef WEFT_AVX2_LOOPS
-  static constexpr auto widest = &avx512_few_double;
-#endif
-};
+constexpr auto place<FewRowKernels<double>> = &WideLoops::few_double;
 
 template <class Kernels>
 const Kernels& best_kernels() {
@@ -78,10 +58,10 @@ bool vectors_are_lines() {
 template <class Kernels>
 int runnable_kernels(const Kernels* (&found)[most_instruction_sets]) {
   int count = 0;
-  found[count++] = &(portable_loops.*Kind<Kernels>::among);
+  found[count++] = &(portable_loops.wide.*place<Kernels>);
 #ifdef WEFT_AVX2_LOOPS
-  if (&best_loops() == &avx2_loops) found[count++] = &(avx2_loops.*Kind<Kernels>::among);
-  if (vectors_are_lines()) found[count++] = Kind<Kernels>::widest;
+  if (&best_loops() == &avx2_loops) found[count++] = &(avx2_loops.wide.*place<Kernels>);
+  if (vectors_are_lines()) found[count++] = &(avx512_loops.*place<Kernels>);
 #endif
   return count;
 }

@@ -33,6 +33,14 @@ constexpr int most_instruction_sets = 3;
 template <class Kernels>
 int runnable_kernels(const Kernels* (&found)[most_instruction_sets]);
 
+// What gains from AVX-512: the loops that memory does not limit. Lanes of a sum are part of its definition, and 32 bytes.
+struct WideLoops {
+  TinyKernels<float> tiny_float;
+  TinyKernels<double> tiny_double;
+  FewRowKernels<float> few_float;
+  FewRowKernels<double> few_double;
+};
+
 struct AllVectorLoops {
   RowKernels<float> rows_float;
   RowKernels<double> rows_double;
@@ -50,23 +58,16 @@ struct AllVectorLoops {
   IntegerLoops<uint16_t> loops16;
   IntegerLoops<uint32_t> loops32;
   IntegerLoops<uint64_t> loops64;
-  TinyKernels<float> tiny_float;
-  TinyKernels<double> tiny_double;
   TinyKernels<uint16_t> tiny16;
   TinyKernels<uint32_t> tiny32;
   TinyKernels<uint64_t> tiny64;
-  FewRowKernels<float> few_float;
-  FewRowKernels<double> few_double;
+  WideLoops wide;
 };
 
 extern const AllVectorLoops portable_loops;
 #ifdef WEFT_AVX2_LOOPS
 extern const AllVectorLoops avx2_loops;
-// What gains from AVX-512: the loops that memory does not limit. Lanes of a sum are part of its definition, and 32 bytes.
-extern const TinyKernels<float> avx512_tiny_float;
-extern const TinyKernels<double> avx512_tiny_double;
-extern const FewRowKernels<float> avx512_few_float;
-extern const FewRowKernels<double> avx512_few_double;
+extern const WideLoops avx512_loops;
 #endif
 
 }  // namespace weft

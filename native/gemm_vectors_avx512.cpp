@@ -5,9 +5,7 @@
 
 namespace weft {
 
-constinit const TinyKernels<float> avx512_tiny_float = tiny_kernels_with<Part64<float>, 8, 8>();
-constinit const TinyKernels<double> avx512_tiny_double = tiny_kernels_with<Part64<double>, 8, 8>();
-constinit const FewRowKernels<float> avx512_few_float = few_row_kernels_with<Part64<float>, 16>();
-constinit const FewRowKernels<double> avx512_few_double = few_row_kernels_with<Part64<double>, 16>();
+constinit const WideLoops avx512_loops = {tiny_kernels_with<Part64<float>, 8, 8>(), tiny_kernels_with<Part64<double>, 8, 8>(),
+                                          few_row_kernels_with<Part64<float>, 16>(), few_row_kernels_with<Part64<double>, 16>()};
 
 }  // namespace weft

@@ -17,8 +17,8 @@ constexpr AllVectorLoops vector_loops = {
     lane_kernels_of<Float16>(), lane_kernels_of<BFloat16>(), converters_of<Float16>(), converters_of<BFloat16>(),
     converters_of<uint8_t>(), integer_tiles_of<uint16_t>(), integer_tiles_of<uint32_t>(), integer_tiles_of<uint64_t>(),
     integer_loops_of<uint8_t>(), integer_loops_of<uint16_t>(), integer_loops_of<uint32_t>(), integer_loops_of<uint64_t>(),
-    tiny_kernels_of<float>(), tiny_kernels_of<double>(), tiny_kernels_of<uint16_t>(), tiny_kernels_of<uint32_t>(),
-    tiny_kernels_of<uint64_t>(), few_row_kernels_of<float>(), few_row_kernels_of<double>()};
+    tiny_kernels_of<uint16_t>(), tiny_kernels_of<uint32_t>(), tiny_kernels_of<uint64_t>(),
+    {tiny_kernels_of<float>(), tiny_kernels_of<double>(), few_row_kernels_of<float>(), few_row_kernels_of<double>()}};
 
 }  // namespace
 }  // namespace weft

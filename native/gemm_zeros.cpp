@@ -34,7 +34,6 @@ constexpr int64_t unit_rows = 256;         // whose sums stay in an L2 cache
 constexpr int64_t least_unit_rows = 64;    // fewer would pack the panel too often
 constexpr int64_t near_rows = 32;          // whose sums stay in the nearest cache
 constexpr int64_t mask_rows = 32;          // whose masks are made in one go
-constexpr int64_t units_per_thread = 4;
 
 // What a term, a row and the rest cost beside a term of a tile, and how much less all that has to be: measured on Zen 4 with AVX2, and on
 // a Xeon with AVX-512, whose tiles load less often than they multiply, while each term here loads all it multiplies.
