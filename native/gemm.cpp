@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "allocator.h"
+#include "caches.h"
 #include "gemm_batch.h"
 #include "gemm_few.h"
 #include "gemm_float.h"
@@ -134,6 +135,17 @@ int64_t batch_offset(const Gemm& g, const GemmOperand& operand, int64_t index) {
   return g.batch.empty() ? 0 : offset + index * operand.batch_strides[0];
 }
 
+// How many of the matrices had better each be one thread's than be shared by threads that wait for each other: those that are little work,
+// or stay in a core's own cache, as far as all threads get as many, or about as many.
+template <class T>
+int64_t matrices_apart(const Gemm& g, int64_t count, double work) {
+  if (count == 1 || work <= small_product_work) return count == 1 ? 0 : count;
+  const auto m = static_cast<double>(g.m), n = static_cast<double>(g.n), k = static_cast<double>(g.k);
+  if (2 * (m * k + k * n + m * n) * sizeof(T) > static_cast<double>(second_cache_bytes())) return 0;
+  const int64_t threads = num_threads();
+  return count >= units_per_thread * threads ? count : count - count % threads;
+}
+
 // What the workers share: the job, and the first exception.
 template <class T>
 struct Job {
@@ -189,7 +201,8 @@ bool run_batch(const Gemm& g, const void* a, const void* b, void* c, const Poll*
   const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) +
                       job.prologue(0).work() + job.epilogue(0).work();
   bool completed = true;
-  if (count > 1 && work <= small_product_work) {
+  const int64_t apart = matrices_apart<T>(g, count, work);
+  if (apart > 0) {
     const auto grain = std::max<int64_t>(1, static_cast<int64_t>(small_product_work / (work + 1)));
     const auto matrices = [](void* context, int64_t begin, int64_t end) {
       auto& j = *static_cast<Job<T>*>(context);
@@ -197,12 +210,11 @@ bool run_batch(const Gemm& g, const void* a, const void* b, void* c, const Poll*
         for (int64_t i = begin; i < end; ++i) j.matrix(i, false, nullptr);
       });
     };
-    completed = parallel_for(count, std::min(grain, count), matrices, &job, poll);
-  } else {
-    for (int64_t i = 0; i < count && completed; ++i) {
-      job.guarded([&] { completed = job.matrix(i, true, poll); });
-      if (completed && poll && i + 1 < count && poll->ask(poll->context)) completed = false;
-    }
+    completed = parallel_for(apart, std::min(grain, apart), matrices, &job, poll);
+  }
+  for (int64_t i = apart; i < count && completed; ++i) {
+    if (i > 0 && poll && poll->ask(poll->context)) completed = false;
+    else job.guarded([&] { completed = job.matrix(i, true, poll); });
   }
   if (job.failure) std::rethrow_exception(job.failure);
   return completed;

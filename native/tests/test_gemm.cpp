@@ -578,6 +578,21 @@ TEST(batches_have_the_bits_of_their_matrices) {
   }
 }
 
+TEST(matrices_that_each_thread_multiplies_by_itself) {
+  for (int threads : {1, 2, 3, 4}) {
+    set_num_threads(threads);
+    for (const std::vector<int64_t>& batch : {std::vector<int64_t>{2}, {7}, {2, 9}})
+      for (int ka : {1, 2})
+        for (int kb : {1, 2}) {
+          const Sizes s{66, 70, 80};
+          compare_one_by_one<float>(DType::float32, [](double x) { return static_cast<float>(x); }, s, batch, ka, kb, 1);
+          compare_one_by_one<double>(DType::float64, [](double x) { return x; }, s, batch, ka, kb, 1);
+          compare_one_by_one<int32_t>(DType::int32, [](double x) { return static_cast<int32_t>(x); }, s, batch, ka, kb, 1);
+          compare_one_by_one<uint16_t>(DType::float16, [](double x) { return float_to_half(static_cast<float>(x)); }, s, batch, ka, kb, 1);
+        }
+  }
+}
+
 // The loops for each instruction set that this CPU has, with numbers whose sums are exact: nothing is fused in the portable ones.
 template <class T>
 static void check_tiny_kernels() {
@@ -754,7 +769,10 @@ TEST(a_poll_stops_between_matrices) {
   std::vector<float> a(100 * 100), c(3 * 100 * 100);
   const Gemm g{DType::float32, {3}, 100, 100, 100, {{0}, 100, 1}, {{0}, 100, 1}, {{10000}, 100, 1}};
   const Poll stop{[](void*) { return true; }, nullptr};
-  CHECK(!run_gemm(g, a.data(), a.data(), c.data(), &stop));
+  for (int threads : {1, 2, 4}) {  // all matrices, two of them or none are one thread's
+    set_num_threads(threads);
+    CHECK(!run_gemm(g, a.data(), a.data(), c.data(), &stop));
+  }
 }
 
 TEST(a_poll_stops_within_a_matrix) {
