@@ -112,7 +112,8 @@ void multiply(int64_t count, const Gemm& g, const Batch::Dim& step, const S* a, 
     run.columns = std::min(g.n - j, two ? 2 * kernels.width : kernels.width);
     const int64_t tiles = parts(g.m, two ? kernels.most_of_two : kernels.most_of_one);
     for (int64_t t = 0, i = 0; t < tiles; ++t) {
-      const int64_t next = g.m * (t + 1) / tiles;
+      // Even heights, but for the last: with 7 rows of two vectors the compiler keeps rows of B in memory for want of registers.
+      const int64_t next = std::min(g.m, 2 * ((g.m * (t + 1) + tiles) / (2 * tiles)));
       run.a = left.data + i * left.row, run.b = right.data + j, run.c = sums + i * sums_row + j;
       (two ? kernels.of_two : kernels.of_one)[next - i - 1](run);
       i = next;
