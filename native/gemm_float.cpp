@@ -29,6 +29,7 @@ constexpr int64_t unit_bytes = 768;    // of a unit's rows of A at one step of k
 constexpr int64_t unit_steps = 256;
 constexpr int64_t few_rows = 16;       // fewer in a unit would read B too often,
 constexpr int64_t few_far_rows = 64;   // or where B does not stay in an L2 cache
+constexpr int64_t few_near_rows = 64;  // which threads divide less well than the columns of a B that stays there
 constexpr int64_t even_part = 8;       // of the columns: threads of which one has so much less to do still count as even
 constexpr int64_t followed_bytes = 12 << 10;  // of a unit's rows of C that an epilogue then reads: a third of the nearest cache
 constexpr int64_t few_tiles = 4;       // in a unit, of which one more or less does not matter
@@ -162,10 +163,11 @@ class Product {
   // Sets the numbers of units.
   void divide(int64_t threads) {
     const int64_t least = threads == 1 ? 1 : threads * units_per_thread;
-    int64_t columns = std::min(least, panels_ / 2);
+    const bool apart = threads > 1 && even_columns(threads) && reads_little_of_a();
+    int64_t columns = std::min(least, apart && b_bytes() <= near ? panels_ : panels_ / 2);
     if (columns > threads) columns -= columns % threads;
     column_units_ = 1;
-    if (threads > 1 && columns >= threads && even_columns(threads) && reads_little_of_a()) {
+    if (apart && columns >= threads) {
       row_units_ = 1, column_units_ = columns;
       return;
     }
@@ -209,12 +211,12 @@ class Product {
     return blocks_ > 1 && g_.a.col_stride == 1 && g_.m * g_.k * size > cache && 2 * b_bytes() <= cache;
   }
 
-  // Whether a thread had better have all rows of A and some columns of B, which comes from far away: B is then packed once, by
-  // who uses it, just before. The rows that a tile reads meanwhile stay in the L2 cache.
+  // Whether a thread had better have all rows of A and some columns of B: if there are few rows, since it then reads less of B, or if B
+  // comes from far away and is then packed once, by who uses it, just before. The rows that a tile reads meanwhile stay in the L2 cache.
   bool reads_little_of_a() const {
     const int64_t cache = second_cache_bytes(), b = b_bytes();
-    const bool less = b > cache ? 3 * g_.m <= 2 * g_.n : 3 * g_.m <= g_.n;
-    return b > near && less && g_.m * deepest_ * static_cast<int64_t>(sizeof(T)) < cache / 4;
+    const bool less = b <= near ? g_.m <= few_near_rows : b <= cache ? 3 * g_.m <= g_.n : 3 * g_.m <= 2 * g_.n;
+    return less && g_.m * deepest_ * static_cast<int64_t>(sizeof(T)) < cache / 4;
   }
 
   // Whether that leaves no thread with much less to do than another.
