@@ -59,7 +59,7 @@ class Pieces {
     divide(k_units_ > 1 ? 1 : threads);
     threads_ = std::min(threads, units());
     const int64_t tile_columns = parts(columns_, set_.nr) * set_.nr;
-    c_pitch_ = pitch<T>(tile_columns);
+    c_pitch_ = pitch<T>(k_units_ > 1 ? parts(g.n, set_.nr) * set_.nr : tile_columns);
     a_size_ = std::max(rows_ * pitch<T>(chains_.longest()), chains_.longest() * pitch<T>(rows_));
     b_size_ = tile_columns * chains_.longest();
     const int64_t c_size = rows_ * c_pitch_;
@@ -224,7 +224,7 @@ class Pieces {
     for (int64_t block = first; block < last; ++block) {
       if (stop_.asked()) return;
       const int64_t k = chains_.length(block);
-      T* const to = k_units_ > 1 ? sums_ + block * g_.m * c_pitch_ : own_c;
+      T* const to = k_units_ > 1 ? sums_ + (block * g_.m + i0) * c_pitch_ + j0 : own_c;
       const Left all = left(i0, rows, block, j1 - j0 > few_panels * set_.nr, own_a);
       for (int64_t j = j0; j < j1; j += set_.nr) {
         const int64_t columns = std::min<int64_t>(set_.nr, j1 - j);
@@ -273,10 +273,11 @@ class Pieces {
   const int64_t k_units_;
   int64_t row_units_ = 1, column_units_ = 1, threads_ = 1;
   int64_t rows_ = 0, columns_ = 0;  // of the largest piece
-  int64_t a_size_ = 0, b_size_ = 0, own_ = 0, c_pitch_ = 0;
+  int64_t a_size_ = 0, b_size_ = 0, own_ = 0;
+  int64_t c_pitch_ = 0;  // from row to row of a piece's sums, or of all sums of a block where threads share k
   std::unique_ptr<Block> block_;  // unless spare memory is enough
   T* memory_ = nullptr;           // of each thread
-  T* sums_ = nullptr;             // of each block of k, where threads share k
+  T* sums_ = nullptr;             // all of each block of k, where threads share k
   std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each row of pieces, those not made yet
   bool by_unit_ = false;  // a piece calls the prologue for its rows
   std::atomic<int64_t> next_{0};

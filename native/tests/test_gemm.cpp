@@ -763,6 +763,14 @@ TEST(threads_share_a_long_sum) {
       compare<float>(DType::float32, 8, 20, 6000, {}, ka, kb, (ka + kb) % 5);
       compare<double>(DType::float64, 30, 8, 6000, {2}, ka, kb, (ka + kb) % 5);
     }
+  // More rows or columns than one piece has.
+  set_num_threads(2);
+  for (int kind : {1, 2, 4}) {
+    compare<float>(DType::float32, 13, 600, 3000, {}, kind, 2, kind);
+    compare<float>(DType::float32, 400, 30, 3000, {}, 2, kind, kind);
+    compare<int16_t>(DType::int16, 13, 700, 6000, {}, kind, 2, kind);
+    compare<int16_t>(DType::int16, 400, 30, 6000, {}, 2, kind, kind);
+  }
 }
 
 TEST(a_poll_stops_between_matrices) {

@@ -16,7 +16,7 @@ from weft import dtypes
 SHAPES = [
     ((), 3, 4, 5), ((), 1, 700, 37), ((), 37, 700, 1), ((), 1, 5003, 1), ((), 1, 40, 5), ((), 9, 1, 2), ((), 64, 100, 10),
     ((), 200, 513, 300), ((), 9, 9000, 7), ((), 1000, 3, 3), ((40,), 16, 16, 16), ((2, 3), 1, 33, 20), ((), 3, 0, 2),
-    ((), 700, 100, 530),
+    ((), 700, 100, 530), ((), 12, 6000, 700), ((), 400, 6000, 20),
 ]  # fmt: skip
 
 HALVES = [weft.float16, weft.bfloat16]
@@ -118,7 +118,7 @@ def test_integer_products_are_exact_and_wrap(
 
 
 @pytest.mark.parametrize("dtype", [weft.float32, weft.float64, weft.bfloat16], ids=lambda d: d.name)
-@pytest.mark.parametrize(("m", "k", "n"), [(8, 20000, 8), (64, 9000, 50), (3, 70001, 17), (100, 5000, 100)])
+@pytest.mark.parametrize(("m", "k", "n"), [(8, 20000, 8), (64, 9000, 50), (3, 70001, 17), (100, 5000, 100), (13, 6000, 800), (500, 6000, 21)])
 def test_sharing_a_long_sum_changes_no_bit(m: int, k: int, n: int, dtype: weft.DType) -> None:
     rng = np.random.default_rng(k)
     a, b = (rng.standard_normal(s).astype("float32") for s in ((300, k), (k, n)))
