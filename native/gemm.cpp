@@ -9,6 +9,7 @@
 #include "allocator.h"
 #include "caches.h"
 #include "gemm_batch.h"
+#include "gemm_far.h"
 #include "gemm_few.h"
 #include "gemm_float.h"
 #include "gemm_integer_vector.h"
@@ -98,9 +99,12 @@ bool product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Pro
   }
   if constexpr (!std::is_floating_point_v<S>)
     return piece_product<S>(g, a, b, c, shared, prologue, epilogue, poll, spare);
-  else if (const bool few = few_rows_pay<S>(g); few || better_turned<S>(g)) {
+  else if (const bool far = far_product_pays<S>(g), few = !far && few_rows_pay<S>(g); far || few || better_turned<S>(g)) {
     prologue.all(shared);
-    if (!(few ? few_rows_product<S>(g, a, b, c, shared, poll) : turned_product<S>(g, a, b, c, shared, poll, spare))) return false;
+    if (!(far   ? far_product<S>(g, a, b, c, shared, poll)
+          : few ? few_rows_product<S>(g, a, b, c, shared, poll)
+                : turned_product<S>(g, a, b, c, shared, poll, spare)))
+      return false;
     epilogue.all(shared);
     return true;
   } else if (!prologue && !epilogue && better_transposed(g))

@@ -32,6 +32,10 @@ template <>
 constexpr auto place<FewRowKernels<float>> = &WideLoops::few_float;
 template <>
 constexpr auto place<FewRowKernels<double>> = &WideLoops::few_double;
+template <>
+constexpr auto place<FarRowKernels<float>> = &WideLoops::far_float;
+template <>
+constexpr auto place<FarRowKernels<double>> = &WideLoops::far_double;
 
 template <class Kernels>
 const Kernels& best_kernels() {
@@ -70,6 +74,8 @@ template int runnable_kernels(const TinyKernels<float>* (&)[most_instruction_set
 template int runnable_kernels(const TinyKernels<double>* (&)[most_instruction_sets]);
 template int runnable_kernels(const FewRowKernels<float>* (&)[most_instruction_sets]);
 template int runnable_kernels(const FewRowKernels<double>* (&)[most_instruction_sets]);
+template int runnable_kernels(const FarRowKernels<float>* (&)[most_instruction_sets]);
+template int runnable_kernels(const FarRowKernels<double>* (&)[most_instruction_sets]);
 
 template <>
 const RowKernels<float>& row_kernels() {
@@ -106,6 +112,14 @@ const Converters<BFloat16>& converters() {
 template <>
 const Converters<uint8_t>& converters() {
   return best_loops().convert_bytes;
+}
+template <>
+const FarRowKernels<float>& far_row_kernels() {
+  return best_kernels<FarRowKernels<float>>();
+}
+template <>
+const FarRowKernels<double>& far_row_kernels() {
+  return best_kernels<FarRowKernels<double>>();
 }
 template <>
 const FewRowKernels<float>& few_row_kernels() {

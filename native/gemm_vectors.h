@@ -1,6 +1,7 @@
 // The loops that are compiled once for each instruction set, and the choice of the best that this CPU runs.
 #pragma once
 
+#include "gemm_far_rows.h"
 #include "gemm_few_rows.h"
 #include "gemm_integers.h"
 #include "gemm_lanes.h"
@@ -18,6 +19,8 @@ template <class S>  // Float16, BFloat16, uint8_t
 const Converters<S>& converters();
 template <class T>  // float, double
 const FewRowKernels<T>& few_row_kernels();
+template <class T>  // float, double
+const FarRowKernels<T>& far_row_kernels();
 template <class T>  // uint16_t, uint32_t, uint64_t
 const IntegerTiles<T>& integer_tiles();
 template <class S>  // uint8_t ... uint64_t
@@ -39,6 +42,8 @@ struct WideLoops {
   TinyKernels<double> tiny_double;
   FewRowKernels<float> few_float;
   FewRowKernels<double> few_double;
+  FarRowKernels<float> far_float;
+  FarRowKernels<double> far_double;
 };
 
 struct AllVectorLoops {

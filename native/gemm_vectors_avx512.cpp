@@ -1,4 +1,5 @@
 // The loops that gain from AVX-512.
+#include "gemm_far_rows_loops.h"
 #include "gemm_few_rows_loops.h"
 #include "gemm_tiny_loops.h"
 #include "gemm_vectors.h"
@@ -6,6 +7,7 @@
 namespace weft {
 
 constinit const WideLoops avx512_loops = {tiny_kernels_with<Part64<float>, 8, 8>(), tiny_kernels_with<Part64<double>, 8, 8>(),
-                                          few_row_kernels_with<Part64<float>, 16>(), few_row_kernels_with<Part64<double>, 16>()};
+                                          few_row_kernels_with<Part64<float>, 16>(), few_row_kernels_with<Part64<double>, 16>(),
+                                          far_row_kernels_with<Part64<float>>(), far_row_kernels_with<Part64<double>>()};
 
 }  // namespace weft

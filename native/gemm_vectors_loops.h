@@ -1,6 +1,7 @@
 // All loops, as the file that includes this is compiled.
 #pragma once
 
+#include "gemm_far_rows_loops.h"
 #include "gemm_few_rows_loops.h"
 #include "gemm_integers_loops.h"
 #include "gemm_lanes_loops.h"
@@ -18,7 +19,8 @@ constexpr AllVectorLoops vector_loops = {
     converters_of<uint8_t>(), integer_tiles_of<uint16_t>(), integer_tiles_of<uint32_t>(), integer_tiles_of<uint64_t>(),
     integer_loops_of<uint8_t>(), integer_loops_of<uint16_t>(), integer_loops_of<uint32_t>(), integer_loops_of<uint64_t>(),
     tiny_kernels_of<uint16_t>(), tiny_kernels_of<uint32_t>(), tiny_kernels_of<uint64_t>(),
-    {tiny_kernels_of<float>(), tiny_kernels_of<double>(), few_row_kernels_of<float>(), few_row_kernels_of<double>()}};
+    {tiny_kernels_of<float>(), tiny_kernels_of<double>(), few_row_kernels_of<float>(), few_row_kernels_of<double>(),
+     far_row_kernels_of<float>(), far_row_kernels_of<double>()}};
 
 }  // namespace
 }  // namespace weft

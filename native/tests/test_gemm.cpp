@@ -671,6 +671,55 @@ TEST(kernels_of_few_rows_of_every_instruction_set) {
   check_few_row_kernels<double>();
 }
 
+template <class T>
+static void check_far_row_kernels() {
+  const FarRowKernels<T>* found[most_instruction_sets];
+  const int count = runnable_kernels(found);
+  CHECK(count > 0 && &far_row_kernels<T>() == found[count - 1]);
+  constexpr int64_t gap = 3, room = 64;
+  for (const FarRowKernels<T>* kernels : {found[0], found[count - 1], found[count / 2]})
+    for (int rows = 1; rows <= most_far_rows; ++rows)
+      for (const int64_t k : {1, 7, 8, 27})
+        for (const int64_t columns : {1, 15, 16, 33, 64})
+          for (const bool beside : {true, false}) {  // elements of a row of X, or of a column
+            std::vector<T> x(static_cast<size_t>((k + gap) * (rows + gap))), l(static_cast<size_t>((k - 1) * (columns + gap) + columns)),
+                sums(static_cast<size_t>(rows * room), T(77));
+            for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<T>(i % 13);
+            for (size_t i = 0; i < l.size(); ++i) l[i] = static_cast<T>(i % 17);
+            const int64_t x_row = beside ? k + gap : 1, x_k = beside ? 1 : rows + gap;
+            kernels->of_rows[rows - 1]({.columns = columns, .k = k, .x = x.data(), .x_row = x_row, .x_k = x_k, .l = l.data(),
+                                        .line = columns + gap, .sums = sums.data(), .sums_row = room});
+            for (int64_t r = 0; r < rows; ++r)
+              for (int64_t j = 0; j < columns; ++j) {
+                T sum = 0;
+                for (int64_t p = 0; p < k; ++p)
+                  sum += x[static_cast<size_t>(r * x_row + p * x_k)] * l[static_cast<size_t>(p * (columns + gap) + j)];
+                CHECK(sums[static_cast<size_t>(r * room + j)] == sum);
+              }
+          }
+}
+
+TEST(kernels_of_far_rows_of_every_instruction_set) {
+  check_far_row_kernels<float>();
+  check_far_row_kernels<double>();
+}
+
+TEST(few_rows_by_a_far_matrix) {
+  for (int threads : {1, 2}) {
+    set_num_threads(threads);
+    for (int kind : {0, 1, 2, 3, 4}) {
+      compare<float>(DType::float32, 5, 3100, 1000, {}, kind, 2, kind);
+      compare<double>(DType::float64, 8, 1400, 1000, {}, kind, 4, kind);
+      compare<float>(DType::float32, 3100, 4, 1000, {}, 1, kind, kind);
+    }
+  }
+  // A poll is asked between columns.
+  const std::vector<float> b(1000 * 3100);
+  std::vector<float> c(5 * 3100);
+  const Poll stop{[](void*) { return true; }, nullptr};
+  CHECK(!run_gemm({DType::float32, {}, 5, 3100, 1000, {{}, 1000, 1}, {{}, 3100, 1}, {{}, 3100, 1}}, b.data(), b.data(), c.data(), &stop));
+}
+
 TEST(batches_that_are_one_product) {
   // The same right, and the same left operand; of which only some have the order of one product.
   for (const Sizes& s : std::vector<Sizes>{{4, 4, 4}, {1, 3, 3}, {3, 1, 3}, {1, 1, 20}, {30, 40, 20}, {40, 150, 30}}) {
