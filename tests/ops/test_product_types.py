@@ -118,7 +118,9 @@ def test_integer_products_are_exact_and_wrap(
 
 
 @pytest.mark.parametrize("dtype", [weft.float32, weft.float64, weft.bfloat16], ids=lambda d: d.name)
-@pytest.mark.parametrize(("m", "k", "n"), [(8, 20000, 8), (64, 9000, 50), (3, 70001, 17), (100, 5000, 100), (13, 6000, 800), (500, 6000, 21)])
+@pytest.mark.parametrize(
+    ("m", "k", "n"), [(8, 20000, 8), (64, 9000, 50), (3, 70001, 17), (100, 5000, 100), (13, 6000, 800), (500, 6000, 21)]
+)
 def test_sharing_a_long_sum_changes_no_bit(m: int, k: int, n: int, dtype: weft.DType) -> None:
     rng = np.random.default_rng(k)
     a, b = (rng.standard_normal(s).astype("float32") for s in ((300, k), (k, n)))
