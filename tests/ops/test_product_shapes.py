@@ -125,6 +125,35 @@ def test_a_matrix_larger_than_the_caches(dtype: str) -> None:
 DTYPES = ["float32", "float64", "float16", "bfloat16", "int8", "int16", "int32", "int64"]
 
 
+#: Around what tiles, pieces, blocks of k and caches hold.
+SIZES = [
+    1, 2, 3, 5, 8, 13, 16, 17, 24, 31, 48, 64, 65, 100, 129, 192, 200, 257, 384, 513, 700, 1030, 2050, 3000, 4100, 9000,
+]  # fmt: skip
+
+
+@given(data=st.data())
+@settings(max_examples=400, deadline=None)
+def test_products_of_any_size_are_exact_where_sums_are(data: st.DataObject) -> None:
+    dtype = getattr(weft, data.draw(st.sampled_from(DTYPES)))
+    k = data.draw(st.sampled_from(SIZES))
+    m = data.draw(st.sampled_from([size for size in SIZES if size * k <= 2e6]))
+    n = data.draw(
+        st.sampled_from([size for size in SIZES if size * k <= 2e6 and size * m <= 1e6 and size * k * m <= 4e7])
+    )
+    left, right = (data.draw(st.sampled_from(LAYOUTS)) for _ in range(2))
+    rng = np.random.default_rng(m + 13 * k + 29 * n)
+    a, b = (rng.integers(0, 4, shape).astype(np.float64) for shape in ((m, k), (k, n)))
+    sums = weft.from_numpy(a @ b)
+    want = sums.to(dtype) if dtype.kind == "f" else sums.to(weft.int64).to(dtype)  # which wraps
+    threads = weft.get_num_threads()
+    weft.set_num_threads(data.draw(st.integers(1, 4)))
+    try:
+        got = laid_out(a, left).to(dtype) @ laid_out(b, right).to(dtype)
+    finally:
+        weft.set_num_threads(threads)
+    assert bits(got) == bits(want)
+
+
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
 def test_a_batch_has_the_bits_of_its_matrices(data: st.DataObject) -> None:
