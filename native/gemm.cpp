@@ -143,7 +143,8 @@ int64_t batch_offset(const Gemm& g, const GemmOperand& operand, int64_t index) {
 // or stay in a core's own cache, as far as all threads get as many, or about as many.
 template <class T>
 int64_t matrices_apart(const Gemm& g, int64_t count, double work) {
-  if (count == 1 || work <= small_product_work) return count == 1 ? 0 : count;
+  if (count == 1) return 0;
+  if (work <= small_product_work) return count;
   const auto m = static_cast<double>(g.m), n = static_cast<double>(g.n), k = static_cast<double>(g.k);
   if (2 * (m * k + k * n + m * n) * sizeof(T) > static_cast<double>(second_cache_bytes())) return 0;
   const int64_t threads = num_threads();

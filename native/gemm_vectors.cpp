@@ -113,22 +113,18 @@ template <>
 const Converters<uint8_t>& converters() {
   return best_loops().convert_bytes;
 }
-template <>
-const FarRowKernels<float>& far_row_kernels() {
-  return best_kernels<FarRowKernels<float>>();
+template <class T>
+const FarRowKernels<T>& far_row_kernels() {
+  return best_kernels<FarRowKernels<T>>();
 }
-template <>
-const FarRowKernels<double>& far_row_kernels() {
-  return best_kernels<FarRowKernels<double>>();
+template const FarRowKernels<float>& far_row_kernels();
+template const FarRowKernels<double>& far_row_kernels();
+template <class T>
+const FewRowKernels<T>& few_row_kernels() {
+  return best_kernels<FewRowKernels<T>>();
 }
-template <>
-const FewRowKernels<float>& few_row_kernels() {
-  return best_kernels<FewRowKernels<float>>();
-}
-template <>
-const FewRowKernels<double>& few_row_kernels() {
-  return best_kernels<FewRowKernels<double>>();
-}
+template const FewRowKernels<float>& few_row_kernels();
+template const FewRowKernels<double>& few_row_kernels();
 template <>
 const IntegerTiles<uint16_t>& integer_tiles() {
   return best_loops().tiles16;

@@ -36,7 +36,7 @@ constexpr int most_instruction_sets = 3;
 template <class Kernels>
 int runnable_kernels(const Kernels* (&found)[most_instruction_sets]);
 
-// What gains from AVX-512: the loops that memory does not limit. Lanes of a sum are part of its definition, and 32 bytes.
+// What gains from AVX-512: the loops that multiply what they load several times. Lanes of a sum are part of its definition, and 32 bytes.
 struct WideLoops {
   TinyKernels<float> tiny_float;
   TinyKernels<double> tiny_double;
