@@ -1,13 +1,15 @@
-"""Imports run one way down the architecture's layers."""
+"""Imports and includes run one way down the architecture's layers."""
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import weft
 
 PACKAGE = Path(weft.__file__).parent
+NATIVE = Path(__file__).parent.parent / "native"
 
 #: Folders and modules, lowest first; one may import at module level what stands on its own line or above.
 LAYERS = [
@@ -31,6 +33,9 @@ LAYERS = [
     ["examples"],
     ["cli", "reference", "stubs", "__main__", ""],
 ]
+
+#: Folders of the native sources, lowest first.
+NATIVE_LAYERS = ["base", "gemm", "attention", "program", "python"]
 
 
 def layer(module: str) -> int:
@@ -69,3 +74,16 @@ def test_imports_run_down() -> None:
             if layer(name) > layer(module):
                 wrong.append(f"weft.{module} imports weft.{name}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_includes_run_down() -> None:
+    wrong, seen = [], set()
+    for path in sorted(p for p in NATIVE.rglob("*.*") if p.suffix in (".h", ".cpp") and p.parent.name != "tests"):
+        folder = path.relative_to(NATIVE).parts[0]
+        seen.add(folder)
+        for name in re.findall(r'^#include "([^"]+)"', path.read_text(), re.MULTILINE):
+            assert (NATIVE / name).is_file(), f"{path} includes {name}, which is not named by its folder."
+            if NATIVE_LAYERS.index(name.split("/")[0]) > NATIVE_LAYERS.index(folder):
+                wrong.append(f"native/{path.relative_to(NATIVE)} includes {name}")
+    assert not wrong, "\n".join(wrong)
+    assert seen == set(NATIVE_LAYERS)

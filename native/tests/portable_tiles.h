@@ -7,7 +7,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "gemm_tile.h"
+#include "gemm/tile.h"
 
 namespace portable {
 

@@ -5,9 +5,9 @@
 #include <utility>
 #include <vector>
 
-#include "allocator.h"
+#include "base/allocator.h"
+#include "base/storage.h"
 #include "check.h"
-#include "storage.h"
 
 using namespace weft;
 

@@ -11,13 +11,13 @@
 #include <utility>
 #include <vector>
 
-#include "caches.h"
+#include "base/caches.h"
+#include "base/thread_state.h"
 #include "check.h"
-#include "gemm.h"
-#include "gemm_float.h"
-#include "gemm_vectors.h"
+#include "gemm/float.h"
+#include "gemm/gemm.h"
+#include "gemm/vectors.h"
 #include "portable_tiles.h"
-#include "thread_state.h"
 
 using namespace weft;
 

@@ -5,9 +5,9 @@
 #include <thread>
 #include <vector>
 
+#include "base/dtype.h"
+#include "base/meta.h"
 #include "check.h"
-#include "dtype.h"
-#include "meta.h"
 
 using namespace weft;
 using Sizes = std::vector<int64_t>;

@@ -6,8 +6,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/placement.h"
 #include "check.h"
-#include "placement.h"
 
 using namespace weft;
 

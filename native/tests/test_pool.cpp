@@ -8,8 +8,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/pool.h"
 #include "check.h"
-#include "pool.h"
 
 using namespace weft;
 

@@ -3,13 +3,13 @@
 #include <thread>
 #include <vector>
 
-#include "allocator.h"
+#include "base/allocator.h"
+#include "base/names.h"
+#include "base/profile.h"
+#include "base/thread_state.h"
 #include "check.h"
-#include "names.h"
 #include "portable_tiles.h"
-#include "profile.h"
-#include "program.h"
-#include "thread_state.h"
+#include "program/program.h"
 
 using namespace weft;
 

@@ -1,8 +1,8 @@
 """Scaled dot-product attention: one primitive for the output, and one for each of its three gradients.
 
-A primitive runs in blocks of query rows and never holds all the scores (`native/attention.h`). The gradient primitives of one
-call have the same operands; where several are in one program they are computed together. Their own gradients, and that of
-a floating-point mask, are made of other ops, which do hold all the scores.
+A primitive runs in blocks of query rows and never holds all the scores (`native/attention/attention.h`). The gradient
+primitives of one call have the same operands; where several are in one program they are computed together. Their own
+gradients, and that of a floating-point mask, are made of other ops, which do hold all the scores.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Attention as an instruction: the operands and results of `native/attention.h`, and the kernels for its rows of scores."""
+"""Attention as an instruction: the operands and results of `native/attention/attention.h`, and the kernels for its rows."""
 
 from __future__ import annotations
 

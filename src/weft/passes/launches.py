@@ -2,7 +2,7 @@
 
 ``relu(x @ w + b)`` is a product and a kernel, one after the other: the kernel waits until all of the product is written, is
 shared out over the threads anew, and reads from memory what a thread had in its cache a moment before. A kernel that *follows*
-the product instead is called by the driver of the product (``native/gemm.h``) for each block of rows, as soon as it is
+the product instead is called by the driver of the product (``native/gemm/gemm.h``) for each block of rows, as soon as it is
 final, by the thread that made it. A kernel that *leads* the product, the prologue, makes the rows of the left operand just
 before they are read. No other code is generated for that: a kernel runs over any range of its outermost loops.
 
@@ -18,7 +18,7 @@ Where all followers touch such memory element by element, in order, and read not
 run on blocks of columns too; else on whole rows, once all columns are there.
 
 A product may follow another, too, if it has as many rows, none of which the threads would ever share out: if it has no batch
-and its work and terms are those of a small product (``native/gemm_small.h``), of float32 or float64. Of its operands, it reads
+and its work and terms are those of a small product (``native/gemm/small.h``), of float32 or float64. Of its operands, it reads
 the rows of the left one row by row, like what follows, and the right one as a whole; it wants whole rows. What follows it in
 turn follows the first product: so the second layer of a network, the loss and the gradients of both layers' results may all be
 one launch, each thread going on with the rows that it has in its cache.

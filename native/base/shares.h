@@ -1,0 +1,38 @@
+// Work that is divided into units, of which each thread has a share of its own: the same in every run of as many units, so that
+// their memory is often still in its cache. Who has done its share takes units of the others.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "base/pool.h"
+
+namespace weft {
+
+class Shares {
+ public:
+  Shares() = default;
+  Shares(int64_t units, int64_t threads)
+      : units_(units), threads_(threads), taken_(std::make_unique<Counter[]>(static_cast<size_t>(threads))) {}
+
+  // Calls run(unit), on behalf of a thread, for units that nobody has taken, until there are none or the work is given up.
+  template <class Run>
+  void take(int64_t thread, const Stop& stop, Run run) {
+    for (int64_t i = 0; i < threads_; ++i) {
+      const int64_t owner = (thread + i) % threads_;
+      const int64_t begin = units_ * owner / threads_, end = units_ * (owner + 1) / threads_;
+      std::atomic<int64_t>& taken = taken_[static_cast<size_t>(owner)].count;
+      for (int64_t unit; !stop.stopped() && (unit = begin + taken.fetch_add(1, std::memory_order_relaxed)) < end;) run(unit);
+    }
+  }
+
+ private:
+  struct alignas(64) Counter {  // a cache line each
+    std::atomic<int64_t> count{0};
+  };
+  int64_t units_ = 0, threads_ = 0;
+  std::unique_ptr<Counter[]> taken_;
+};
+
+}  // namespace weft

@@ -1,0 +1,19 @@
+// Products of which one side is a few rows and the other lines whose elements follow one another, as where a layer's weights meet
+// a small batch, or a large batch the weights of a few classes. Packing the lines would take longer than the product: they are
+// transposed in registers, right before they are multiplied. The bits are those of float.h.
+#pragma once
+
+#include "gemm/gemm.h"
+
+namespace weft {
+
+// Whether that is how one matrix of the batch is sooner done. T: float, double.
+template <class T>
+bool few_rows_pay(const Gemm& g);
+
+// One matrix of the batch, on the calling thread or, where `shared`, over the pool. Only where it pays. False: interrupted. Throws
+// std::bad_alloc.
+template <class T>
+bool few_rows_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Poll* poll);
+
+}  // namespace weft
