@@ -20,66 +20,29 @@
 #include "base/allocator.h"
 #include "base/caches.h"
 #include "base/shares.h"
+#include "gemm/ahead.h"
+#include "gemm/division.h"
 #include "gemm/tile.h"
 
 namespace weft {
 namespace {
 
-constexpr int64_t unit_bytes = 768;    // of a unit's rows of A at one step of k: with 256 steps, a fifth of an L2 cache of 1 MiB
-constexpr int64_t unit_steps = 256;
-constexpr int64_t few_rows = 16;       // fewer in a unit would read B too often,
-constexpr int64_t few_far_rows = 64;   // or where B does not stay in an L2 cache
-constexpr int64_t few_near_rows = 64;  // which threads divide less well than the columns of a B that stays there
-constexpr int64_t even_part = 8;       // of the columns: threads of which one has so much less to do still count as even
-constexpr int64_t followed_bytes = 12 << 10;  // of a unit's rows of C that an epilogue then reads: a third of the nearest cache
-constexpr int64_t few_tiles = 4;       // in a unit, of which one more or less does not matter
-constexpr int64_t many_tiles = 10;     // in a unit, of which one more or less takes less time than tiles that are not full
-constexpr int64_t even_blocks = 4;     // blocks of k in each of its parts from which one more or less does not matter
-constexpr int64_t sum_cost = 3;        // of writing and adding a sum that waits, in elements of B
-constexpr int64_t pack_panels = 8;     // panels of B packed side by side, at most, because memory is read in runs of lines
-constexpr int64_t pack_bytes = 1024;   // of a row of theirs: two such groups of 256 rows and more stay in an L2 cache
 constexpr int64_t pack_steps = 16;     // rows of B that are packed before the next panel's turn
-constexpr int64_t fetched_panels = 16;  // of B, in whose tiles the rows of A that are packed next are brought into a cache
 constexpr int64_t pack_run = 64;       // the same where B is transposed and a column's part is read in one run
+constexpr int64_t fetched_panels = 16;  // of B, in whose tiles the rows of A that are packed next are brought into a cache
 constexpr int64_t steps_per_line = 4;  // of k, in which a tile brings a line of A into a cache: more of them wait for each other
 constexpr int64_t copied_steps = 8;    // rows of a transposed A of which a tile's part is packed before the next tile's turn
 constexpr double divided_work = 1 << 23;  // multiply-adds of a product from which on units that run are divided
 constexpr int64_t packed_panels = 4;   // for which packing A once more is worth it
 constexpr int64_t line = 64;           // bytes of a cache line
-constexpr int64_t page = 4096;         // bytes after which addresses compete for the same places of the nearest cache
-constexpr int64_t far_page = 128 << 10;  // and for those of an L2 cache
-constexpr int64_t few_lines = 4;       // of such a place, which its other lines do not drive out
-constexpr int64_t near = 512 << 10;    // bytes that stay in an L2 cache while they are read again and again
-constexpr int64_t in_reach = 2 << 20;  // bytes of packed B that each thread may have for itself in an L3 cache
-constexpr int64_t little = 32 << 10;   // bytes of a transposed B of which a copy for each thread is not worth its memory
-constexpr int64_t few_threads = 4;     // that pack B each for itself sooner than together
-constexpr int64_t few_uses = 16;       // of A or B by a thread: packing costs more than reading crowded lines so often, more
-constexpr int64_t few_tile_uses = 6;   // than it does in the first tile that reads it,
-constexpr int64_t many_uses = 64;      // and more than reading so often lines of A that are not crowded,
-constexpr int64_t few_far_uses = 12;   // unless what comes after a panel of B is fetched from far away while its tiles run
-constexpr int64_t few_split = 2048;    // rows of B that a thread reads, if its vectors are split between two lines
-
-// How many of `count` lines that lie `stride` bytes apart compete for one place of a cache whose places recur after `span` bytes.
-int64_t competing(int64_t count, int64_t stride, int64_t span = page) {
-  int64_t period = span;
-  while (stride % period != 0) period /= 2;
-  return period <= line ? parts(2 * count, span / line) : parts(count * period, span);
-}
 
 template <class T>
 class Product {
  public:
   Product(const Gemm& g, const T* a, const T* b, T* c, const Prologue& prologue, const Epilogue& epilogue, Spare spare,
           int64_t threads, const Poll* poll)
-      : g_(g), set_(*tile_set<T>()), a_(a), b_(b), c_(c), prologue_(prologue), epilogue_(epilogue), spare_(spare),
-        stop_(poll), chains_(g.k), blocks_(chains_.count), deepest_(chains_.longest()), panels_(parts(g.n, set_.nr)),
-        grouped_(std::clamp<int64_t>(pack_bytes / (set_.nr * static_cast<int64_t>(sizeof(T))), 1, pack_panels)) {
-    divide(threads);
-    // Two chains go through one tile, whose sums stay near, unless one thread runs each of them.
-    if (blocks_ == 2 && k_parts_ == 1) first_ = chains_.first, chains_ = Chains::one(g.k), blocks_ = 1, deepest_ = g.k;
-    threads_ = std::min(threads, units());
-    choose();
-    if (a_mode_ != Mode::in_place && unit_tiles() >= many_tiles) whole_tiles_ = true;
+      : g_(g), set_(*tile_set<T>()), d_(g, TileSizes::of(set_, second_cache_bytes()), threads, static_cast<bool>(epilogue)), a_(a),
+        b_(b), c_(c), prologue_(prologue), epilogue_(epilogue), spare_(spare), stop_(poll) {
     const auto elements = [](auto... sizes) {
       int64_t product = sizeof(T);
       bool large = false;
@@ -87,36 +50,30 @@ class Product {
       if (large) throw std::bad_alloc();
       return static_cast<size_t>(product);
     };
-    const int64_t a_unit = unit_tiles() * set_.packed_rows * deepest_;
-    a_unit_ = a_unit;
-    own_a_ = a_mode_ == Mode::by_unit ? a_unit : 0;
-    if (a_mode_ == Mode::shared) shared_a_ = memory(elements(a_unit, blocks_, row_units_), shared_a_block_);
-    if (b_mode_ == Mode::shared) shared_b_ = memory(elements(panels_, set_.nr, g.k), shared_b_block_);
-    // Lines that another core has read are slow to write, unless past the caches, where so many do not stay anyway.
-    const bool stream = far_b_ && g.b.col_stride == 1 && panels_ * set_.nr * g.k * static_cast<int64_t>(sizeof(T)) > in_reach &&
-                        reinterpret_cast<uintptr_t>(shared_b_) % line == 0;
-    pack_shared_b_ = stream ? set_.stream_b : set_.pack_b;
-    if (b_mode_ == Mode::own) own_b_ = panels_ * set_.nr * g.k, own_packed_.resize(static_cast<size_t>(threads_ * own_marks()));
-    if (b_mode_ == Mode::by_unit) {
+    a_unit_ = d_.unit_tiles() * set_.packed_rows * d_.deepest;
+    own_a_ = d_.a == Reading::by_unit ? a_unit_ : 0;
+    if (d_.a == Reading::shared) shared_a_ = memory(elements(a_unit_, d_.blocks, d_.row_units), shared_a_block_);
+    if (d_.b == Reading::shared) shared_b_ = memory(elements(d_.panels, set_.nr, g.k), shared_b_block_);
+    pack_shared_b_ = d_.streams && reinterpret_cast<uintptr_t>(shared_b_) % line == 0 ? set_.stream_b : set_.pack_b;
+    if (d_.b == Reading::own) own_b_ = d_.panels * set_.nr * g.k, own_packed_.resize(static_cast<size_t>(d_.threads * own_marks()));
+    if (d_.b == Reading::by_unit) {
       // One panel, if tiles pack it; else a group of them and, if there is one, the group after it.
-      opens_ = g.b.col_stride == 1 && a_mode_ != Mode::in_place && whole_tiles_ && g.m >= 2 * set_.mr && g.c.col_stride == 1 &&
-               competing(deepest_, g.b.row_stride * static_cast<int64_t>(sizeof(T)), far_page) <= few_lines;
-      const int64_t in_unit = parts(panels_, column_units_), at_once = std::min(grouped_, in_unit);
-      own_b_ = opens_ ? set_.nr * deepest_ : (at_once < in_unit || blocks_ > 1 ? 2 : 1) * at_once * set_.nr * deepest_;
+      const int64_t in_unit = parts(d_.panels, d_.column_units), at_once = std::min(d_.grouped, in_unit);
+      own_b_ = d_.opens ? set_.nr * d_.deepest : (at_once < in_unit || d_.blocks > 1 ? 2 : 1) * at_once * set_.nr * d_.deepest;
     }
-    if (own_a_ + own_b_) own_ = memory(elements(own_a_ + own_b_, threads_), own_block_);
-    if (k_parts_ > 1) sums_ = memory(elements(blocks_ - first_block(1), g.m, g.n), sums_block_);
-    divisible_ = threads_ > 1 && k_parts_ == 1 && !followed_ && (b_mode_ != Mode::by_unit || opens_) &&
+    if (own_a_ + own_b_) own_ = memory(elements(own_a_ + own_b_, d_.threads), own_block_);
+    if (d_.k_parts > 1) sums_ = memory(elements(d_.blocks - d_.first_block(1), g.m, g.n), sums_block_);
+    divisible_ = d_.threads > 1 && d_.k_parts == 1 && !d_.followed && (d_.b != Reading::by_unit || d_.opens) &&
                  static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) >= divided_work;
-    if (divisible_) slots_ = std::make_unique<Slot[]>(static_cast<size_t>(threads_));
-    shares_ = Shares(units(), threads_);
-    a_tasks_ = a_mode_ == Mode::shared ? blocks_ * row_units_ : 0;
-    b_tasks_ = b_mode_ == Mode::shared ? blocks_ * parts(panels_, grouped_) : 0;
+    if (divisible_) slots_ = std::make_unique<Slot[]>(static_cast<size_t>(d_.threads));
+    shares_ = Shares(d_.units(), d_.threads);
+    a_tasks_ = d_.a == Reading::shared ? d_.blocks * d_.row_units : 0;
+    b_tasks_ = d_.b == Reading::shared ? d_.blocks * parts(d_.panels, d_.grouped) : 0;
     // Rows that several units read are made by all threads before; those of one unit by that unit.
-    if (prologue_ && column_units_ * k_parts_ > 1) row_tasks_ = std::min(g.m, threads_ * units_per_thread);
-    if (k_parts_ > 1 || (epilogue_.whole_rows() && (column_units_ > 1 || divisible_))) {
-      unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(row_units_));
-      for (int64_t r = 0; r < row_units_; ++r) unfinished_[static_cast<size_t>(r)] = column_units_ * k_parts_;
+    if (prologue_ && d_.column_units * d_.k_parts > 1) row_tasks_ = std::min(g.m, d_.threads * units_per_thread);
+    if (d_.k_parts > 1 || (epilogue_.whole_rows() && (d_.column_units > 1 || divisible_))) {
+      unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(d_.row_units));
+      for (int64_t r = 0; r < d_.row_units; ++r) unfinished_[static_cast<size_t>(r)] = d_.column_units * d_.k_parts;
     }
   }
 
@@ -125,16 +82,12 @@ class Product {
     const auto chunk = [](void* context, int64_t begin, int64_t end) {
       for (int64_t slot = begin; slot < end; ++slot) static_cast<Product*>(context)->work(slot);
     };
-    parallel_for(threads_, 1, chunk, this);
+    parallel_for(d_.threads, 1, chunk, this);
     return !stop_.stopped();
   }
 
  private:
-  // How A and B are read: where they lie, or packed into panels of a tile's height or width. Panels are packed by all threads
-  // together for all units; by each thread for itself (because what another core has read is slow to write again); or by
-  // each unit, block by block, just before they are used.
-  enum class Mode { in_place, shared, own, by_unit };
-  static constexpr int64_t line_elements = line / static_cast<int64_t>(sizeof(T));
+  static constexpr int64_t line_elements = Runs<T>::line_elements;
 
   // A unit, or what is left of it: some rows by the panels [first, last) of B in the blocks [block, end) of k. Of the first of
   // these blocks, the panels before `panel` have begun.
@@ -160,139 +113,10 @@ class Product {
     return found;
   }
 
-  // Sets the numbers of units.
-  void divide(int64_t threads) {
-    const int64_t least = threads == 1 ? 1 : threads * units_per_thread;
-    const bool apart = threads > 1 && even_columns(threads) && reads_little_of_a();
-    int64_t columns = std::min(least, apart && b_bytes() <= near ? panels_ : panels_ / 2);
-    if (columns > threads) columns -= columns % threads;
-    column_units_ = 1;
-    if (apart && columns >= threads) {
-      row_units_ = 1, column_units_ = columns;
-      return;
-    }
-    const int64_t enough = b_bytes() > second_cache_bytes() ? std::max(g_.m / few_far_rows, std::min(threads, g_.m / few_rows))
-                                                            : g_.m / few_rows;
-    const int64_t needed = parts(g_.m, reads_through() ? few_tiles * set_.mr : unit_bytes / static_cast<int64_t>(sizeof(T)));
-    row_units_ = needed > least ? parts(needed, least) * least : std::max(needed, std::min(least, enough));
-    if (threads > 1 && panels_ % threads == 0 && panels_ <= least && packs_less_by_columns()) {
-      row_units_ = 1, column_units_ = panels_;
-      return;
-    }
-    if (row_units_ >= least) {
-      // What follows finds a unit's rows of C in the nearest cache if they are few. B is then read more often, so it must be near.
-      const int64_t row_bytes = g_.n * static_cast<int64_t>(sizeof(T)), rows = followed_bytes / row_bytes;
-      if (epilogue_ && rows >= few_tiles * set_.mr && g_.k * row_bytes <= near && g_.m > rows * row_units_)
-        row_units_ = parts(parts(g_.m, rows), least) * least, whole_tiles_ = followed_ = true;
-      return;
-    }
-    // Few rows: divide the columns instead, if they allow a better division.
-    if (columns < least) {
-      // Few of both: divide k, if that makes parts of as many blocks, and the sums that wait cost less than having all
-      // threads read B. Two blocks count as equal, though the first of them is only a third of k, if there are units enough.
-      const int64_t k_parts = std::min(blocks_, parts(least, row_units_)), waiting = blocks_ - blocks_ / k_parts;
-      const bool equal = blocks_ % k_parts == 0 || blocks_ >= even_blocks * k_parts;
-      const int64_t units = row_units_ * k_parts;
-      const bool even = units >= 2 * threads || (units % threads == 0 && blocks_ > 2);
-      if (k_parts > 1 && equal && even && sum_cost * waiting * g_.m < g_.k) {
-        k_parts_ = k_parts;
-        return;
-      }
-    }
-    if (columns <= row_units_) return;
-    // As many rows as the cache holds of them in so few steps of k: units of other rows would pack the same columns again.
-    row_units_ = parts(g_.m * deepest_, unit_bytes * unit_steps / static_cast<int64_t>(sizeof(T))), column_units_ = columns;
-  }
-
-  // Whether units had better have few rows: those of A come from far away, which is quickest where each is read from end to end, block after
-  // block, and an L2 cache holds all of B, which is read again for each unit.
-  bool reads_through() const {
-    const int64_t size = sizeof(T), cache = second_cache_bytes();
-    return blocks_ > 1 && g_.a.col_stride == 1 && g_.m * g_.k * size > cache && 2 * b_bytes() <= cache;
-  }
-
-  // Whether a thread had better have all rows of A and some columns of B: if there are few rows, since it then reads less of B, or if B
-  // comes from far away and is then packed once, by who uses it, just before. The rows that a tile reads meanwhile stay in the L2 cache.
-  bool reads_little_of_a() const {
-    const int64_t cache = second_cache_bytes(), b = b_bytes();
-    const bool less = b <= near ? g_.m <= few_near_rows : b <= cache ? 3 * g_.m <= g_.n : 3 * g_.m <= 2 * g_.n;
-    return less && g_.m * deepest_ * static_cast<int64_t>(sizeof(T)) < cache / 4;
-  }
-
-  // Whether that leaves no thread with much less to do than another.
-  bool even_columns(int64_t threads) const {
-    const int64_t taken = parts(panels_, threads) * threads * set_.nr;
-    return even_part * (taken - g_.n) <= g_.n;
-  }
-
-  int64_t b_bytes() const { return g_.k * g_.n * static_cast<int64_t>(sizeof(T)); }
-
-  // Whether a transposed B, which is packed, had better be divided by columns: each thread then packs no more of it than it uses.
-  // A is read again for each panel, so it must be near, and nearer where its rows lie across the steps of k. The last panel must not
-  // be much less than the others.
-  bool packs_less_by_columns() const {
-    const int64_t size = sizeof(T), a_bytes = g_.m * g_.k * size;
-    const bool even = 4 * (panels_ * set_.nr - g_.n) <= set_.nr;
-    return g_.b.col_stride != 1 && even && g_.m >= few_tiles * set_.mr && b_bytes() <= near &&
-           a_bytes <= (g_.a.col_stride == 1 ? near : near / 4);
-  }
-
-  // Sets how A and B are read. Packing pays where what is packed is used often, and sooner where reading it in place would
-  // crowd the nearest cache or comes from far away.
-  void choose() {
-    const int64_t size = sizeof(T);
-    const int64_t uses_a = parts(panels_, column_units_), uses_b = row_units_ * unit_tiles() * k_parts_ / (column_units_ > 1 ? 1 : threads_);
-    bool pack = true;
-    if (g_.a.col_stride == 1)
-      pack = uses_a >= (b_bytes() > second_cache_bytes() ? few_far_uses : g_.a.row_stride * size % page == 0 ? few_uses : many_uses);
-    else if (g_.a.row_stride == 1)
-      pack = uses_a > (g_.m * g_.k * size > near ? 2 : few_uses) && competing(deepest_, g_.a.col_stride * size) > 4;
-    a_mode_ = !pack ? Mode::in_place : column_units_ > 1 ? Mode::shared : Mode::by_unit;
-    pack = true;
-    if (g_.b.col_stride == 1) {
-      const bool split = g_.b.row_stride * size % line != 0 && uses_b * deepest_ > few_split;
-      const int64_t few = row_units_ == 1 && b_bytes() > near ? few_tile_uses : few_uses;
-      pack = competing(deepest_, g_.b.row_stride * size) > 8 ? uses_b > (b_bytes() > near ? 2 : few_uses)
-                                                            : uses_b > few && (b_bytes() > near || split);
-      // From memory, B comes quickest some panels ahead, in runs.
-      pack = pack || (b_bytes() > far_bytes && g_.m >= set_.mr);
-    }
-    const bool apart = threads_ <= few_threads && (g_.b.col_stride == 1 || b_bytes() > little) && b_bytes() <= in_reach;
-    b_mode_ = !pack ? Mode::in_place : row_units_ == 1 ? Mode::by_unit : apart ? Mode::own : Mode::shared;
-    // Tiles of a column fetch what is packed next while they run, others only between them: where it comes from far away.
-    if (b_mode_ == Mode::by_unit && g_.m >= set_.mr && b_bytes() > near) {
-      a_mode_ = column_units_ > 1 ? Mode::shared : Mode::by_unit;
-      whole_tiles_ = true;
-    }
-    far_b_ = 2 * b_bytes() > second_cache_bytes() && (b_mode_ == Mode::shared || b_mode_ == Mode::own);
-  }
-
-  int64_t row_of(int64_t unit) const {
-    if (!whole_tiles_) return g_.m * unit / row_units_;
-    return std::min(g_.m, parts(g_.m, set_.mr) * unit / row_units_ * set_.mr);
-  }
-  int64_t panel_of(int64_t unit) const { return panels_ * unit / column_units_; }
-  int64_t first_block(int64_t part) const { return blocks_ * part / k_parts_; }
-  int64_t units() const { return row_units_ * column_units_ * k_parts_; }
-  int64_t unit_tiles() const { return parts(parts(g_.m, row_units_), set_.mr); }
-  int64_t first_k(int64_t block) const { return chains_.begin(block); }
-  int64_t depth(int64_t block) const { return chains_.length(block); }
-  int64_t width(int64_t panel) const { return std::min<int64_t>(set_.nr, g_.n - panel * set_.nr); }
-
-  // The tiles of a unit's rows: full ones, or of nearly equal heights, because low tiles use the registers badly.
-  struct Rows {
-    int64_t first, count, tiles, full, height;
-    int64_t at(int64_t tile) const { return full ? std::min(tile * height, count) : count * tile / tiles; }
-  };
-  Rows rows_of(int64_t unit) const {
-    const int64_t first = row_of(unit), count = row_of(unit + 1) - first;
-    return {first, count, parts(count, set_.mr), whole_tiles_ && a_mode_ != Mode::in_place ? count / set_.mr : 0, set_.mr};
-  }
-
   // The tiles' rows of A for one block of k, one after another.
-  void pack_a(const Rows& rows, int64_t block, T* to) const {
-    const int64_t k = depth(block), steps = g_.a.row_stride == 1 ? copied_steps : k;
-    const T* from = a_ + rows.first * g_.a.row_stride + first_k(block) * g_.a.col_stride;
+  void pack_a(const UnitRows& rows, int64_t block, T* to) const {
+    const int64_t k = d_.depth(block), steps = g_.a.row_stride == 1 ? copied_steps : k;
+    const T* from = a_ + rows.first * g_.a.row_stride + d_.first_k(block) * g_.a.col_stride;
     for (int64_t p = 0; p < k; p += steps)
       for (int64_t t = 0; t < rows.tiles; ++t) {
         const int64_t i = rows.at(t), count = std::min(steps, k - p);
@@ -316,16 +140,16 @@ class Product {
 
   // Panels of B for one block of k, one after another, written by one of the functions for that.
   void pack_b(int64_t first, int64_t last, int64_t block, T* to, Pack<T> write) const {
-    const int64_t k0 = first_k(block), k = depth(block), most = g_.b.row_stride == 1 ? pack_run : pack_steps;
-    for (int64_t group = first; group < last; group += grouped_) {
-      const int64_t end = std::min(last, group + grouped_);
+    const int64_t k0 = d_.first_k(block), k = d_.depth(block), most = g_.b.row_stride == 1 ? pack_run : pack_steps;
+    for (int64_t group = first; group < last; group += d_.grouped) {
+      const int64_t end = std::min(last, group + d_.grouped);
       for (int64_t p = 0, steps; p < k; p += steps) {
         steps = std::min(most, k - p);
         fetch_b(k0 + p + steps, std::min(most, k - p - steps), group * set_.nr,
                 std::min(g_.n, end * set_.nr) - group * set_.nr);
         for (int64_t panel = group; panel < end; ++panel)
           write(steps, b_ + (k0 + p) * g_.b.row_stride + panel * set_.nr * g_.b.col_stride, g_.b.col_stride,
-                g_.b.row_stride, to + ((panel - first) * k + p) * set_.nr, width(panel));
+                g_.b.row_stride, to + ((panel - first) * k + p) * set_.nr, d_.width(panel));
       }
     }
   }
@@ -338,7 +162,7 @@ class Product {
     bool exists() const { return first < last; }
   };
   Group group_at(int64_t block, int64_t panel, int64_t last) const {
-    return {block, panel, std::min(last, panel + grouped_)};
+    return {block, panel, std::min(last, panel + d_.grouped)};
   }
   // The group after one of a unit; there may be none.
   Group following(const Group& group, const Unit& unit) const {
@@ -352,114 +176,78 @@ class Product {
   };
   Share share_of(const Group& group, int64_t share, int64_t count) const {
     const auto cut = [=](int64_t total, int64_t i) { return total * i / count; };
-    const int64_t k = depth(group.block), n = group.panels();
+    const int64_t k = d_.depth(group.block), n = group.panels();
     if (g_.b.row_stride == 1) return {0, k, group.first + cut(n, share), group.first + cut(n, share + 1)};
     return {cut(k, share), cut(k, share + 1), group.first, group.last};
   }
   void pack_share(const Group& group, const Share& share, T* to) const {
-    const int64_t k0 = first_k(group.block), k = depth(group.block);
+    const int64_t k0 = d_.first_k(group.block), k = d_.depth(group.block);
     for (int64_t panel = share.first; panel < share.last; ++panel)
       set_.pack_b(share.k1 - share.k0, b_ + (k0 + share.k0) * g_.b.row_stride + panel * set_.nr * g_.b.col_stride,
-                  g_.b.col_stride, g_.b.row_stride, to + ((panel - group.first) * k + share.k0) * set_.nr, width(panel));
+                  g_.b.col_stride, g_.b.row_stride, to + ((panel - group.first) * k + share.k0) * set_.nr, d_.width(panel));
   }
 
-  // Memory that is going to be read: runs of some elements, so many elements apart.
-  struct Runs {
-    const T* from = nullptr;
-    int64_t count = 0, apart = 0, length = 0;
-    bool exist() const { return count * length > 0; }
-    // What of it comes in some of so many turns.
-    Runs in(int64_t turn, int64_t end, int64_t turns) const {
-      const auto cut = [=](int64_t total, int64_t i) { return total * i / turns; };
-      if (count == 1) return {from + cut(length, turn), 1, 0, cut(length, end) - cut(length, turn)};
-      return {from + cut(count, turn) * apart, cut(count, end) - cut(count, turn), apart, length};
-    }
-    int64_t lines() const { return parts(length, line_elements); }  // of a run
-  };
-
-  // Memory that is brought into a cache between tiles. Not into the nearest cache, which is full of what the tiles read, and
-  // where runs a page apart would compete for few places.
-  class Coming {
-   public:
-    Coming() = default;
-    Coming(const Runs& what, int64_t turns)
-        : at_(reinterpret_cast<const char*>(what.from)), end_(at_ + what.length * size), stride_(what.apart * size),
-          back_(what.lines() * line), left_(what.exist() ? what.count : 0), per_turn_(parts(what.count * what.lines(), turns)) {}
-    // One of the turns.
-    void some() {
-      for (int64_t n = per_turn_; n > 0 && left_ > 0; --n) {
-        __builtin_prefetch(at_, 0, 2);
-        at_ += line;
-        if (at_ >= end_) at_ += stride_ - back_, end_ += stride_, --left_;
-      }
-    }
-
-   private:
-    static constexpr int64_t size = sizeof(T);
-    const char *at_ = nullptr, *end_ = nullptr;
-    int64_t stride_ = 0, back_ = 0, left_ = 0, per_turn_ = 0;
-  };
-  Runs runs_of(const Group& group, const Share& share) const {
+  Runs<T> runs_of(const Group& group, const Share& share) const {
     const int64_t column = share.first * set_.nr, columns = std::min(g_.n, share.last * set_.nr) - column;
     const int64_t k = share.k1 - share.k0;
-    const T* from = b_ + (first_k(group.block) + share.k0) * g_.b.row_stride + column * g_.b.col_stride;
+    const T* from = b_ + (d_.first_k(group.block) + share.k0) * g_.b.row_stride + column * g_.b.col_stride;
     if (g_.b.row_stride == 1) return {from, columns, g_.b.col_stride, k};
     return {from, k, g_.b.row_stride, columns};
   }
 
   // Panels that are packed by the first tiles that read them: has a unit's first come near, all at once, and tells what comes
   // while a panel's tiles run: part of the group after its own, of at most twice as many panels; at last, the next unit's first.
-  Runs come_ahead(Group& group, Group& next, int64_t block, int64_t panel, const Unit& unit) const {
+  Runs<T> come_ahead(Group& group, Group& next, int64_t block, int64_t panel, const Unit& unit) const {
     if (group.block != block || panel >= group.last) {
       group = next;
       if (!group.exists()) {
         group = {block, panel, panel + 1};
-        fetch_b(first_k(block), depth(block), panel * set_.nr, width(panel));
+        fetch_b(d_.first_k(block), d_.depth(block), panel * set_.nr, d_.width(panel));
       }
       next = following(group, unit);
       if (next.exists()) next.last = std::min(next.last, next.first + 2 * group.panels());
-      else if (unit.last < panels_) next = {unit.block, unit.last, unit.last + 1};
+      else if (unit.last < d_.panels) next = {unit.block, unit.last, unit.last + 1};
     }
     if (!next.exists()) return {};
     return runs_of(next, share_of(next, panel - group.first, group.panels()));
   }
 
   // The packed panel that a unit reads after one: nothing after the last.
-  Runs panel_after(const T* right, int64_t block, int64_t panel, int64_t first, int64_t last, int64_t end) const {
-    if (panel + 1 < last) return {right + depth(block) * set_.nr, 1, 0, depth(block) * set_.nr};
+  Runs<T> panel_after(const T* right, int64_t block, int64_t panel, int64_t first, int64_t last, int64_t end) const {
+    if (panel + 1 < last) return {right + d_.depth(block) * set_.nr, 1, 0, d_.depth(block) * set_.nr};
     if (block + 1 == end) return {};
-    return {right + packed_at(first, block + 1) - packed_at(panel, block), 1, 0, depth(block + 1) * set_.nr};
+    return {right + packed_at(first, block + 1) - packed_at(panel, block), 1, 0, d_.depth(block + 1) * set_.nr};
   }
 
   // The rows of A that are packed after those of a block of a unit, which runs one part of k: of its next block or, after the
   // last, of the next rows' unit.
-  Runs rows_after(int64_t row_unit, int64_t part, int64_t block) const {
-    if (++block == first_block(part + 1)) {
-      if (++row_unit == row_units_) return {};
-      block = first_block(part);
+  Runs<T> rows_after(int64_t row_unit, int64_t part, int64_t block) const {
+    if (++block == d_.first_block(part + 1)) {
+      if (++row_unit == d_.row_units) return {};
+      block = d_.first_block(part);
     }
-    const Rows rows = rows_of(row_unit);
-    const T* from = a_ + rows.first * g_.a.row_stride + first_k(block) * g_.a.col_stride;
-    if (g_.a.row_stride == 1) return {from, depth(block), g_.a.col_stride, rows.count};
-    return {from, rows.count, g_.a.row_stride, depth(block)};
+    const UnitRows rows = d_.rows_of(row_unit);
+    const T* from = a_ + rows.first * g_.a.row_stride + d_.first_k(block) * g_.a.col_stride;
+    if (g_.a.row_stride == 1) return {from, d_.depth(block), g_.a.col_stride, rows.count};
+    return {from, rows.count, g_.a.row_stride, d_.depth(block)};
   }
 
   T* shared_a(int64_t row_unit, int64_t block) const {
-    return shared_a_ + (row_unit * blocks_ + block) * a_unit_;
+    return shared_a_ + (row_unit * d_.blocks + block) * a_unit_;
   }
   // Where a panel is among all of B packed.
   int64_t packed_at(int64_t panel, int64_t block) const {
-    return (first_k(block) * panels_ + panel * depth(block)) * set_.nr;
+    return (d_.first_k(block) * d_.panels + panel * d_.depth(block)) * set_.nr;
   }
 
   void pack(int64_t task) const {
-    const int64_t block = task % blocks_;
+    const int64_t block = task % d_.blocks;
     if (task < a_tasks_) {
-      pack_a(rows_of(task / blocks_), block, shared_a(task / blocks_, block));
+      pack_a(d_.rows_of(task / d_.blocks), block, shared_a(task / d_.blocks, block));
       return;
     }
-    const int64_t first = (task - a_tasks_) / blocks_ * grouped_;
-    pack_b(first, std::min(panels_, first + grouped_), block, shared_b_ + packed_at(first, block), pack_shared_b_);
+    const int64_t first = (task - a_tasks_) / d_.blocks * d_.grouped;
+    pack_b(first, std::min(d_.panels, first + d_.grouped), block, shared_b_ + packed_at(first, block), pack_shared_b_);
   }
 
   // Tasks that all threads share, each of which waits until all are done or the product is given up.
@@ -476,15 +264,15 @@ class Product {
 
   // One thread's part.
   void work(int64_t slot) {
-    if (slot + 1 == threads_) epilogue_.aside();
+    if (slot + 1 == d_.threads) epilogue_.aside();
     const int64_t tasks = a_tasks_ + b_tasks_;
     together(row_tasks_, next_rows_, prepared_,
              [this](int64_t t) { prologue_.rows(g_.m * t / row_tasks_, g_.m * (t + 1) / row_tasks_); });
     together(tasks, next_task_, packed_, [this](int64_t t) { pack(t); });
     shares_.take(slot, stop_, [&](int64_t number) { unit(number, slot); });
     // Then parts of those that still run.
-    for (int64_t i = 1; divisible_ && i < threads_ && !stop_.stopped(); ++i)
-      if (Unit found = half_of(slots_[static_cast<size_t>((slot + i) % threads_)]); found.panel < found.last)
+    for (int64_t i = 1; divisible_ && i < d_.threads && !stop_.stopped(); ++i)
+      if (Unit found = half_of(slots_[static_cast<size_t>((slot + i) % d_.threads)]); found.panel < found.last)
         run(found, slot), i = 0;
   }
 
@@ -496,7 +284,7 @@ class Product {
     const int64_t blocks = unit.end - unit.block, width = unit.last - unit.first;
     const int64_t left = unit.last - unit.panel + (blocks - 1) * width;
     const int64_t half = std::min(left / (2 * blocks), unit.last - unit.panel);
-    if (half < (a_mode_ == Mode::by_unit ? packed_panels : 1)) return {};
+    if (half < (d_.a == Reading::by_unit ? packed_panels : 1)) return {};
     unit.last -= half;
     if (unfinished_) unfinished_[static_cast<size_t>(unit.row_unit)].fetch_add(1, std::memory_order_relaxed);
     return {unit.part, unit.row_unit, unit.last, unit.last + half, unit.block, unit.end, unit.last};
@@ -512,30 +300,30 @@ class Product {
   // Sees to it that a thread has packed a panel of B for itself: one by one where B does not stay near, so that tiles find there
   // what has just been packed; else all of a block, in longer runs of lines.
   void pack_own(int64_t slot, int64_t block, int64_t panel, T* to) {
-    char* const packed = own_packed_.data() + slot * own_marks() + block * panels_;
+    char* const packed = own_packed_.data() + slot * own_marks() + block * d_.panels;
     if (packed[panel]) return;
-    const int64_t first = far_b_ ? panel : 0, last = far_b_ ? panel + 1 : panels_;
+    const int64_t first = d_.far_b ? panel : 0, last = d_.far_b ? panel + 1 : d_.panels;
     pack_b(first, last, block, to + packed_at(first, block), set_.pack_b);
     std::fill(packed + first, packed + last, true);
   }
   // Marks of a thread: those of different threads are not in one cache line.
-  int64_t own_marks() const { return parts(blocks_ * panels_, line) * line + line; }
+  int64_t own_marks() const { return parts(d_.blocks * d_.panels, line) * line + line; }
 
   T* own(int64_t slot) const { return own_ + slot * (own_a_ + own_b_); }
 
   void unit(int64_t number, int64_t slot) {
-    const int64_t part = number / (row_units_ * column_units_), in_part = number % (row_units_ * column_units_);
+    const int64_t part = number / (d_.row_units * d_.column_units), in_part = number % (d_.row_units * d_.column_units);
     // Each part begins with other rows, so that the threads, of which each has a part, finish some rows each.
-    const int64_t row_unit = (in_part / column_units_ + part * row_units_ / k_parts_) % row_units_;
-    const int64_t first = panel_of(in_part % column_units_), last = panel_of(in_part % column_units_ + 1);
-    if (!row_tasks_) prologue_.rows(row_of(row_unit), row_of(row_unit + 1));
-    run({part, row_unit, first, last, first_block(part), first_block(part + 1), first}, slot);
+    const int64_t row_unit = (in_part / d_.column_units + part * d_.row_units / d_.k_parts) % d_.row_units;
+    const int64_t first = d_.panel_of(in_part % d_.column_units), last = d_.panel_of(in_part % d_.column_units + 1);
+    if (!row_tasks_) prologue_.rows(d_.row_of(row_unit), d_.row_of(row_unit + 1));
+    run({part, row_unit, first, last, d_.first_block(part), d_.first_block(part + 1), first}, slot);
   }
 
   void run(const Unit& unit, int64_t slot) {
     const int64_t part = unit.part, row_unit = unit.row_unit, first = unit.first, end = unit.end;
     int64_t last = unit.last;
-    const Rows rows = rows_of(row_unit);
+    const UnitRows rows = d_.rows_of(row_unit);
     Slot* const mine = divisible_ ? &slots_[static_cast<size_t>(slot)] : nullptr;
     if (divisible_) {
       std::lock_guard lock(mine->mutex);
@@ -546,25 +334,25 @@ class Product {
     T *packed = own_b, *packing = own_b + own_b_ / 2;
     Group group{}, next{};
     for (int64_t block = unit.block; block < end; ++block) {
-      const int64_t k = depth(block);
+      const int64_t k = d_.depth(block);
       const Sums out = sums_of(part, block);
-      const bool a_packed = a_mode_ != Mode::in_place, b_packed = b_mode_ != Mode::in_place;
-      const T* left = a_ + rows.first * g_.a.row_stride + first_k(block) * g_.a.col_stride;
-      if (a_mode_ == Mode::by_unit) pack_a(rows, block, own_a);
-      if (a_packed) left = a_mode_ == Mode::shared ? shared_a(row_unit, block) : own_a;
+      const bool a_packed = d_.a != Reading::in_place, b_packed = d_.b != Reading::in_place;
+      const T* left = a_ + rows.first * g_.a.row_stride + d_.first_k(block) * g_.a.col_stride;
+      if (d_.a == Reading::by_unit) pack_a(rows, block, own_a);
+      if (a_packed) left = d_.a == Reading::shared ? shared_a(row_unit, block) : own_a;
       const int64_t a_row = a_packed ? 1 : g_.a.row_stride, a_k = a_packed ? set_.packed_rows : g_.a.col_stride;
       const int64_t b_row = g_.b.row_stride, b_k = b_packed ? set_.nr : b_row;
       for (int64_t panel = first; panel < last; ++panel) {
         if (divisible_ && panel >= (last = begin_panel(*mine, block, panel))) break;
-        const int64_t in_group = (panel - first) % grouped_;
+        const int64_t in_group = (panel - first) % d_.grouped;
         if (in_group == 0 && stop_.asked()) return;
-        Runs next_a, next_b;
-        if (const int64_t from = std::max(first, last - fetched_panels); a_mode_ == Mode::by_unit && panel >= from)
+        Runs<T> next_a, next_b;
+        if (const int64_t from = std::max(first, last - fetched_panels); d_.a == Reading::by_unit && panel >= from)
           next_a = rows_after(row_unit, part, block).in(panel - from, panel - from + 1, last - from);
-        if (b_mode_ == Mode::by_unit && opens_) {
+        if (d_.b == Reading::by_unit && d_.opens) {
           next_b = come_ahead(group, next, block, panel, unit);
-          if (width(panel) < set_.nr) pack_b(panel, panel + 1, block, own_b, set_.pack_b);
-        } else if (b_mode_ == Mode::by_unit) {
+          if (d_.width(panel) < set_.nr) pack_b(panel, panel + 1, block, own_b, set_.pack_b);
+        } else if (d_.b == Reading::by_unit) {
           if (in_group == 0) {
             group = group_at(block, panel, last);
             if (!next.exists()) pack_b(group.first, group.last, block, packed, set_.pack_b);
@@ -581,24 +369,24 @@ class Product {
             }
           }
         }
-        if (b_mode_ == Mode::own) pack_own(slot, block, panel, own_b);
-        const T* right = b_mode_ == Mode::in_place ? b_ + first_k(block) * g_.b.row_stride + panel * set_.nr
-                         : b_mode_ == Mode::shared ? shared_b_ + packed_at(panel, block)
-                         : b_mode_ == Mode::own    ? own_b + packed_at(panel, block)
-                         : opens_                  ? own_b
+        if (d_.b == Reading::own) pack_own(slot, block, panel, own_b);
+        const T* right = d_.b == Reading::in_place ? b_ + d_.first_k(block) * g_.b.row_stride + panel * set_.nr
+                         : d_.b == Reading::shared ? shared_b_ + packed_at(panel, block)
+                         : d_.b == Reading::own    ? own_b + packed_at(panel, block)
+                         : d_.opens                  ? own_b
                                                    : packed + in_group * k * set_.nr;
-        if (far_b_) next_b = panel_after(right, block, panel, first, last, end);
-        if (rows.full && b_packed && width(panel) == set_.nr && out.col_stride == 1) {
-          if (opens_)
-            set_.opening(k, first_, left, b_ + first_k(block) * b_row + panel * set_.nr, b_row, own_b, at(rows.first, panel, out),
+        if (d_.far_b) next_b = panel_after(right, block, panel, first, last, end);
+        if (rows.full && b_packed && d_.width(panel) == set_.nr && out.col_stride == 1) {
+          if (d_.opens)
+            set_.opening(k, d_.two_chains, left, b_ + d_.first_k(block) * b_row + panel * set_.nr, b_row, own_b, at(rows.first, panel, out),
                          out.row_stride, out.add);
-          full_tiles(rows, opens_ ? 1 : 0, k, left, right, panel, out, next_a, next_b);
+          full_tiles(rows, d_.opens ? 1 : 0, k, left, right, panel, out, next_a, next_b);
           continue;
         }
         // A panel of few columns is best run in higher tiles, unless A is packed for those of the others.
-        const bool tall = !a_packed && width(panel) <= set_.narrow;
+        const bool tall = !a_packed && d_.width(panel) <= set_.narrow;
         if (!tall && !rows.full && out.col_stride == 1 && !next_a.exist() && !next_b.exist()) {
-          set_.stack(rows.count, rows.tiles, width(panel), k, first_, left, a_row, a_k, a_packed ? k * set_.packed_rows : 0, right, b_k,
+          set_.stack(rows.count, rows.tiles, d_.width(panel), k, d_.two_chains, left, a_row, a_k, a_packed ? k * set_.packed_rows : 0, right, b_k,
                      at(rows.first, panel, out), out.row_stride, out.add);
           continue;
         }
@@ -608,12 +396,12 @@ class Product {
           later_b.some();
           height = tall ? set_.next_height(rows.count - i) : rows.at(t + 1) - i;
           const T* from = left + (a_packed ? t * k * set_.packed_rows : i * a_row);
-          set_.run(height, width(panel), k, first_, from, a_row, a_k, right, b_k, at(rows.first + i, panel, out), out.row_stride,
+          set_.run(height, d_.width(panel), k, d_.two_chains, from, a_row, a_k, right, b_k, at(rows.first + i, panel, out), out.row_stride,
                    out.col_stride, out.add);
         }
       }
     }
-    if (k_parts_ > 1) {
+    if (d_.k_parts > 1) {
       if (unfinished_[static_cast<size_t>(row_unit)].fetch_sub(1, std::memory_order_acq_rel) > 1) return;
       add_sums(rows);
       epilogue_.rows(rows.first, rows.first + rows.count);
@@ -634,36 +422,36 @@ class Product {
   };
   Sums sums_of(int64_t part, int64_t block) const {
     if (part == 0) return {c_, g_.c.row_stride, g_.c.col_stride, block > 0};
-    return {sums_ + (block - first_block(1)) * g_.m * g_.n, g_.n, 1, false};
+    return {sums_ + (block - d_.first_block(1)) * g_.m * g_.n, g_.n, 1, false};
   }
 
   // A unit's tiles for one packed panel of B, but for those before `begun`: while the first few full ones run, rows of A come,
   // while the others do, columns of B. Each is one call, which takes some time to begin.
-  void full_tiles(const Rows& rows, int64_t begun, int64_t k, const T* left, const T* right, int64_t panel, const Sums& out,
-                  const Runs& next_a, const Runs& next_b) const {
+  void full_tiles(const UnitRows& rows, int64_t begun, int64_t k, const T* left, const T* right, int64_t panel, const Sums& out,
+                  const Runs<T>& next_a, const Runs<T>& next_b) const {
     const int64_t apart = k * set_.packed_rows;
     T* const to = at(rows.first, panel, out);
-    const auto some = [&](int64_t first, int64_t end, const Runs& next) {
+    const auto some = [&](int64_t first, int64_t end, const Runs<T>& next) {
       if (first == end) return;
       // Where nothing comes, something that is mapped: it is looked up nevertheless.
-      const Runs now = next.exist() ? next : Runs{right};
-      set_.column(k, first_, end - first, left + first * apart, right, to + first * set_.mr * out.row_stride, out.row_stride, out.add,
+      const Runs<T> now = next.exist() ? next : Runs<T>{right};
+      set_.column(k, d_.two_chains, end - first, left + first * apart, right, to + first * set_.mr * out.row_stride, out.row_stride, out.add,
                   now.from, now.lines(), now.count, now.apart * static_cast<int64_t>(sizeof(T)));
     };
     const int64_t cut = std::min(begun + parts(steps_per_line * next_a.count * next_a.lines(), k), rows.full - (next_b.exist() ? 1 : 0));
     some(begun, cut, next_a);
     some(cut, rows.full, next_b);
     if (const int64_t i = rows.full * set_.mr; i < rows.count)
-      set_.run(rows.count - i, set_.nr, k, first_, left + rows.full * apart, 1, set_.packed_rows, right, set_.nr,
+      set_.run(rows.count - i, set_.nr, k, d_.two_chains, left + rows.full * apart, 1, set_.packed_rows, right, set_.nr,
                to + i * out.row_stride, out.row_stride, 1, out.add);
   }
 
   // Adds the sums of the blocks that are not in C, in order.
-  void add_sums(const Rows& rows) const {
+  void add_sums(const UnitRows& rows) const {
     for (int64_t i = rows.first; i < rows.first + rows.count; ++i) {
       T* const out = c_ + i * g_.c.row_stride;
       const T* sums = sums_ + i * g_.n;
-      for (int64_t block = first_block(1); block < blocks_; ++block, sums += g_.m * g_.n) {
+      for (int64_t block = d_.first_block(1); block < d_.blocks; ++block, sums += g_.m * g_.n) {
         if (g_.c.col_stride == 1)
           for (int64_t j = 0; j < g_.n; ++j) out[j] += sums[j];
         else
@@ -679,6 +467,7 @@ class Product {
 
   const Gemm& g_;
   const TileSet<T>& set_;
+  const Division d_;
   const T* a_;
   const T* b_;
   T* c_;
@@ -686,17 +475,7 @@ class Product {
   const Epilogue& epilogue_;
   Spare spare_;  // what is left of it
   Stop stop_;
-  int64_t first_ = 0;         // the steps of the first of two chains that one tile runs, if it does
-  Chains chains_;             // blocks of k:
-  int64_t blocks_, deepest_;  // how many, and the length of the longest
-  int64_t panels_, grouped_;  // panels of B, and those packed side by side
-  int64_t row_units_ = 1, column_units_ = 1, k_parts_ = 1, threads_ = 1;
-  bool whole_tiles_ = false;  // units of rows end where tiles do
-  bool followed_ = false;     // units have the few rows of C that an epilogue finds in a cache
-  bool divisible_ = false;    // units that run are shared with threads that have nothing else to do
-  bool opens_ = false;        // the first tile of a column packs the panel of B that it and the others read
-  bool far_b_ = false;        // packed panels of B do not stay in the L2 cache: each is fetched before its turn
-  Mode a_mode_ = Mode::in_place, b_mode_ = Mode::in_place;
+  bool divisible_ = false;  // units that run are shared with threads that have nothing else to do
   Pack<T> pack_shared_b_ = nullptr;
   int64_t a_unit_ = 0;  // elements of one unit's packed rows of A in one block of k
   int64_t own_a_ = 0, own_b_ = 0, a_tasks_ = 0, b_tasks_ = 0;
