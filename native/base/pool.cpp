@@ -23,6 +23,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/caches.h"
 #include "base/fork.h"
 #include "base/placement.h"
 #include "base/profile.h"
@@ -94,7 +95,7 @@ class Pieces {
 };
 
 // What is left of a thread's part of a range, in chunks but for the last.
-struct alignas(64) Share {
+struct alignas(line_bytes) Share {
   std::atomic<int64_t> next{0};
   int64_t end = 0;
 };
@@ -276,11 +277,11 @@ class Pool {
   std::vector<Share> shares_;
 
   Placement placement_;
-  alignas(64) std::atomic<uint64_t> gate_{0};
+  alignas(line_bytes) std::atomic<uint64_t> gate_{0};
   std::atomic<int> caller_cpu_{-1};  // where the last range was handed out
   std::atomic<bool> stopped_{false};
-  alignas(64) std::atomic<uint64_t> left_{0};
-  alignas(64) std::atomic<int> sleeping_{0};
+  alignas(line_bytes) std::atomic<uint64_t> left_{0};
+  alignas(line_bytes) std::atomic<int> sleeping_{0};
   std::atomic<bool> caller_waits_{false};
   std::mutex mutex_;
   std::condition_variable wake_, done_;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "base/caches.h"
 #include "base/pool.h"
 
 namespace weft {
@@ -28,7 +29,7 @@ class Shares {
   }
 
  private:
-  struct alignas(64) Counter {  // a cache line each
+  struct alignas(line_bytes) Counter {  // a cache line each
     std::atomic<int64_t> count{0};
   };
   int64_t units_ = 0, threads_ = 0;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "base/caches.h"
 #include "gemm/gemm.h"
 
 namespace weft {
@@ -10,7 +11,7 @@ namespace weft {
 // Runs of some elements, so many elements apart.
 template <class T>
 struct Runs {
-  static constexpr int64_t line_elements = 64 / static_cast<int64_t>(sizeof(T));
+  static constexpr int64_t line_elements = line_bytes / static_cast<int64_t>(sizeof(T));
 
   const T* from = nullptr;
   int64_t count = 0, apart = 0, length = 0;
@@ -32,20 +33,19 @@ class Coming {
   template <class T>
   Coming(const Runs<T>& what, int64_t turns)
       : at_(reinterpret_cast<const char*>(what.from)), end_(at_ + what.length * static_cast<int64_t>(sizeof(T))),
-        stride_(what.apart * static_cast<int64_t>(sizeof(T))), back_(what.lines() * line), left_(what.exist() ? what.count : 0),
+        stride_(what.apart * static_cast<int64_t>(sizeof(T))), back_(what.lines() * line_bytes), left_(what.exist() ? what.count : 0),
         per_turn_(parts(what.count * what.lines(), turns)) {}
 
   // One of the turns.
   void some() {
     for (int64_t n = per_turn_; n > 0 && left_ > 0; --n) {
       __builtin_prefetch(at_, 0, 2);
-      at_ += line;
+      at_ += line_bytes;
       if (at_ >= end_) at_ += stride_ - back_, end_ += stride_, --left_;
     }
   }
 
  private:
-  static constexpr int64_t line = 64;
   const char *at_, *end_;
   int64_t stride_, back_, left_, per_turn_;
 };

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "base/caches.h"
 #include "gemm/float.h"
 #include "gemm/vectors.h"
 
@@ -174,14 +175,14 @@ struct Job {
     const Batch::Dim& step = batch.dims[batch.count - 1];
     const Prologue prologue(hooks, 0, g.m);
     const Epilogue epilogue(hooks, 0, g.m, g.n);
-    alignas(64) T memory[stack_elements + stack_padding];
+    alignas(line_bytes) T memory[stack_elements + stack_padding];
     for (int64_t i = begin, count; i < end; i += count) {
       count = std::min({end - i, step.size - i % step.size, block});
       const Batch::Offsets at = batch.at(i);
       prologue.rows(i * g.m, (i + count) * g.m);
       if constexpr (in_lanes<S>) {
         if (g.m == 1 || g.n == 1) {
-          alignas(64) S terms[stack_elements];
+          alignas(line_bytes) S terms[stack_elements];
           multiply_vectors<S>(count, g, step, a + at.a, b + at.b, c + at.c, memory, terms);
           epilogue.rows(i * g.m, (i + count) * g.m);
           continue;

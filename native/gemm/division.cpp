@@ -19,7 +19,6 @@ constexpr int64_t even_blocks = 4;     // blocks of k in each of its parts from 
 constexpr int64_t sum_cost = 3;        // of writing and adding a sum that waits, in elements of B
 constexpr int64_t pack_panels = 8;     // panels of B packed side by side, at most, because memory is read in runs of lines
 constexpr int64_t pack_bytes = 1024;   // of a row of theirs: two such groups of 256 rows and more stay in an L2 cache
-constexpr int64_t line = 64;           // bytes of a cache line
 constexpr int64_t page = 4096;         // bytes after which addresses compete for the same places of the nearest cache
 constexpr int64_t far_page = 128 << 10;  // and for those of an L2 cache
 constexpr int64_t few_lines = 4;       // of such a place, which its other lines do not drive out
@@ -37,7 +36,7 @@ constexpr int64_t few_split = 2048;    // rows of B that a thread reads, if its 
 int64_t competing(int64_t count, int64_t stride, int64_t span = page) {
   int64_t period = span;
   while (stride % period != 0) period /= 2;
-  return period <= line ? parts(2 * count, span / line) : parts(count * period, span);
+  return period <= line_bytes ? parts(2 * count, span / line_bytes) : parts(count * period, span);
 }
 
 }  // namespace
@@ -140,7 +139,7 @@ void Division::choose(const Gemm& g) {
   pack = true;
   if (g.b.col_stride == 1) {
     const int64_t row_bytes = g.b.row_stride * size;
-    const bool split = row_bytes % line != 0 && uses_b * deepest > few_split;
+    const bool split = row_bytes % line_bytes != 0 && uses_b * deepest > few_split;
     const int64_t few = row_units == 1 && b_size > near ? few_tile_uses : few_uses;
     pack = competing(deepest, row_bytes) > 8 ? uses_b > (b_size > near ? 2 : few_uses) : uses_b > few && (b_size > near || split);
     // From memory, B comes quickest some panels ahead, in runs.

@@ -11,7 +11,6 @@
 namespace weft {
 namespace {
 
-constexpr int64_t line = 64;            // bytes of a cache line
 constexpr int64_t least_run = 1 << 10;  // bytes of a row that are read in one go: fewer are not fetched ahead,
 constexpr int64_t most_run = 4 << 10;   // and of more the sums do not stay near
 constexpr int64_t shallow = 256;        // fewer terms are sooner added in registers, by tiles
@@ -34,7 +33,7 @@ class FarProduct {
       all_ = {g.m, g.k, b, g.b.col_stride, g.b.row_stride, a, g.a.col_stride, nullptr, 0};
       c_row_ = g.c.col_stride, c_col_ = g.c.row_stride;
     }
-    constexpr int64_t size = sizeof(T), elements = line / size;
+    constexpr int64_t size = sizeof(T), elements = line_bytes / size;
     const int64_t wanted = parts(all_.columns, units_per_thread * num_threads());
     width_ = std::clamp(parts(wanted, elements) * elements, least_run / size, most_run / size);
     all_.sums_row = width_;

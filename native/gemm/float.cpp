@@ -34,7 +34,6 @@ constexpr int64_t steps_per_line = 4;  // of k, in which a tile brings a line of
 constexpr int64_t copied_steps = 8;    // rows of a transposed A of which a tile's part is packed before the next tile's turn
 constexpr double divided_work = 1 << 23;  // multiply-adds of a product from which on units that run are divided
 constexpr int64_t packed_panels = 4;   // for which packing A once more is worth it
-constexpr int64_t line = 64;           // bytes of a cache line
 
 template <class T>
 class Product {
@@ -51,10 +50,11 @@ class Product {
       return static_cast<size_t>(product);
     };
     a_unit_ = d_.unit_tiles() * set_.packed_rows * d_.deepest;
-    own_a_ = d_.a == Reading::by_unit ? a_unit_ : 0;
+    // What is packed of B begins with a line, too.
+    own_a_ = d_.a == Reading::by_unit ? parts(a_unit_, line_elements) * line_elements : 0;
     if (d_.a == Reading::shared) shared_a_ = memory(elements(a_unit_, d_.blocks, d_.row_units), shared_a_block_);
     if (d_.b == Reading::shared) shared_b_ = memory(elements(d_.panels, set_.nr, g.k), shared_b_block_);
-    pack_shared_b_ = d_.streams && reinterpret_cast<uintptr_t>(shared_b_) % line == 0 ? set_.stream_b : set_.pack_b;
+    pack_shared_b_ = d_.streams && reinterpret_cast<uintptr_t>(shared_b_) % line_bytes == 0 ? set_.stream_b : set_.pack_b;
     if (d_.b == Reading::own) own_b_ = d_.panels * set_.nr * g.k, own_packed_.resize(static_cast<size_t>(d_.threads * own_marks()));
     if (d_.b == Reading::by_unit) {
       // One panel, if tiles pack it; else a group of them and, if there is one, the group after it.
@@ -96,14 +96,14 @@ class Product {
   };
 
   // The unit that each thread runs.
-  struct alignas(line) Slot {
+  struct alignas(line_bytes) Slot {
     std::mutex mutex;
     Unit running{};
   };
 
   // Memory to pack into: of what is spare, else new.
   T* memory(size_t nbytes, std::unique_ptr<Block>& block) {
-    const int64_t taken = parts(static_cast<int64_t>(nbytes), line) * line;
+    const int64_t taken = parts(static_cast<int64_t>(nbytes), line_bytes) * line_bytes;
     if (taken > spare_.nbytes) {
       block = std::make_unique<Block>(nbytes);
       return static_cast<T*>(block->data());
@@ -307,7 +307,7 @@ class Product {
     std::fill(packed + first, packed + last, true);
   }
   // Marks of a thread: those of different threads are not in one cache line.
-  int64_t own_marks() const { return parts(d_.blocks * d_.panels, line) * line + line; }
+  int64_t own_marks() const { return parts(d_.blocks * d_.panels, line_bytes) * line_bytes + line_bytes; }
 
   T* own(int64_t slot) const { return own_ + slot * (own_a_ + own_b_); }
 
@@ -484,10 +484,10 @@ class Product {
   std::vector<char> own_packed_;  // of each thread, block and panel, whether the thread has packed it for itself
   std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each row of units, those not run yet
   int64_t row_tasks_ = 0;  // of the prologue
-  alignas(line) std::atomic<int64_t> next_rows_{0};
-  alignas(line) std::atomic<int64_t> prepared_{0};
-  alignas(line) std::atomic<int64_t> next_task_{0};
-  alignas(line) std::atomic<int64_t> packed_{0};
+  alignas(line_bytes) std::atomic<int64_t> next_rows_{0};
+  alignas(line_bytes) std::atomic<int64_t> prepared_{0};
+  alignas(line_bytes) std::atomic<int64_t> next_task_{0};
+  alignas(line_bytes) std::atomic<int64_t> packed_{0};
   std::unique_ptr<Slot[]> slots_;
   Shares shares_;
 };

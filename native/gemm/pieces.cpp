@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "base/allocator.h"
+#include "base/caches.h"
 #include "gemm/float.h"
 #include "gemm/tile.h"
 #include "gemm/vectors.h"
@@ -21,7 +22,6 @@ constexpr int64_t fewest_rows = 24;         // of a piece: fewer would read B to
 constexpr int64_t fewest_bytes = 256;       // of a row of a piece: shorter ones would read A too often
 constexpr int64_t pieces_per_thread = 4;
 constexpr int64_t most_shared_sums = 1 << 14;  // elements of C of which threads keep one for each block of k
-constexpr int64_t line = 64;                // bytes of a cache line
 constexpr int64_t turned_steps = 64;        // steps of k in which columns of B are turned into rows
 constexpr int64_t few_tiles = 3;            // that use a panel of B: it is read where it lies
 constexpr int64_t few_panels = 2;           // of B: a transposed A is read where it lies
@@ -29,7 +29,7 @@ constexpr int64_t few_panels = 2;           // of B: a transposed A is read wher
 // Elements from row to row, at least n, that neither share a line nor crowd the nearest cache: an odd number of lines.
 template <class T>
 constexpr int64_t pitch(int64_t n) {
-  return (parts(n * static_cast<int64_t>(sizeof(T)), line) | 1) * line / static_cast<int64_t>(sizeof(T));
+  return (parts(n * static_cast<int64_t>(sizeof(T)), line_bytes) | 1) * line_bytes / static_cast<int64_t>(sizeof(T));
 }
 
 template <class T>
@@ -64,7 +64,7 @@ class Pieces {
     b_size_ = tile_columns * chains_.longest();
     const int64_t c_size = rows_ * c_pitch_;
     const int64_t own = a_size_ + b_size_ + (k_units_ > 1 ? 0 : c_size);
-    own_ = parts(own * size, line) * line / size;
+    own_ = parts(own * size, line_bytes) * line_bytes / size;
     const int64_t kept = k_units_ > 1 ? chains_.count * g.m * c_pitch_ : 0;
     const int64_t nbytes = (own_ * threads_ + kept) * size;
     if (nbytes <= spare.nbytes) {
@@ -187,7 +187,7 @@ class Pieces {
   // Some steps of columns that are contiguous each.
   void turned(const S* from, int64_t count, int64_t steps, T* to) const {
     const int64_t column = g_.b.col_stride, width = set_.nr;
-    T near[converted ? most_tile_columns * turned_steps : 1];
+    alignas(line_bytes) T near[converted ? most_tile_columns * turned_steps : 1];
     const T* wide;
     int64_t apart = turned_steps;
     if constexpr (converted)

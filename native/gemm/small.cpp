@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/caches.h"
 #include "base/short_array.h"
 #include "gemm/float.h"
 #include "gemm/tile.h"
@@ -52,9 +53,9 @@ void turned_tiles(const Gemm& g, int64_t rows, const T* a, const T* b, T* c) {
   const int64_t tiles = parts(g.n, set.mr), pitch = parts(g.n, set.turned) * set.turned;
   for (int64_t i = 0, width; i < rows; i += width) {
     width = next_columns(set, rows - i);
-    T tile[most_tile_rows * most_tile_columns];
+    alignas(line_bytes) T tile[most_tile_rows * most_tile_columns];
     set.stack(g.n, tiles, width, g.k, first, b, g.b.col_stride, g.b.row_stride, 0, a + i, g.a.col_stride, tile, set.nr, false);
-    T out[most_tile_columns * most_turned];
+    alignas(line_bytes) T out[most_tile_columns * most_turned];
     for (int64_t j = 0; j < g.n; j += set.turned) set.turn(width, tile, set.nr, 1, out + j, j, g.n - 1, pitch);
     copy_rows(out, pitch, width, g.n, c + i * g.c.row_stride, g.c.row_stride);
   }
@@ -67,7 +68,7 @@ void tiled(const Gemm& g, int64_t rows, const T* a, const T* b, T* c) {
   if (few_columns<T>(g, rows)) return turned_tiles(g, rows, a, b, c);
   const TileSet<T>& set = *tile_set<T>();
   const int64_t first = Chains(g.k).first_of_two();
-  T panel[deepest_small * most_tile_columns];
+  alignas(line_bytes) T panel[deepest_small * most_tile_columns];
   for (int64_t j = 0, columns; j < g.n; j += columns) {
     columns = next_columns(set, g.n - j);
     const bool padded = !set.quick_masks() && columns < set.nr && 2 * columns > set.nr &&
@@ -95,7 +96,7 @@ void tiled(const Gemm& g, int64_t rows, const T* a, const T* b, T* c) {
       height = tall ? set.next_height(rows - i) : heights.next();
       const T* left = a + i * g.a.row_stride;
       T* out = c + i * g.c.row_stride + j * g.c.col_stride;
-      T tile[most_tile_rows * most_tile_columns];
+      alignas(line_bytes) T tile[most_tile_rows * most_tile_columns];
       T* const sums = padded ? tile : out;
       const int64_t sums_row = padded ? set.nr : g.c.row_stride;
       set.run(height, padded ? set.nr : columns, g.k, first, left, g.a.row_stride, g.a.col_stride, right, b_k, sums, sums_row,

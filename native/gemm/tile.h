@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "base/caches.h"
+
 namespace weft {
 
 // C[rows, nr] (rows of stride c_row) = A[rows, k] @ B[k, nr], or += where `add`. Element (i, p) of A is at i * a_row +
@@ -113,7 +115,7 @@ struct TileSet {
   void run(int64_t rows, int64_t columns, int64_t k, int64_t first, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, T* c,
            int64_t c_row, int64_t c_col, bool add) const {
     if (c_col != 1) {
-      T tile[most_tile_rows * most_tile_columns];
+      alignas(line_bytes) T tile[most_tile_rows * most_tile_columns];
       edges[rows - 1](k, first, a, a_row, a_k, b, b_k, tile, nr, false, columns);
       for (int64_t i = 0; i < rows; ++i)
         for (int64_t j = 0; j < columns; ++j) {

@@ -61,7 +61,7 @@ struct Sums {
   // A group of rows, from end to end.
   void rows(int64_t unit) {
     const int64_t j = unit * together(), count = std::min(together(), n - j);
-    T near[block_k];
+    alignas(line_bytes) T near[block_k];
     for (int64_t b = 0; b < blocks(); ++b)
       run.along_rows(matrix + j * row + b * block_k, row, count, with(b * block_k, length(b), near), 0, length(b), next(),
                      sums + b * n + j);
@@ -71,7 +71,8 @@ struct Sums {
   void row_blocks(int64_t unit) {
     const int64_t first = unit * group, last = std::min(blocks(), first + group);
     const int64_t whole = std::min(last, k / block_k) - first;
-    T found[group], near[group * block_k];
+    T found[group];
+    alignas(line_bytes) T near[group * block_k];
     const T* right = with(first * block_k, std::min(k, last * block_k) - first * block_k, near);
     for (int64_t j = 0; j < n; ++j) {
       const S* at = matrix + j * row + first * block_k;
@@ -86,7 +87,7 @@ struct Sums {
   void some_columns(int64_t unit) {
     const int64_t chunks = parts(n, columns), b = unit / chunks, j = unit % chunks * columns;
     const int64_t count = std::min(columns, n - j), terms = length(b);
-    T near[block_k];
+    alignas(line_bytes) T near[block_k];
     const T* right = with(b * block_k, terms, near);
     const S* from = matrix + b * block_k * col;
     T* to = sums + b * n + j;
@@ -99,7 +100,7 @@ struct Sums {
   // Neighbouring sums of few terms.
   void few(int64_t unit) {
     const int64_t j = unit * columns;
-    T near[most_few_terms];
+    alignas(line_bytes) T near[most_few_terms];
     run.few_terms[k - 1](matrix + j * row, row, col, std::min(columns, n - j), with(0, k, near), sums + j);
   }
 
@@ -107,7 +108,7 @@ struct Sums {
   void gathered(int64_t unit) {
     const int64_t groups = parts(n, group), b = unit / groups, j = unit % groups * group;
     const int64_t count = std::min(group, n - j), size = length(b);
-    T near[group * block_k], beside[block_k];
+    alignas(line_bytes) T near[group * block_k], beside[block_k];
     const S* from = matrix + j * row + b * block_k * col;
     for (int64_t p = 0; p < size; ++p)
       for (int64_t r = 0; r < count; ++r) near[r * block_k + p] = widened(from[r * row + p * col]);

@@ -126,7 +126,7 @@ class Skipping {
     sums_ = !waiting ? 0 : packs_.size() > 1 ? most : std::min(most, near_rows);
     partial_ = parted_ ? most : 0;
     panel_ = std::min(plan.k, plan.most);
-    own_ = parts((panel_ + sums_ + partial_) * set_.wide * size, line) * line;
+    own_ = parts((panel_ + sums_ + partial_) * set_.wide * size, line_bytes) * line_bytes;
     shares_ = Shares(plan.units(), plan_.threads);
     const int64_t ranges = columns_first_ ? plan_.panels : plan_.row_units, of_each = plan_.panels * plan_.row_units / ranges;
     if (epilogue_.whole_rows() && of_each > 1) {
@@ -138,7 +138,7 @@ class Skipping {
   // Makes the masks and, if there are so many zeros that the rest pays, all the rest. Nothing: there are not, and nothing of C is
   // written. False: interrupted.
   std::optional<bool> run(Spare spare) {
-    const int64_t masks = parts(plan_.rows * static_cast<int64_t>(steps_.size()) * 8, line) * line;
+    const int64_t masks = parts(plan_.rows * static_cast<int64_t>(steps_.size()) * 8, line_bytes) * line_bytes;
     const int64_t nbytes = masks + own_ * plan_.threads;
     char* memory = spare.data;
     if (nbytes > spare.nbytes) {
@@ -157,7 +157,7 @@ class Skipping {
   }
 
  private:
-  static constexpr int64_t size = sizeof(T), line = 64;
+  static constexpr int64_t size = sizeof(T);
   struct Found {
     int64_t terms = 0;
     uint64_t least = infinity;  // the magnitude of the least element that is not zero, as bits
@@ -217,7 +217,7 @@ class Skipping {
       const Steps& steps = steps_[n];
       const T* values = sparse_ + row * s_.row + steps.begin * s_.step;
       int64_t step = s_.row;
-      T turned[mask_rows * most_steps];  // where the elements of a row do not follow one another
+      alignas(line_bytes) T turned[mask_rows * most_steps];  // where the elements of a row do not follow one another
       if (s_.step != 1) {
         for (int64_t p = 0; p < steps.count; p += set_.turned)
           set_.turn(count, values, s_.step, s_.row, turned + p, p, steps.count - 1, most_steps);
@@ -315,8 +315,8 @@ class Skipping {
   bool worth_it_ = false;
   uint64_t lowest_ = 0;  // the least magnitude, as bits, that the dense operand's elements may have
   Shares shares_;
-  alignas(line) std::atomic<int64_t> next_{0};  // mask task
-  alignas(line) std::atomic<int64_t> surveyed_{0};
+  alignas(line_bytes) std::atomic<int64_t> next_{0};  // mask task
+  alignas(line_bytes) std::atomic<int64_t> surveyed_{0};
   std::atomic<bool> decided_{false};
   std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each range of C's rows, the units not made yet
 };
