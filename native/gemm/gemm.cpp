@@ -23,6 +23,8 @@
 namespace weft {
 namespace {
 
+constexpr int64_t few_columns = 8;  // of tiles that had better have as many rows
+
 // The product of the transposes, whose result is the transpose.
 Gemm transposed(const Gemm& g) {
   const auto turned = [](const GemmOperand& o) { return GemmOperand{{}, o.col_stride, o.row_stride}; };
@@ -32,9 +34,38 @@ Gemm transposed(const Gemm& g) {
 // Whether the transposed product is sooner done: its C has rows whose elements follow one another; or this one's tiles
 // would have few columns, and those of A follow one another.
 bool better_transposed(const Gemm& g) {
-  constexpr int64_t few_columns = 8, shallow = 32;
+  constexpr int64_t shallow = 32;
   if (g.c.col_stride != 1 && g.c.row_stride == 1) return true;
   return g.n <= few_columns && g.m > few_columns && g.k >= shallow && g.a.row_stride == 1 && g.a.col_stride != 1;
+}
+
+// What tiles of so many columns of a matrix take, beside full ones whose vectors begin with a cache line, as measured: a tile of one
+// vector, or some, has too few sums; the last vector may have few elements; and more than half of vectors as long as a line are split
+// between two where not all rows begin alike.
+template <class T>
+double cost_of_columns(int64_t columns, int64_t row_stride) {
+  const TileSet<T>& set = *tile_set<T>();
+  const int64_t lanes = set.lanes(), bytes = lanes * static_cast<int64_t>(sizeof(T)), in_tile = set.nr / lanes;
+  const int64_t left = parts(columns % set.nr, lanes);
+  const double edge = left == 0 ? 0 : left == 1 ? 1.25 : static_cast<double>(left) + 0.2 * static_cast<double>(in_tile - left);
+  const double split = row_stride % lanes == 0 ? 1 : 1 + static_cast<double>(bytes) / (8 * line_bytes);
+  return (static_cast<double>(columns / set.nr * in_tile) + edge) * split * static_cast<double>(lanes) / static_cast<double>(columns);
+}
+
+// Whether the transposed product is sooner done, and its result turned, if A is transposed, as in the gradient of a layer's weights: A's
+// columns then make the vectors, of which few columns of B may fill but part, and A is read along its lines. That counts most where it
+// comes from far away, unless the product of so few columns is made transposed anyway.
+template <class T>
+bool better_along_a(const Gemm& g) {
+  constexpr int64_t most_bytes = 768;  // of a row of B: more columns would be more than one unit's rows
+  constexpr double turned = 5 * sizeof(T), far = 20, farthest = 60, worth = 0.88;
+  const int64_t size = sizeof(T), a_bytes = g.m * g.k * size;
+  if (g.a.row_stride != 1 || g.a.col_stride == 1 || g.c.col_stride != 1 || g.c.row_stride != g.n) return false;
+  if (g.m < tile_set<T>()->lanes() || g.n * size > most_bytes) return false;
+  if (static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) <= small_product_work) return false;
+  const double away = g.n <= few_columns ? 0 : a_bytes > far_bytes ? farthest : a_bytes > second_cache_bytes() ? far : 0;
+  const double direct = cost_of_columns<T>(g.n, g.b.col_stride == 1 ? g.b.row_stride : 0) + away / static_cast<double>(g.n);
+  return cost_of_columns<T>(g.m, g.a.col_stride) + turned / static_cast<double>(g.k) < worth * direct;
 }
 
 // Whether the transposed product is sooner done, and its result turned, than all of a transposed B packed: C has few rows, but enough to
@@ -99,7 +130,7 @@ bool product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Pro
   }
   if constexpr (!std::is_floating_point_v<S>)
     return piece_product<S>(g, a, b, c, shared, prologue, epilogue, poll, spare);
-  else if (const bool far = far_product_pays<S>(g), few = !far && few_rows_pay<S>(g); far || few || better_turned<S>(g)) {
+  else if (const bool far = far_product_pays<S>(g), few = !far && few_rows_pay<S>(g); far || few || better_turned<S>(g) || better_along_a<S>(g)) {
     prologue.all(shared);
     if (!(far   ? far_product<S>(g, a, b, c, shared, poll)
           : few ? few_rows_product<S>(g, a, b, c, shared, poll)

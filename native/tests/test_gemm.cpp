@@ -169,6 +169,9 @@ TEST(large_products_are_shared_over_the_pool) {
     compare<float>(DType::float32, 64, 100, 1000, {}, kind, (kind + 1) % 6, kind % 5);
     compare<float>(DType::float32, 500, 50, 30, {}, kind, (kind + 1) % 6, 0);  // units whose C is in the nearest cache
     compare<double>(DType::float64, 9, 20, 1500, {}, kind, kind, kind % 5);
+    // Those whose transposed product is made and turned, where A is transposed: by one thread, and by several.
+    compare<float>(DType::float32, 900, 10, 40, {}, 1, kind, 0);
+    compare<double>(DType::float64, 700, 10, 300, {}, 1, kind, 0);
   }
 }
 
