@@ -55,7 +55,7 @@ Division::Division(const Gemm& g, const TileSizes& sizes, int64_t most_threads, 
 // Sets the numbers of units.
 void Division::divide(const Gemm& g, int64_t most_threads, bool epilogue) {
   const int64_t least = most_threads == 1 ? 1 : most_threads * units_per_thread;
-  const bool apart = most_threads > 1 && even_columns(most_threads) && reads_little_of_a();
+  const bool apart = (most_threads == 1 || even_columns(most_threads)) && reads_little_of_a();
   int64_t columns = std::min(least, apart && b_bytes() <= near ? panels : panels / 2);
   if (columns > most_threads) columns -= columns % most_threads;
   if (apart && columns >= most_threads) {

@@ -70,6 +70,12 @@ TEST(one_thread_divides_nothing_that_its_caches_hold) {
   CHECK(d.units() == 1 && d.a == Reading::in_place && d.b == Reading::in_place);
 }
 
+TEST(one_thread_reads_a_far_b_once) {
+  const Division d = division(200, 1024, 4096, "NN", 1);  // whose rows would be two units
+  CHECK(d.units() == 1 && d.b == Reading::by_unit);
+  CHECK(division(600, 1024, 4096, "NN", 1).row_units == 4);  // whose rows of A would not stay near
+}
+
 TEST(rows_are_divided_and_b_is_packed_once) {
   const Division d = division(1024, 1024, 1024, "NN", 2);
   CHECK(d.row_units == 8 && d.column_units == 1 && d.k_parts == 1 && d.threads == 2);
