@@ -55,7 +55,7 @@ Division::Division(const Gemm& g, const TileSizes& sizes, int64_t most_threads, 
 // Sets the numbers of units.
 void Division::divide(const Gemm& g, int64_t most_threads, bool epilogue) {
   const int64_t least = most_threads == 1 ? 1 : most_threads * units_per_thread;
-  const bool apart = (most_threads == 1 || even_columns(most_threads)) && reads_little_of_a();
+  const bool apart = (most_threads == 1 || even_columns(most_threads)) && reads_little_of_a(g);
   int64_t columns = std::min(least, apart && b_bytes() <= near ? panels : panels / 2);
   if (columns > most_threads) columns -= columns % most_threads;
   if (apart && columns >= most_threads) {
@@ -102,10 +102,12 @@ bool Division::reads_through(const Gemm& g) const {
 }
 
 // Whether a thread had better have all rows of A and some columns of B: if there are few rows, since it then reads less of B, or if B
-// comes from far away and is then packed once, by who uses it, just before. The rows that a tile reads meanwhile stay in the L2 cache.
-bool Division::reads_little_of_a() const {
+// does not stay near and is then packed once, by who uses it, just before; that is so sooner where the first tiles of columns pack it than
+// where it is turned. The rows that a tile reads meanwhile stay in the L2 cache.
+bool Division::reads_little_of_a(const Gemm& g) const {
   const int64_t cache = sizes_.second_cache, b_size = b_bytes();
-  const bool less = b_size <= near ? m_ <= few_near_rows : b_size <= cache ? 3 * m_ <= n_ : 3 * m_ <= 2 * n_;
+  const bool stays = (g.b.col_stride == 1 ? 2 : 1) * b_size <= cache;
+  const bool less = b_size <= near ? m_ <= few_near_rows : 3 * m_ <= (stays ? n_ : 2 * n_);
   return less && m_ * deepest * sizes_.element < cache / 4;
 }
 

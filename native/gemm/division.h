@@ -71,7 +71,7 @@ class Division {
   void divide(const Gemm& g, int64_t most_threads, bool epilogue);
   void choose(const Gemm& g);
   bool reads_through(const Gemm& g) const;
-  bool reads_little_of_a() const;
+  bool reads_little_of_a(const Gemm& g) const;
   bool even_columns(int64_t of_threads) const;
   bool packs_less_by_columns(const Gemm& g) const;
   int64_t b_bytes() const { return k_ * n_ * sizes_.element; }

@@ -95,6 +95,13 @@ TEST(few_rows_divide_columns) {
   CHECK(far.row_units == 1 && far.column_units == 8 && far.a == Reading::shared && far.b == Reading::by_unit);
 }
 
+TEST(columns_of_a_b_that_does_not_stay_near_are_divided) {
+  CHECK(division(200, 1024, 384, "TN", 2).row_units == 1);  // 1.5 MiB beside A
+  CHECK(division(200, 512, 384, "TN", 2).column_units == 1);
+  CHECK(division(200, 1024, 384, "TT", 2).column_units == 1);  // a transposed B is turned when it is packed
+  CHECK(division(200, 2048, 384, "TT", 2).row_units == 1);
+}
+
 TEST(a_column_s_first_tile_packs_b_where_its_lines_do_not_compete) {
   CHECK(division(16, 512, 512, "NN", 2).opens);
   CHECK(!division(32, 4096, 4096, "NN", 2).opens);
