@@ -1,4 +1,4 @@
-// See float.h. C is divided into units of some rows by some columns, which the threads take one by one. A unit runs all
+// See float.h. C is divided (division.h) into units of some rows by some columns, which threads take one by one. A unit runs all
 // of k, block after block, so that its part of C is complete while it is in the cache. A thread that finds no unit left takes
 // half of the columns of one that another thread still runs: no two cores are equally fast, and the last one is waited for.
 // Where C is too small for that, k is divided too: a unit then runs some blocks of k, whose sums wait in memory of their own
