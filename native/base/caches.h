@@ -9,6 +9,8 @@ namespace weft {
 
 // Bytes of a cache line. No vector is longer: those of memory that begins with a line are not split between two.
 inline constexpr int64_t line_bytes = 64;
+template <class T>
+inline constexpr int64_t line_elements = line_bytes / static_cast<int64_t>(sizeof(T));
 
 // Bytes of a core's nearest data cache: what the system tells, else 32 KiB.
 inline int64_t nearest_cache_bytes() {

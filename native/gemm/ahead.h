@@ -11,8 +11,6 @@ namespace weft {
 // Runs of some elements, so many elements apart.
 template <class T>
 struct Runs {
-  static constexpr int64_t line_elements = line_bytes / static_cast<int64_t>(sizeof(T));
-
   const T* from = nullptr;
   int64_t count = 0, apart = 0, length = 0;
 
@@ -23,7 +21,7 @@ struct Runs {
     if (count == 1) return {from + cut(length, turn), 1, 0, cut(length, end) - cut(length, turn)};
     return {from + cut(count, turn) * apart, cut(count, end) - cut(count, turn), apart, length};
   }
-  int64_t lines() const { return parts(length, line_elements); }  // of a run
+  int64_t lines() const { return parts(length, line_elements<T>); }  // of a run
 };
 
 // What is brought into a cache between tiles. Not into the nearest cache, which is full of what the tiles read, and where runs

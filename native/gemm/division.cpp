@@ -65,7 +65,7 @@ void Division::divide(const Gemm& g, int64_t most_threads, bool epilogue) {
   const int64_t enough =
       b_bytes() > sizes_.second_cache ? std::max(m_ / few_far_rows, std::min(most_threads, m_ / few_rows)) : m_ / few_rows;
   const int64_t needed = parts(m_, reads_through(g) ? few_tiles * sizes_.mr : unit_bytes / sizes_.element);
-  row_units = needed > least ? parts(needed, least) * least : std::max(needed, std::min(least, enough));
+  row_units = needed > least ? rounded_up(needed, least) : std::max(needed, std::min(least, enough));
   if (most_threads > 1 && panels % most_threads == 0 && panels <= least && packs_less_by_columns(g)) {
     row_units = 1, column_units = panels;
     return;
@@ -74,7 +74,7 @@ void Division::divide(const Gemm& g, int64_t most_threads, bool epilogue) {
     // What follows finds a unit's rows of C in the nearest cache if they are few. B is then read more often, so it must be near.
     const int64_t row_bytes = n_ * sizes_.element, rows = followed_bytes / row_bytes;
     if (epilogue && rows >= few_tiles * sizes_.mr && k_ * row_bytes <= near && m_ > rows * row_units)
-      row_units = parts(parts(m_, rows), least) * least, whole_tiles = followed = true;
+      row_units = rounded_up(parts(m_, rows), least), whole_tiles = followed = true;
     return;
   }
   // Few rows: divide the columns instead, if they allow a better division.
@@ -113,7 +113,7 @@ bool Division::reads_little_of_a(const Gemm& g) const {
 
 // Whether that leaves no thread with much less to do than another.
 bool Division::even_columns(int64_t of_threads) const {
-  const int64_t taken = parts(panels, of_threads) * of_threads * sizes_.nr;
+  const int64_t taken = rounded_up(panels, of_threads) * sizes_.nr;
   return even_part * (taken - n_) <= n_;
 }
 

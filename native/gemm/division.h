@@ -36,8 +36,8 @@ struct UnitRows {
 
 class Division {
  public:
-  // m, n and k are not 0. At most so many threads; `followed`: an epilogue reads what is done.
-  Division(const Gemm& g, const TileSizes& sizes, int64_t threads, bool followed);
+  // m, n and k are not 0. At most so many threads; `epilogue`: one reads what is done.
+  Division(const Gemm& g, const TileSizes& sizes, int64_t most_threads, bool epilogue);
 
   int64_t row_units = 1, column_units = 1, k_parts = 1;  // a unit is one of each
   int64_t threads = 1;                                   // that have one

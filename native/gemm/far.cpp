@@ -33,9 +33,9 @@ class FarProduct {
       all_ = {g.m, g.k, b, g.b.col_stride, g.b.row_stride, a, g.a.col_stride, nullptr, 0};
       c_row_ = g.c.col_stride, c_col_ = g.c.row_stride;
     }
-    constexpr int64_t size = sizeof(T), elements = line_bytes / size;
+    constexpr int64_t size = sizeof(T);
     const int64_t wanted = parts(all_.columns, units_per_thread * num_threads());
-    width_ = std::clamp(parts(wanted, elements) * elements, least_run / size, most_run / size);
+    width_ = std::clamp(rounded_up(wanted, line_elements<T>), least_run / size, most_run / size);
     all_.sums_row = width_;
   }
 

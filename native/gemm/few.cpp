@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/allocator.h"
+#include "base/caches.h"
 #include "base/shares.h"
 #include "gemm/float.h"
 #include "gemm/vectors.h"
@@ -38,7 +39,7 @@ class FewRowsProduct {
     threads_ = shared ? std::min(useful_threads(work(g)), groups_) : 1;
     units_ = threads_ == 1 && work(g) < polled_work ? 1 : std::min(groups_, units_per_thread * threads_);
     if (x_row_ == 1) return;
-    copy_ = parts(rows_ * g.k, line_elements) * line_elements;
+    copy_ = rounded_up(rows_ * g.k, line_elements<T>);
     memory_.emplace(static_cast<size_t>(threads_ * copy_) * sizeof(T));
   }
 
@@ -58,8 +59,6 @@ class FewRowsProduct {
   }
 
  private:
-  static constexpr int64_t line_elements = 64 / static_cast<int64_t>(sizeof(T));
-
   double work(const Gemm& g) const {
     return static_cast<double>(g.m + g.n - rows_) * static_cast<double>(g.k) * static_cast<double>(rows_ + transposing);
   }

@@ -51,7 +51,7 @@ class Product {
     };
     a_unit_ = d_.unit_tiles() * set_.packed_rows * d_.deepest;
     // What is packed of B begins with a line, too.
-    own_a_ = d_.a == Reading::by_unit ? parts(a_unit_, line_elements) * line_elements : 0;
+    own_a_ = d_.a == Reading::by_unit ? rounded_up(a_unit_, line_elements<T>) : 0;
     if (d_.a == Reading::shared) shared_a_ = memory(elements(a_unit_, d_.blocks, d_.row_units), shared_a_block_);
     if (d_.b == Reading::shared) shared_b_ = memory(elements(d_.panels, set_.nr, g.k), shared_b_block_);
     pack_shared_b_ = d_.streams && reinterpret_cast<uintptr_t>(shared_b_) % line_bytes == 0 ? set_.stream_b : set_.pack_b;
@@ -64,7 +64,7 @@ class Product {
     if (own_a_ + own_b_) own_ = memory(elements(own_a_ + own_b_, d_.threads), own_block_);
     if (d_.k_parts > 1) sums_ = memory(elements(d_.blocks - d_.first_block(1), g.m, g.n), sums_block_);
     divisible_ = d_.threads > 1 && d_.k_parts == 1 && !d_.followed && (d_.b != Reading::by_unit || d_.opens) &&
-                 static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) >= divided_work;
+                 multiply_adds(g) >= divided_work;
     if (divisible_) slots_ = std::make_unique<Slot[]>(static_cast<size_t>(d_.threads));
     shares_ = Shares(d_.units(), d_.threads);
     a_tasks_ = d_.a == Reading::shared ? d_.blocks * d_.row_units : 0;
@@ -87,8 +87,6 @@ class Product {
   }
 
  private:
-  static constexpr int64_t line_elements = Runs<T>::line_elements;
-
   // A unit, or what is left of it: some rows by the panels [first, last) of B in the blocks [block, end) of k. Of the first of
   // these blocks, the panels before `panel` have begun.
   struct Unit {
@@ -103,7 +101,7 @@ class Product {
 
   // Memory to pack into: of what is spare, else new.
   T* memory(size_t nbytes, std::unique_ptr<Block>& block) {
-    const int64_t taken = parts(static_cast<int64_t>(nbytes), line_bytes) * line_bytes;
+    const int64_t taken = rounded_up(static_cast<int64_t>(nbytes), line_bytes);
     if (taken > spare_.nbytes) {
       block = std::make_unique<Block>(nbytes);
       return static_cast<T*>(block->data());
@@ -134,7 +132,7 @@ class Product {
     const bool across = g_.b.col_stride == 1;
     const int64_t lines = across ? k : columns, length = across ? columns : k;
     for (int64_t i = 0; i < lines; ++i)
-      for (int64_t j = 0; j < length; j += line_elements)
+      for (int64_t j = 0; j < length; j += line_elements<T>)
         __builtin_prefetch(from + i * (across ? g_.b.row_stride : g_.b.col_stride) + j);
   }
 
@@ -307,7 +305,7 @@ class Product {
     std::fill(packed + first, packed + last, true);
   }
   // Marks of a thread: those of different threads are not in one cache line.
-  int64_t own_marks() const { return parts(d_.blocks * d_.panels, line_bytes) * line_bytes + line_bytes; }
+  int64_t own_marks() const { return rounded_up(d_.blocks * d_.panels, line_bytes) + line_bytes; }
 
   T* own(int64_t slot) const { return own_ + slot * (own_a_ + own_b_); }
 
@@ -505,8 +503,7 @@ bool float_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, con
     epilogue.all(shared);
     return true;
   }
-  const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) + prologue.work() +
-                      epilogue.work();
+  const double work = multiply_adds(g) + prologue.work() + epilogue.work();
   const int64_t threads = shared ? useful_threads(work) : 1;
   return Product<T>(g, a, b, c, prologue, epilogue, spare, threads, work < polled_work ? nullptr : poll).run();
 }

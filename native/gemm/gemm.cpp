@@ -60,22 +60,25 @@ bool better_along_a(const Gemm& g) {
   constexpr int64_t most_bytes = 768;  // of a row of B: more columns would be more than one unit's rows
   constexpr double turned = 5 * sizeof(T), far = 20, farthest = 60, worth = 0.88;
   const int64_t size = sizeof(T), a_bytes = g.m * g.k * size;
-  if (g.a.row_stride != 1 || g.a.col_stride == 1 || g.c.col_stride != 1 || g.c.row_stride != g.n) return false;
-  if (g.m < tile_set<T>()->lanes() || g.n * size > most_bytes) return false;
-  if (static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) <= small_product_work) return false;
+  if (g.a.row_stride != 1 || g.a.col_stride == 1 || g.n * size > most_bytes || multiply_adds(g) <= small_product_work) return false;
   const double away = g.n <= few_columns ? 0 : a_bytes > far_bytes ? farthest : a_bytes > second_cache_bytes() ? far : 0;
   const double direct = cost_of_columns<T>(g.n, g.b.col_stride == 1 ? g.b.row_stride : 0) + away / static_cast<double>(g.n);
   return cost_of_columns<T>(g.m, g.a.col_stride) + turned / static_cast<double>(g.k) < worth * direct;
 }
 
-// Whether the transposed product is sooner done, and its result turned, than all of a transposed B packed: C has few rows, but enough to
-// fill vectors, k is much longer, and A need not be packed instead, or is the smaller.
+// The same, if all of a transposed B would have to be packed: C has few rows, k is much longer, and A need not be packed instead, or is
+// the smaller.
+bool packs_less_turned(const Gemm& g) {
+  constexpr int64_t most_rows = 128, longer = 4;
+  if (g.b.row_stride != 1 || g.b.col_stride == 1 || g.m > most_rows || g.k <= deepest_small || g.k < longer * g.m) return false;
+  return g.a.row_stride == 1 ? g.m <= g.n : 3 * g.m <= 2 * g.n;
+}
+
+// Whether it is for any of these reasons, where C lies row after row and has rows enough to fill vectors.
 template <class T>
 bool better_turned(const Gemm& g) {
-  constexpr int64_t most_rows = 128, longer = 4;
-  if (g.b.row_stride != 1 || g.b.col_stride == 1 || g.c.col_stride != 1 || g.c.row_stride != g.n) return false;
-  if (g.m > most_rows || g.m < tile_set<T>()->lanes() || g.k <= deepest_small || g.k < longer * g.m) return false;
-  return g.a.row_stride == 1 ? g.m <= g.n : 3 * g.m <= 2 * g.n;
+  if (g.c.col_stride != 1 || g.c.row_stride != g.n) return false;
+  return (packs_less_turned(g) || better_along_a<T>(g)) && g.m >= tile_set<T>()->lanes();
 }
 
 template <class T>
@@ -130,7 +133,7 @@ bool product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Pro
   }
   if constexpr (!std::is_floating_point_v<S>)
     return piece_product<S>(g, a, b, c, shared, prologue, epilogue, poll, spare);
-  else if (const bool far = far_product_pays<S>(g), few = !far && few_rows_pay<S>(g); far || few || better_turned<S>(g) || better_along_a<S>(g)) {
+  else if (const bool far = far_product_pays<S>(g), few = !far && few_rows_pay<S>(g); far || few || better_turned<S>(g)) {
     prologue.all(shared);
     if (!(far   ? far_product<S>(g, a, b, c, shared, poll)
           : few ? few_rows_product<S>(g, a, b, c, shared, poll)
@@ -234,8 +237,7 @@ bool run_batch(const Gemm& g, const void* a, const void* b, void* c, const Poll*
       return run_narrow_product<T>(g, static_cast<const T*>(a), static_cast<const T*>(b), static_cast<T*>(c), poll);
   Job<T> job{.g = g, .a = static_cast<const T*>(a), .b = static_cast<const T*>(b), .c = static_cast<T*>(c), .hooks = hooks,
              .spare = spare};
-  const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) +
-                      job.prologue(0).work() + job.epilogue(0).work();
+  const double work = multiply_adds(g) + job.prologue(0).work() + job.epilogue(0).work();
   bool completed = true;
   const int64_t apart = matrices_apart<T>(g, count, work);
   if (apart > 0) {

@@ -26,6 +26,9 @@ constexpr int64_t units_per_thread = 4;
 // How many parts of a size it takes.
 constexpr int64_t parts(int64_t total, int64_t size) { return (total + size - 1) / size; }
 
+// What as many parts have together: the least multiple of the size that is no less.
+constexpr int64_t rounded_up(int64_t total, int64_t size) { return parts(total, size) * size; }
+
 struct GemmOperand {
   std::vector<int64_t> batch_strides;  // in elements, one per batch dimension
   int64_t row_stride, col_stride;
@@ -37,6 +40,11 @@ struct Gemm {
   int64_t m, n, k;
   GemmOperand a, b, c;
 };
+
+// Of one matrix of the batch.
+inline double multiply_adds(const Gemm& g) {
+  return static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
+}
 
 // Memory that a product may use while it runs, so that it need not allocate what it packs.
 struct Spare {

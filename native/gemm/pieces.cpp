@@ -64,7 +64,7 @@ class Pieces {
     b_size_ = tile_columns * chains_.longest();
     const int64_t c_size = rows_ * c_pitch_;
     const int64_t own = a_size_ + b_size_ + (k_units_ > 1 ? 0 : c_size);
-    own_ = parts(own * size, line_bytes) * line_bytes / size;
+    own_ = rounded_up(own * size, line_bytes) / size;
     const int64_t kept = k_units_ > 1 ? chains_.count * g.m * c_pitch_ : 0;
     const int64_t nbytes = (own_ * threads_ + kept) * size;
     if (nbytes <= spare.nbytes) {
@@ -282,10 +282,6 @@ class Pieces {
   bool by_unit_ = false;  // a piece calls the prologue for its rows
   std::atomic<int64_t> next_{0};
 };
-
-double multiply_adds(const Gemm& g) {
-  return static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
-}
 
 }  // namespace
 

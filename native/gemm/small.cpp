@@ -151,7 +151,7 @@ static_assert(Chains(deepest_small).count <= 2, "tiles run two chains at most");
 template <class T>
 bool small_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Prologue& prologue,
                    const Epilogue& epilogue) {
-  const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
+  const double work = multiply_adds(g);
   const bool thin = g.n <= row_width<T> && g.k <= deepest_row;
   const bool wide = g.n > row_width<T> && g.k <= deepest_wide_row;
   if (g.c.col_stride == 1 && ((thin && g.m > 4) || (wide && (g.m > 4 || g.b.col_stride == 1)))) {

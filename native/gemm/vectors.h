@@ -31,7 +31,7 @@ const TinyKernels<T>& tiny_kernels();
 // Whether a vector is a whole cache line (AVX-512).
 bool vectors_are_lines();
 
-// Those that this CPU runs, the best last: how many there are. Kernels: TinyKernels or FewRowKernels of float or double.
+// Those that this CPU runs, the best last: how many there are. Kernels: TinyKernels, FewRowKernels or FarRowKernels of float or double.
 constexpr int most_instruction_sets = 3;
 template <class Kernels>
 int runnable_kernels(const Kernels* (&found)[most_instruction_sets]);

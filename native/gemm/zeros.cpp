@@ -126,7 +126,7 @@ class Skipping {
     sums_ = !waiting ? 0 : packs_.size() > 1 ? most : std::min(most, near_rows);
     partial_ = parted_ ? most : 0;
     panel_ = std::min(plan.k, plan.most);
-    own_ = parts((panel_ + sums_ + partial_) * set_.wide * size, line_bytes) * line_bytes;
+    own_ = rounded_up((panel_ + sums_ + partial_) * set_.wide * size, line_bytes);
     shares_ = Shares(plan.units(), plan_.threads);
     const int64_t ranges = columns_first_ ? plan_.panels : plan_.row_units, of_each = plan_.panels * plan_.row_units / ranges;
     if (epilogue_.whole_rows() && of_each > 1) {
@@ -138,7 +138,7 @@ class Skipping {
   // Makes the masks and, if there are so many zeros that the rest pays, all the rest. Nothing: there are not, and nothing of C is
   // written. False: interrupted.
   std::optional<bool> run(Spare spare) {
-    const int64_t masks = parts(plan_.rows * static_cast<int64_t>(steps_.size()) * 8, line_bytes) * line_bytes;
+    const int64_t masks = rounded_up(plan_.rows * static_cast<int64_t>(steps_.size()) * 8, line_bytes);
     const int64_t nbytes = masks + own_ * plan_.threads;
     char* memory = spare.data;
     if (nbytes > spare.nbytes) {
@@ -326,7 +326,7 @@ class Skipping {
 template <class T>
 std::optional<bool> skipping_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Epilogue& epilogue,
                                      const Poll* poll, Spare spare) {
-  const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
+  const double work = multiply_adds(g);
   if (std::min({g.m, g.n, g.k}) < fewest || work < least_work || (g.c.col_stride != 1 && g.c.row_stride != 1)) return {};
   const Side left{g.a.row_stride, g.a.col_stride}, right{g.b.col_stride, g.b.row_stride};
   const int zeros_left = zeros_of(a, g.m, g.k, left), zeros_right = zeros_of(b, g.n, g.k, right);
