@@ -160,9 +160,10 @@ void along_rows(const S* matrix, int64_t row, int64_t rows, const SumOf<S>* vect
 }
 
 // Adds `Rows` rows, `row` apart, to one lane of each column; n is at least a register's. Where it is no multiple, the last
-// columns come once more, in sums of their own behind the others. `First`: the sums begin at zero.
+// columns come once more, in sums of their own behind the others. `First`: the sums begin at zero. `coming`: as many rows that
+// are asked for meanwhile.
 template <class S, int Rows, Asked Next, bool First>
-inline void add_rows(const S* matrix, int64_t row, int64_t n, const SumOf<S>* vector, SumOf<S>* sums) {
+inline void add_rows(const S* matrix, const S* coming, int64_t row, int64_t n, const SumOf<S>* vector, SumOf<S>* sums) {
   using T = SumOf<S>;
   T left[Rows];
 #pragma GCC unroll 8
@@ -178,7 +179,7 @@ inline void add_rows(const S* matrix, int64_t row, int64_t n, const SumOf<S>* ve
   for (; j + 2 * lanes<T> <= n; j += 2 * lanes<T>) {
     if constexpr (Next != Asked::never) {
 #pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) ask<Next>(matrix + (Rows + r) * row + j);  // the next rows, this far
+      for (int r = 0; r < Rows; ++r) ask<Next>(coming + r * row + j);
     }
     column(j, sums + j);
     column(j + lanes<T>, sums + j + lanes<T>);
@@ -198,7 +199,9 @@ void down_columns(const S* matrix, int64_t row, int64_t n, const SumOf<S>* vecto
     int64_t p = l;
     const auto left = [&] { return (k - p + lanes<T> - 1) / lanes<T>; };  // rows
     const auto add = [&]<int Rows, Asked Next, bool First>() {
-      add_rows<S, Rows, Next, First>(matrix + p * row, lanes<T> * row, n, vector + p, to);
+      // A lane's last rows are followed by the first of the next lane, the last lane's by those of the next block.
+      const int64_t coming = left() >= 2 * Rows ? p + Rows * lanes<T> : l + 1 < lanes<T> ? l + 1 : k;
+      add_rows<S, Rows, Next, First>(matrix + p * row, matrix + coming * row, lanes<T> * row, n, vector + p, to);
       p += Rows * lanes<T>;
     };
     if (left() >= 4)
