@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 # Which tile is the fastest depends on what else the machine does: tests that measure say so.
 os.environ.setdefault("WEFT_TUNE", "0")
+
+
+@pytest.fixture(scope="module")
+def by_vectors() -> Iterator[None]:
+    """Makes products by multiply-adds of vectors alone: an element then depends on its row, its column and k, not on other sizes."""
+    from weft import _native  # now that the variable above is set
+
+    before = _native.use_matrix_unit(False)
+    yield
+    _native.use_matrix_unit(before)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,6 +15,7 @@
 #include "gemm/integer_vector.h"
 #include "gemm/pieces.h"
 #include "gemm/small.h"
+#include "gemm/split.h"
 #include "gemm/tile.h"
 #include "gemm/vector.h"
 #include "gemm/vectors.h"
@@ -114,6 +115,26 @@ bool turned_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, co
   return true;
 }
 
+// One product of matrices by multiply-adds. False: interrupted.
+template <class S>
+bool other_product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Prologue& prologue, const Epilogue& epilogue,
+             const Poll* poll, Spare spare) {
+  if constexpr (!std::is_floating_point_v<S>)
+    return piece_product<S>(g, a, b, c, shared, prologue, epilogue, poll, spare);
+  else if (const bool far = far_product_pays<S>(g), few = !far && few_rows_pay<S>(g); far || few || better_turned<S>(g)) {
+    prologue.all(shared);
+    if (!(far   ? far_product<S>(g, a, b, c, shared, poll)
+          : few ? few_rows_product<S>(g, a, b, c, shared, poll)
+                : turned_product<S>(g, a, b, c, shared, poll, spare)))
+      return false;
+    epilogue.all(shared);
+    return true;
+  } else if (!prologue && !epilogue && better_transposed(g))
+    return tiled_product<S>(transposed(g), b, a, c, shared, prologue, epilogue, poll, spare);
+  else
+    return tiled_product<S>(g, a, b, c, shared, prologue, epilogue, poll, spare);
+}
+
 // One product, over the pool where `shared`. False: interrupted.
 template <class S>
 bool product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Prologue& prologue, const Epilogue& epilogue,
@@ -131,20 +152,15 @@ bool product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Pro
     epilogue.all(shared);
     return true;
   }
-  if constexpr (!std::is_floating_point_v<S>)
-    return piece_product<S>(g, a, b, c, shared, prologue, epilogue, poll, spare);
-  else if (const bool far = far_product_pays<S>(g), few = !far && few_rows_pay<S>(g); far || few || better_turned<S>(g)) {
-    prologue.all(shared);
-    if (!(far   ? far_product<S>(g, a, b, c, shared, poll)
-          : few ? few_rows_product<S>(g, a, b, c, shared, poll)
-                : turned_product<S>(g, a, b, c, shared, poll, spare)))
-      return false;
-    epilogue.all(shared);
-    return true;
-  } else if (!prologue && !epilogue && better_transposed(g))
-    return tiled_product<S>(transposed(g), b, a, c, shared, prologue, epilogue, poll, spare);
-  else
-    return tiled_product<S>(g, a, b, c, shared, prologue, epilogue, poll, spare);
+  if constexpr (std::is_same_v<S, float>)
+    if (const MatrixUnit* const unit = split_pays(g)) {
+      prologue.all(shared);
+      const SplitResult result =
+          mostly_zeros<S>(g, a, b) ? SplitResult::unfit : split_product(*unit, g, a, b, c, shared, epilogue, poll);
+      if (result != SplitResult::unfit) return result == SplitResult::completed;
+      return other_product<S>(g, a, b, c, shared, Prologue(nullptr, 0, g.m), epilogue, poll, spare);
+    }
+  return other_product<S>(g, a, b, c, shared, prologue, epilogue, poll, spare);
 }
 
 // All rows of what runs along with a product at once.

@@ -19,4 +19,8 @@ template <class T>
 std::optional<bool> skipping_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, const Epilogue& epilogue,
                                      const Poll* poll, Spare spare);
 
+// Whether so much of an operand is zero that skipping it is quicker than a matrix unit: goes by some elements all over it.
+template <class T>
+bool mostly_zeros(const Gemm& g, const T* a, const T* b);
+
 }  // namespace weft

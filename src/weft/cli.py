@@ -163,6 +163,7 @@ def information() -> list[tuple[str, str]]:
         ("CPU", f"{cpu} ({', '.join(known) or 'no vector extensions known to Weft'})"),
         ("threads", f"{weft.get_num_threads()} of {os.cpu_count()} processors"),
         ("tiles", _tiles()),
+        ("matrix unit", _matrix_unit()),
         ("cache", str(cache.directory())),
         ("cache size", f"{_bytes(cache.size())} of {_bytes(cache.capacity())}, {len(cache.entries())} kernels"),
     ]
@@ -178,6 +179,15 @@ def _tiles() -> str:
         chosen = choice.known(dtype) or choice.modelled(dtype)
         said.append(f"{dtype.name} {chosen.shape.rows} x {chosen.shape.columns} ({chosen.origin})")
     return ", ".join(said)
+
+
+def _matrix_unit() -> str:
+    """What the CPU's matrix unit is used for."""
+    from weft import _native, config
+
+    if _native.has_matrix_unit():
+        return "AMX, for large products of float32"
+    return "none that can be used" if config.current().matrix_unit else "not used, as WEFT_MATRIX_UNIT says"
 
 
 def _version(package: str) -> str:

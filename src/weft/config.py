@@ -33,6 +33,8 @@ class Settings:
     #: Tiles to use instead of those that were chosen, such as "float32:4x24" (rows x columns). The first product of a type in a
     #: process settles its tile.
     tiles: tuple[str, ...] = ()
+    #: Make large products of float32 by the CPU's matrix unit (AMX), where it has one. The environment variable alone sets it.
+    matrix_unit: bool = True
 
 
 def _from_environment() -> Settings:

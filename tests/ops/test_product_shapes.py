@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 import weft
 from tests.ops.helpers import bits, in_every_mode
 
+pytestmark = pytest.mark.usefixtures("by_vectors")
+
 #: batch, m, k, n
 SHAPES = [
     ((), 1, 4096, 37), ((), 37, 4096, 1), ((), 1, 5003, 1), ((), 1, 1, 9), ((), 9, 1, 1), ((), 1, 7, 3), ((), 3, 700, 1),

@@ -12,6 +12,8 @@ from tests.ops.helpers import bits, in_every_mode
 from tests.ops.test_product_shapes import LAYOUTS, laid_out
 from weft import dtypes
 
+pytestmark = pytest.mark.usefixtures("by_vectors")
+
 #: batch, m, k, n
 SHAPES = [
     ((), 3, 4, 5), ((), 1, 700, 37), ((), 37, 700, 1), ((), 1, 5003, 1), ((), 1, 40, 5), ((), 9, 1, 2), ((), 64, 100, 10),

@@ -13,6 +13,8 @@ import weft
 from tests.ops.helpers import bits, in_every_mode
 from tests.ops.test_product_shapes import LAYOUTS, laid_out
 
+pytestmark = pytest.mark.usefixtures("by_vectors")
+
 #: m, k, n; with chains of k that are shorter than a panel, and longer; rows and columns that fill a panel, and do not. Skipping
 #: zeros pays for each on any CPU, whichever operand has them.
 SHAPES = [

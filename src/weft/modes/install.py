@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from weft import _native, dtypes
+from weft import _native, config, dtypes
 from weft.errors import TraceError
 from weft.modes import dispatch
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def install() -> None:
     """Register data types, dispatcher and hooks with the native runtime."""
     _native.set_dtypes(list(dtypes.ALL))
+    _native.use_matrix_unit(config.current().matrix_unit)
     _native.set_slow_path(dispatch.slow)
     _native.set_realize(realize)
     _native.set_grad_hook(get_grad, set_grad)

@@ -1,0 +1,293 @@
+// See split.h. C is divided into regions, in each of which one thread, or some, pack what they multiply for themselves, a part of k after
+// another, and then make units, of some rows by some columns, whose sums wait in the L2 cache until all of the part is added. Meanwhile
+// what is multiplied next comes near. A thread that finds no unit left takes one of another region.
+#include "gemm/split.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/allocator.h"
+#include "base/caches.h"
+#include "base/dtype.h"
+#include "gemm/matrix_unit.h"
+
+namespace weft {
+namespace {
+
+constexpr int64_t most_steps = 32;        // of a part of k: the sums of so many are added without another's
+constexpr int64_t steps_at_once = 8;      // whose panel of B stays in the nearest cache while panels of A go by
+constexpr int64_t most_unit_panels = 8;   // rows, and columns, of a unit
+constexpr int64_t least_unit_panels = 2;  // of units that are made smaller so that all threads have some
+constexpr int64_t most_regions = 4;       // of C, each with panels of its own: what another core has packed is slow to read
+constexpr int64_t block_elements = panel_lines * panel_lines;
+constexpr uint16_t infinite = 0x7f80;        // bits of bfloat16
+constexpr double least_product = 0x1p-100, largest_sum = 0x1p126;  // of scaled numbers, of what parts can hold
+
+// In cycles, as measured with one thread and with two: what a multiply-add costs less than by vectors; what splitting an element costs, and
+// one that comes from far away; storing one of C; and all around.
+constexpr double saved = 0.015, near_element = 0.9, far_element = 2, stored = 0.3, around = 20000;
+
+// A or B, whose lines become panels.
+struct Side {
+  PanelOf operand;
+  const float* from;
+  int64_t lines, line, step;
+
+  int64_t panels() const { return parts(lines, panel_lines); }
+  // A task packs some panels in some steps: where lines lie side by side, long runs of these; else long runs of steps.
+  int64_t panels_at_once() const { return step == 1 ? 1 : 4; }
+  int64_t steps_in_task() const { return step == 1 ? most_steps : 8; }
+  int64_t tasks(int64_t of_panels, int64_t steps) const {
+    return parts(of_panels, panels_at_once()) * parts(steps, steps_in_task());
+  }
+};
+
+// Tasks that some threads share.
+struct Phase {
+  alignas(line_bytes) std::atomic<int64_t> next{0};
+  alignas(line_bytes) std::atomic<int64_t> done{0};
+};
+
+class Product {
+ public:
+  Product(const MatrixUnit& unit, const Gemm& g, const float* a, const float* b, float* c, int64_t threads, const Epilogue& epilogue,
+          const Poll* poll)
+      : unit_(unit), g_(g), a_{PanelOf::a, a, g.m, g.a.row_stride, g.a.col_stride},
+        b_{PanelOf::b, b, g.n, g.b.col_stride, g.b.row_stride}, c_(c), epilogue_(epilogue), stop_(poll), threads_(threads),
+        steps_(parts(g.k, step_depth)), parts_(parts(steps_, most_steps)), deepest_(parts(steps_, parts_)) {
+    // Regions of C, the more square the less is packed.
+    for (int64_t regions = 1; 2 * regions <= std::min(threads, most_regions); regions *= 2) {
+      const int64_t rows = a_.panels() / down_, columns = b_.panels() / across_;
+      if (std::max(rows, columns) < 2 * least_unit_panels) break;
+      (rows >= columns ? down_ : across_) *= 2;
+    }
+    const int64_t rows = parts(a_.panels(), down_), columns = parts(b_.panels(), across_);
+    row_units_ = parts(rows, most_unit_panels), column_units_ = parts(columns, most_unit_panels);
+    while (threads > 1 && regions() * row_units_ * column_units_ < units_per_thread * threads) {
+      const int64_t high = parts(rows, row_units_), wide = parts(columns, column_units_);
+      if (std::max(high, wide) <= least_unit_panels) break;
+      ++(high > wide ? row_units_ : column_units_);
+    }
+    const int64_t bytes = deepest_ * step_bytes;
+    packed_a_ = rows * bytes, packed_ = packed_a_ + columns * bytes;
+    scratch_ = parts(rows, row_units_) * parts(columns, column_units_) * block_elements;
+    panels_ = std::make_unique<Block>(static_cast<size_t>(regions() * packed_));
+    sums_ = std::make_unique<Block>(static_cast<size_t>(threads * scratch_) * sizeof(float));
+    phases_ = std::make_unique<Phase[]>(static_cast<size_t>(2 * parts_ * regions()));
+    if (epilogue_.whole_rows() && across_ * column_units_ > 1) {
+      unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(down_ * row_units_));
+      for (int64_t r = 0; r < down_ * row_units_; ++r) unfinished_[static_cast<size_t>(r)] = across_ * column_units_;
+    }
+  }
+
+  SplitResult run() {
+    const auto slots = [](void* context, int64_t begin, int64_t end) {
+      for (int64_t slot = begin; slot < end; ++slot) static_cast<Product*>(context)->work(slot);
+    };
+    parallel_for(threads_, 1, slots, this);
+    if (stop_.stopped()) return SplitResult::interrupted;
+    if (!fit()) return SplitResult::unfit;
+    for (const Done& done : waiting_) report(done);
+    return SplitResult::completed;
+  }
+
+ private:
+  // Panels of A and of B whose products are a region, or a unit.
+  struct Area {
+    int64_t row, row_end, column, column_end;
+    int64_t rows() const { return row_end - row; }
+    int64_t columns() const { return column_end - column; }
+  };
+  // Elements of C that are final: of a row of units.
+  struct Done {
+    int64_t row_unit, i0, i1, j0, j1;
+  };
+
+  int64_t regions() const { return down_ * across_; }
+  Area region(int64_t number) const {
+    const int64_t r = number / across_, c = number % across_, rows = a_.panels(), columns = b_.panels();
+    return {rows * r / down_, rows * (r + 1) / down_, columns * c / across_, columns * (c + 1) / across_};
+  }
+  int64_t units() const { return row_units_ * column_units_; }  // of a region
+  int64_t first_step(int64_t part) const { return steps_ * part / parts_; }
+  int64_t steps(int64_t part) const { return first_step(part + 1) - first_step(part); }
+  Phase& packing(int64_t region, int64_t part) { return phases_[static_cast<size_t>(2 * (region * parts_ + part))]; }
+  Phase& multiplying(int64_t region, int64_t part) { return phases_[static_cast<size_t>(2 * (region * parts_ + part) + 1)]; }
+  int64_t pack_tasks(const Area& area, int64_t part) const {
+    return a_.tasks(area.rows(), steps(part)) + b_.tasks(area.columns(), steps(part));
+  }
+
+  // Does tasks until there are none left.
+  template <class Task>
+  void some(Phase& phase, int64_t tasks, Task task) {
+    for (int64_t t; !stop_.asked() && (t = phase.next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
+      task(t);
+      phase.done.fetch_add(1, std::memory_order_release);
+    }
+  }
+  void wait(const Phase& phase, int64_t tasks) const {
+    for (int64_t waited = 0; phase.done.load(std::memory_order_acquire) < tasks && !stop_.stopped(); ++waited)
+      if (waited > 1000) std::this_thread::yield();
+  }
+
+  // One thread's part.
+  void work(int64_t slot) {
+    if (slot + 1 == threads_) epilogue_.aside();
+    unit_.begin();
+    const int64_t own = slot * regions() / threads_;
+    bool going = true;
+    for (int64_t part = 0; part < parts_ && going; ++part) {
+      const int64_t tasks = pack_tasks(region(own), part);
+      some(packing(own, part), tasks, [&](int64_t t) { pack(own, t, part); });
+      wait(packing(own, part), tasks);
+      going = fit() && !stop_.stopped();
+      if (!going) break;
+      some(multiplying(own, part), units(), [&](int64_t u) { unit(own, u, part, slot); });
+      if (part + 1 < parts_) wait(multiplying(own, part), units());
+    }
+    // Then units of others, who do not pack any more.
+    for (int64_t i = 1; i < regions() && going; ++i) {
+      const int64_t other = (own + i) % regions();
+      if (packed(other)) some(multiplying(other, parts_ - 1), units(), [&](int64_t u) { unit(other, u, parts_ - 1, slot); });
+    }
+    unit_.end();
+  }
+
+  // Whether all panels of a region's last part have been packed.
+  bool packed(int64_t region_number) {
+    return packing(region_number, parts_ - 1).done.load(std::memory_order_acquire) == pack_tasks(region(region_number), parts_ - 1);
+  }
+
+  char* panel_of_a(int64_t region_number, int64_t in_region) const {
+    return static_cast<char*>(panels_->data()) + region_number * packed_ + in_region * deepest_ * step_bytes;
+  }
+  char* panel_of_b(int64_t region_number, int64_t in_region) const { return panel_of_a(region_number, in_region) + packed_a_; }
+
+  void pack(int64_t region_number, int64_t task, int64_t part) {
+    const Area area = region(region_number);
+    const int64_t of_b = b_.tasks(area.columns(), steps(part));
+    if (task < of_b) pack(b_, area.column, area.columns(), panel_of_b(region_number, 0), task, part);
+    else pack(a_, area.row, area.rows(), panel_of_a(region_number, 0), task - of_b, part);
+  }
+
+  void pack(const Side& side, int64_t first_panel, int64_t panels, char* to, int64_t task, int64_t part) {
+    const int64_t first = first_step(part), runs = parts(steps(part), side.steps_in_task());
+    const int64_t begin = task % runs * side.steps_in_task(), end = std::min(steps(part), begin + side.steps_in_task());
+    const int64_t panel = task / runs * side.panels_at_once(), last = std::min(panels, panel + side.panels_at_once());
+    const int64_t at_once = side.panels_at_once() == 1 ? end - begin : 1;
+    Magnitudes found;
+    for (int64_t s = begin; s < end; s += at_once)
+      for (int64_t j = panel; j < last; ++j) {
+        const int64_t p = (first + s) * step_depth, i = (first_panel + j) * panel_lines;
+        unit_.split(side.operand, std::min(panel_lines, side.lines - i), std::min(at_once * step_depth, g_.k - p),
+                    side.from + i * side.line + p * side.step, side.line, side.step, to + (j * deepest_ + s) * step_bytes, found);
+      }
+    Found& all = found_[side.operand == PanelOf::a ? 0 : 1];
+    for (uint16_t seen = all.largest.load(std::memory_order_relaxed); seen < found.largest;)
+      if (all.largest.compare_exchange_weak(seen, found.largest, std::memory_order_relaxed)) break;
+    for (uint16_t seen = all.least.load(std::memory_order_relaxed); seen > found.least;)
+      if (all.least.compare_exchange_weak(seen, found.least, std::memory_order_relaxed)) break;
+  }
+
+  // Whether the parts of all numbers that have been packed, and the products of these, can be held.
+  bool fit() const {
+    double largest[2], least[2];
+    for (int i = 0; i < 2; ++i) {
+      const uint16_t most = found_[i].largest.load(std::memory_order_relaxed), fewest = found_[i].least.load(std::memory_order_relaxed);
+      largest[i] = most < infinite ? bfloat16_to_float(most) : HUGE_VAL;
+      least[i] = fewest == UINT16_MAX ? HUGE_VAL : bfloat16_to_float(static_cast<uint16_t>(fewest + 1));
+    }
+    return largest[0] * largest[1] * static_cast<double>(g_.k) <= largest_sum && least[0] * least[1] >= least_product;
+  }
+
+  void unit(int64_t region_number, int64_t number, int64_t part, int64_t slot) {
+    const Area all = region(region_number);
+    const int64_t r = number / column_units_, c = number % column_units_;
+    // Panels of the region.
+    const Area area{all.rows() * r / row_units_, all.rows() * (r + 1) / row_units_, all.columns() * c / column_units_,
+                    all.columns() * (c + 1) / column_units_};
+    float* const sums = static_cast<float*>(sums_->data()) + slot * scratch_;
+    const auto at = [&](int64_t i, int64_t j) { return (j - area.column) * area.rows() + i - area.row; };
+    for (int64_t s = 0, now; s < steps(part); s += now) {
+      now = std::min(steps_at_once, steps(part) - s);
+      const int64_t later = s + now, coming = std::min(now, steps(part) - later);  // steps that come near
+      for (int64_t j = area.column; j < area.column_end; ++j)
+        for (int64_t i = area.row; i < area.row_end; ++i) {
+          const char *left = panel_of_a(region_number, i) + s * step_bytes, *right = panel_of_b(region_number, j) + s * step_bytes;
+          const int64_t bytes = now * bytes_ahead, of_panel = step_bytes / bytes_ahead, panel = at(i, j) / of_panel;
+          const char* ahead = left;  // what is near, where nothing comes
+          if (coming == now && panel < area.rows() + area.columns())
+            ahead = (panel < area.rows() ? panel_of_a(region_number, area.row + panel)
+                                         : panel_of_b(region_number, area.column + panel - area.rows())) +
+                    later * step_bytes + at(i, j) % of_panel * bytes;
+          unit_.multiply(now, left, right, sums + at(i, j) * block_elements, s > 0, ahead);
+        }
+    }
+    const int64_t i0 = (all.row + area.row) * panel_lines, j0 = (all.column + area.column) * panel_lines;
+    for (int64_t i = area.row; i < area.row_end; ++i)
+      for (int64_t j = area.column; j < area.column_end; ++j) {
+        const int64_t row = (all.row + i) * panel_lines, column = (all.column + j) * panel_lines;
+        unit_.store(sums + at(i, j) * block_elements, std::min(panel_lines, g_.m - row), std::min(panel_lines, g_.n - column),
+                    c_ + row * g_.c.row_stride + column * g_.c.col_stride, g_.c.row_stride, g_.c.col_stride, part > 0);
+      }
+    if (!epilogue_ || part + 1 < parts_) return;
+    const Done done{region_number / across_ * row_units_ + r, i0, std::min(g_.m, i0 + area.rows() * panel_lines), j0,
+                    std::min(g_.n, j0 + area.columns() * panel_lines)};
+    bool known = true;  // that all numbers are fit
+    for (int64_t other = 0; other < regions() && known; ++other) known = packed(other);
+    if (known && fit()) return report(done);
+    std::lock_guard lock(mutex_);
+    waiting_.push_back(done);
+  }
+
+  void report(const Done& done) {
+    if (!epilogue_.whole_rows()) epilogue_.block(done.i0, done.i1, done.j0, done.j1);
+    else if (!unfinished_ || unfinished_[static_cast<size_t>(done.row_unit)].fetch_sub(1, std::memory_order_acq_rel) == 1)
+      epilogue_.rows(done.i0, done.i1);
+  }
+
+  struct Found {
+    std::atomic<uint16_t> largest{0}, least{UINT16_MAX};
+  };
+
+  const MatrixUnit& unit_;
+  const Gemm& g_;
+  const Side a_, b_;
+  float* c_;
+  const Epilogue& epilogue_;
+  Stop stop_;
+  int64_t threads_, steps_, parts_, deepest_;  // parts: of k, of so many steps, at most `deepest_`
+  int64_t down_ = 1, across_ = 1;              // regions
+  int64_t row_units_ = 1, column_units_ = 1;   // of a region
+  int64_t packed_a_ = 0, packed_ = 0, scratch_ = 0;  // bytes of a region's panels of A, and of both; elements of a unit's sums
+  Found found_[2];
+  std::unique_ptr<Block> panels_, sums_;
+  std::unique_ptr<Phase[]> phases_;  // of each region and part: packing, multiplying
+  std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each row of units, those not made yet
+  std::mutex mutex_;
+  std::vector<Done> waiting_;  // for all numbers to be known
+};
+
+}  // namespace
+
+const MatrixUnit* split_pays(const Gemm& g) {
+  const MatrixUnit* const unit = matrix_unit();
+  if (g.dtype != DType::float32 || !unit) return nullptr;
+  const auto m = static_cast<double>(g.m), n = static_cast<double>(g.n), k = static_cast<double>(g.k);
+  const auto cost = [](double elements) { return elements * sizeof(float) > far_bytes ? far_element : near_element; };
+  return saved * m * n * k > around + cost(m * k) * m * k + cost(k * n) * k * n + stored * m * n ? unit : nullptr;
+}
+
+SplitResult split_product(const MatrixUnit& unit, const Gemm& g, const float* a, const float* b, float* c, bool shared,
+                          const Epilogue& epilogue, const Poll* poll) {
+  const double work = multiply_adds(g) + epilogue.work();
+  const int64_t threads = shared ? useful_threads(work) : 1;
+  return Product(unit, g, a, b, c, threads, epilogue, work < polled_work ? nullptr : poll).run();
+}
+
+}  // namespace weft

@@ -1,0 +1,26 @@
+// Products of float32 by the CPU's matrix unit (matrix_unit.h), which multiplies bfloat16: each number is split into three, whose sum it
+// is exactly, and six products of these make one of float32. What is left out is less than 2^-25 of a product, and the sums are rounded
+// less often than those of multiply-adds, so that errors are smaller than theirs on the whole. Products of whole numbers that float32
+// holds are exact.
+//
+// The value of an element depends on its row of A, its column of B, the sizes, and on whether all numbers are fit: none infinite or not a
+// number, none so large or so small that a product of two could not be held in parts. Where they are not, all of the product is made by
+// other ways. Layouts and threads change nothing.
+#pragma once
+
+#include "gemm/gemm.h"
+#include "gemm/matrix_unit.h"
+
+namespace weft {
+
+// The matrix unit, if there is one to use and the product is sooner made so, given that its numbers are fit: goes by sizes alone.
+const MatrixUnit* split_pays(const Gemm& g);
+
+enum class SplitResult { completed, interrupted, unfit };
+
+// One matrix of the batch, on the calling thread or, where `shared`, over the pool. Calls the epilogue for all elements, if it is
+// completed. Where the numbers are unfit, elements of C may have been written. Throws std::bad_alloc.
+SplitResult split_product(const MatrixUnit& unit, const Gemm& g, const float* a, const float* b, float* c, bool shared,
+                          const Epilogue& epilogue, const Poll* poll);
+
+}  // namespace weft

@@ -1,0 +1,188 @@
+"""Products of float32 by the CPU's matrix unit, where it has one; elsewhere the native tests check with one made of plain C++
+how they are divided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import weft
+from tests.ops.helpers import bits, in_every_mode
+from tests.ops.test_product_shapes import LAYOUTS, laid_out, operands
+from tests.ops.test_product_zeros import skipping, with_zeros
+from weft import _native
+
+pytestmark = pytest.mark.skipif(not _native.has_matrix_unit(), reason="This CPU has no matrix unit that Weft uses.")
+
+#: m, k, n that the unit makes: sizes that fill its panels and do not, more than one part of k, few rows or columns.
+SHAPES = [
+    (256, 256, 256),
+    (300, 250, 290),
+    (130, 600, 1030),
+    (1030, 600, 130),
+    (257, 1100, 129),
+    (520, 70, 520),
+    (160, 2100, 220),
+]
+
+
+@contextmanager
+def without_unit() -> Iterator[None]:
+    before = _native.use_matrix_unit(False)
+    try:
+        yield
+    finally:
+        _native.use_matrix_unit(before)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = weft.get_num_threads()
+    weft.set_num_threads(count)
+    try:
+        yield
+    finally:
+        weft.set_num_threads(before)
+
+
+def by_vectors(function: Callable[..., Any], *operands: Any) -> Any:
+    with without_unit():
+        return function(*operands)
+
+
+def errors(made: Any, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of each element, in units of float32's rounding of the sum of its terms' magnitudes."""
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    return np.abs(made.numpy() - exact) / (2.0**-24 * (np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64)))
+
+
+@pytest.mark.parametrize(("m", "k", "n"), SHAPES, ids=str)
+def test_bits_depend_on_neither_modes_nor_layouts_nor_threads(m: int, k: int, n: int) -> None:
+    a, b = operands((), m, k, n, "float32")
+    (first,) = in_every_mode(weft.matmul, laid_out(a, "rows"), laid_out(b, "rows"))
+    assert bits(first) != bits(by_vectors(weft.matmul, laid_out(a, "rows"), laid_out(b, "rows"))), (
+        "The unit was not used."
+    )
+    for count in (1, 2, 3, 5):
+        with threads(count):
+            for left in LAYOUTS:
+                for right in LAYOUTS:
+                    assert bits(laid_out(a, left) @ laid_out(b, right)) == bits(first), (left, right, count)
+
+
+@pytest.mark.parametrize(("m", "k", "n"), SHAPES, ids=str)
+@pytest.mark.parametrize("kind", ["random", "cancelling", "badly scaled", "large", "small"])
+def test_errors_are_no_larger_than_those_of_vectors(m: int, k: int, n: int, kind: str) -> None:
+    a, b = operands((), m, k, n, "float32")
+    if kind == "cancelling":
+        a[:, k // 2 :] = -a[:, : k - k // 2] * np.float32(1 + 1e-6)
+    elif kind == "badly scaled":
+        scales = (10.0 ** np.random.default_rng(0).integers(-6, 7, k)).astype(np.float32)
+        a, b = a * scales, b / scales[:, None]
+    elif kind != "random":
+        a, b = a * np.float32(1e9 if kind == "large" else 1e-14), b * np.float32(1e9 if kind == "large" else 1e-6)
+    x, y = weft.from_numpy(a), weft.from_numpy(b)
+    ours, theirs = errors(x @ y, a, b), errors(by_vectors(weft.matmul, x, y), a, b)
+    assert bits(x @ y) != bits(by_vectors(weft.matmul, x, y)), "The unit was not used."
+    assert np.sqrt(np.mean(ours**2)) <= np.sqrt(np.mean(theirs**2))
+    assert ours.max() <= 4 + np.sqrt(k)
+
+
+def test_whole_numbers_are_exact() -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.integers(-(2**13), 2**13, (300, 256)), rng.integers(-4, 4, (256, 400))
+    a[:, ::2] = 0  # sums stay below 2 ** 24
+    x, y = weft.from_numpy(a.astype(np.float32)), weft.from_numpy(b.astype(np.float32))
+    np.testing.assert_array_equal((x @ y).numpy(), a @ b)
+    one = weft.eye(256)
+    for scale in (1.0, 1e30, 1e-30):
+        z = weft.from_numpy(np.random.default_rng(2).standard_normal((256, 300), np.float32) * np.float32(scale))
+        assert bits(one @ z) == bits(z)
+
+
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan, 3e38, 1e-40], ids=str)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_numbers_that_cannot_be_split(odd: float, side: str) -> None:
+    """The whole product is then made by vectors; what is fused with it happens once."""
+    a, b = operands((), 300, 260, 280, "float32")
+    (a if side == "left" else b)[17, 251] = odd
+    if odd == 1e-40:
+        (b if side == "left" else a)[3, 5] = 1e-30
+    x, y, z = weft.from_numpy(a), weft.from_numpy(b), weft.from_numpy(operands((), 300, 1, 280, "float32")[0][:, :1])
+    for function in (weft.matmul, lambda x, y: weft.relu(x @ y) + z, lambda x, y: weft.softmax(-x @ y, -1)):
+        for count in (1, 2):
+            with threads(count):
+                (made,) = in_every_mode(function, x, y)
+                assert bits(made) == bits(by_vectors(function, x, y))
+
+
+def test_what_is_fused_and_gradients() -> None:
+    x, w = (weft.from_numpy(v) for v in operands((), 260, 300, 280, "float32"))
+    b = weft.arange(280, dtype=weft.float32) / 280
+
+    def layer(x: Any, w: Any, b: Any) -> tuple[Any, ...]:
+        x, w, b = (t.detach().requires_grad_() for t in (x, w, b))
+        made = weft.relu(weft.tanh(x) @ w + b)
+        normed = weft.softmax(x @ w, -1)
+        ((made * made).sum() + (normed * made.detach()).sum()).backward()
+        return made, normed, x.grad, w.grad, b.grad
+
+    found = layer(x, w, b)
+    with threads(1):
+        assert [bits(t) for t in layer(x, w, b)] == [bits(t) for t in found]
+    for ours, theirs in zip(found, by_vectors(layer, x, w, b), strict=True):
+        got, want = ours.detach().numpy(), theirs.detach().numpy()
+        np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4 * np.abs(want).max())
+    in_every_mode(
+        lambda x, w, b: (weft.relu(weft.tanh(x) @ w + b), weft.softmax(x @ w + b, -1), (x @ w).sum(0)), x, w, b
+    )
+
+
+def test_batches() -> None:
+    a, b = operands((3,), 250, 200, 240, "float32")
+    x, y = weft.from_numpy(a), weft.from_numpy(b)
+    (made,) = in_every_mode(weft.matmul, x, y)
+    for i in range(3):
+        assert bits(made[i]) == bits(x[i] @ y[i])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.tuples(st.integers(90, 700), st.integers(64, 1200), st.integers(90, 700)),
+    st.sampled_from(LAYOUTS),
+    st.sampled_from(LAYOUTS),
+    st.integers(1, 4),
+)
+def test_any_sizes(sizes: tuple[int, int, int], left: str, right: str, count: int) -> None:
+    m, k, n = sizes
+    a, b = operands((), m, k, n, "float32")
+    with threads(count):
+        made = laid_out(a, left) @ laid_out(b, right)
+    assert errors(made, a, b).max() <= 4 + np.sqrt(k)
+    assert bits(made) == bits(laid_out(a, "rows") @ laid_out(b, "rows"))
+
+
+def test_very_many_zeros_are_skipped_instead() -> None:
+    """By elements that do not depend on threads or modes, so that bits do not either."""
+    a, b = operands((), 500, 512, 512, "float32")
+    for share, expected in ((0.4, 0), (0.9, 1)):
+        x, y = weft.from_numpy(with_zeros(a, share)), weft.from_numpy(b)
+        (made,) = in_every_mode(weft.matmul, x, y)
+        for count in (1, 2, 3):
+            with threads(count):
+                assert skipping(lambda x=x, y=y: x @ y) == expected
+                assert bits(x @ y) == bits(made)
+        in_every_mode(lambda x, y: weft.relu(x - 1) @ y, weft.from_numpy(a), y)
+
+
+def test_a_wrong_call_leaves_the_unit_usable() -> None:
+    x = weft.ones((300, 300))
+    with pytest.raises(weft.ShapeError):
+        x @ weft.ones((299, 300))
+    np.testing.assert_array_equal((x @ x).numpy(), np.full((300, 300), 300, np.float32))
