@@ -14,7 +14,7 @@ os.environ.setdefault("WEFT_TUNE", "0")
 
 @pytest.fixture(scope="module")
 def by_vectors() -> Iterator[None]:
-    """Makes products by multiply-adds of vectors alone: an element then depends on its row, its column and k, not on other sizes."""
+    """Makes products by multiply-adds of vectors alone: an element then depends on its row, its column and k alone."""
     from weft import _native  # now that the variable above is set
 
     before = _native.use_matrix_unit(False)

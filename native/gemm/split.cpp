@@ -20,7 +20,7 @@ namespace weft {
 namespace {
 
 constexpr int64_t most_steps = 32;        // of a part of k: the sums of so many are added without another's
-constexpr int64_t steps_at_once = 8;      // whose panel of B stays in the nearest cache while panels of A go by
+constexpr int64_t steps_at_once = 4;      // whose panel of B stays in the nearest cache while panels of A go by
 constexpr int64_t most_unit_panels = 8;   // rows, and columns, of a unit
 constexpr int64_t least_unit_panels = 2;  // of units that are made smaller so that all threads have some
 constexpr int64_t most_regions = 4;       // of C, each with panels of its own: what another core has packed is slow to read
@@ -80,8 +80,8 @@ class Product {
     sums_ = std::make_unique<Block>(static_cast<size_t>(threads * scratch_) * sizeof(float));
     phases_ = std::make_unique<Phase[]>(static_cast<size_t>(2 * parts_ * regions()));
     if (epilogue_.whole_rows() && across_ * column_units_ > 1) {
-      unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(down_ * row_units_));
-      for (int64_t r = 0; r < down_ * row_units_; ++r) unfinished_[static_cast<size_t>(r)] = across_ * column_units_;
+      unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(a_.panels()));
+      for (int64_t i = 0; i < a_.panels(); ++i) unfinished_[static_cast<size_t>(i)] = across_ * column_units_;
     }
   }
 
@@ -103,9 +103,9 @@ class Product {
     int64_t rows() const { return row_end - row; }
     int64_t columns() const { return column_end - column; }
   };
-  // Elements of C that are final: of a row of units.
+  // Elements of C that are final: some columns of the rows of a panel.
   struct Done {
-    int64_t row_unit, i0, i1, j0, j1;
+    int64_t panel, j0, j1;
   };
 
   int64_t regions() const { return down_ * across_; }
@@ -228,27 +228,33 @@ class Product {
           unit_.multiply(now, left, right, sums + at(i, j) * block_elements, s > 0, ahead);
         }
     }
-    const int64_t i0 = (all.row + area.row) * panel_lines, j0 = (all.column + area.column) * panel_lines;
-    for (int64_t i = area.row; i < area.row_end; ++i)
+    const bool final = part + 1 == parts_;
+    for (int64_t i = area.row; i < area.row_end; ++i) {
+      const int64_t row = (all.row + i) * panel_lines, rows = std::min(panel_lines, g_.m - row);
       for (int64_t j = area.column; j < area.column_end; ++j) {
-        const int64_t row = (all.row + i) * panel_lines, column = (all.column + j) * panel_lines;
-        unit_.store(sums + at(i, j) * block_elements, std::min(panel_lines, g_.m - row), std::min(panel_lines, g_.n - column),
+        const int64_t column = (all.column + j) * panel_lines;
+        unit_.store(sums + at(i, j) * block_elements, rows, std::min(panel_lines, g_.n - column),
                     c_ + row * g_.c.row_stride + column * g_.c.col_stride, g_.c.row_stride, g_.c.col_stride, part > 0);
       }
-    if (!epilogue_ || part + 1 < parts_) return;
-    const Done done{region_number / across_ * row_units_ + r, i0, std::min(g_.m, i0 + area.rows() * panel_lines), j0,
-                    std::min(g_.n, j0 + area.columns() * panel_lines)};
-    bool known = true;  // that all numbers are fit
-    for (int64_t other = 0; other < regions() && known; ++other) known = packed(other);
+      if (final) follow({all.row + i, (all.column + area.column) * panel_lines, std::min(g_.n, (all.column + area.column_end) * panel_lines)});
+    }
+  }
+
+  // The epilogue runs while the rows are near, unless some numbers are not known yet: it may write over what they are read from.
+  void follow(const Done& done) {
+    if (!epilogue_) return;
+    bool known = true;
+    for (int64_t region_number = 0; region_number < regions() && known; ++region_number) known = packed(region_number);
     if (known && fit()) return report(done);
     std::lock_guard lock(mutex_);
     waiting_.push_back(done);
   }
 
   void report(const Done& done) {
-    if (!epilogue_.whole_rows()) epilogue_.block(done.i0, done.i1, done.j0, done.j1);
-    else if (!unfinished_ || unfinished_[static_cast<size_t>(done.row_unit)].fetch_sub(1, std::memory_order_acq_rel) == 1)
-      epilogue_.rows(done.i0, done.i1);
+    const int64_t i0 = done.panel * panel_lines, i1 = std::min(g_.m, i0 + panel_lines);
+    if (!epilogue_.whole_rows()) epilogue_.block(i0, i1, done.j0, done.j1);
+    else if (!unfinished_ || unfinished_[static_cast<size_t>(done.panel)].fetch_sub(1, std::memory_order_acq_rel) == 1)
+      epilogue_.rows(i0, i1);
   }
 
   struct Found {
@@ -268,7 +274,7 @@ class Product {
   Found found_[2];
   std::unique_ptr<Block> panels_, sums_;
   std::unique_ptr<Phase[]> phases_;  // of each region and part: packing, multiplying
-  std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each row of units, those not made yet
+  std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each panel of rows, the units not made yet
   std::mutex mutex_;
   std::vector<Done> waiting_;  // for all numbers to be known
 };

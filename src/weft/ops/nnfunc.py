@@ -478,6 +478,11 @@ def rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float | Non
     return _normalise("rms_norm", x, normalized_shape, weight, None, eps, False)
 
 
+@composite("linear", 3)
+def _linear(x: Any, weight: Any, bias: Any, attrs: Any) -> Any:
+    return E.add(C.matmul(x, transposed(weight, 0, 1)), bias)
+
+
 @public("neural networks", method=False)
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """``x @ weight.T + bias``.
@@ -497,6 +502,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     tensor_of(x)
     if tensor_of(weight, "weight").ndim != 2:
         raise ShapeError(f"The weight of linear has two axes, [out, in], not shape {list(weight.shape)}.")
-    w = transposed(weight, 0, 1)
-    y = C.matmul(x, w) if x.ndim >= 2 else multiplied(x, w)
+    if bias is not None and x.ndim >= 2:
+        return _linear(x, weight, bias)
+    y = multiplied(x, transposed(weight, 0, 1))
     return y if bias is None else E.add(y, bias)
