@@ -79,6 +79,7 @@ class Product {
     panels_ = std::make_unique<Block>(static_cast<size_t>(regions() * packed_));
     sums_ = std::make_unique<Block>(static_cast<size_t>(threads * scratch_) * sizeof(float));
     phases_ = std::make_unique<Phase[]>(static_cast<size_t>(2 * parts_ * regions()));
+    if (epilogue_) waiting_.reserve(static_cast<size_t>(a_.panels() * across_ * column_units_));  // no thread of the pool may throw
     if (epilogue_.whole_rows() && across_ * column_units_ > 1) {
       unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(a_.panels()));
       for (int64_t i = 0; i < a_.panels(); ++i) unfinished_[static_cast<size_t>(i)] = across_ * column_units_;

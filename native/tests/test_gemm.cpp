@@ -843,13 +843,13 @@ static void with_units(Test test) {
 
 TEST(products_by_a_matrix_unit) {
   with_units([] {
-    for (const Sizes& s : std::vector<Sizes>{{256, 256, 256}, {300, 290, 190}, {700, 130, 190}, {150, 610, 200}, {129, 257, 1100}}) {
+    for (const Sizes& s : std::vector<Sizes>{{300, 290, 190}, {700, 130, 190}, {129, 257, 1100}}) {
       const GemmOperand any{{}, 1, 1};
       CHECK(split_pays({DType::float32, {}, s.m, s.n, s.k, any, any, any}));
       for (int threads : {1, 2, 3, 8}) {
         set_num_threads(threads);
-        for (int kind : {threads % 5, (threads + 1) % 5}) 
-          compare<float>(DType::float32, s.m, s.n, s.k, {}, kind, (kind + threads) % 5, 2 * kind % 5);
+        const int kind = static_cast<int>(s.m) % 5;
+        compare<float>(DType::float32, s.m, s.n, s.k, {}, (kind + threads) % 5, threads % 5, (2 * threads + kind) % 5);
       }
     }
     compare<float>(DType::float32, 260, 200, 220, {3}, 0, 1, 0);
