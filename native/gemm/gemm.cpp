@@ -115,10 +115,10 @@ bool turned_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, co
   return true;
 }
 
-// One product of matrices by multiply-adds. False: interrupted.
+// One product of matrices without a matrix unit. False: interrupted.
 template <class S>
-bool other_product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Prologue& prologue, const Epilogue& epilogue,
-             const Poll* poll, Spare spare) {
+bool product_by_vectors(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Prologue& prologue, const Epilogue& epilogue,
+                        const Poll* poll, Spare spare) {
   if constexpr (!std::is_floating_point_v<S>)
     return piece_product<S>(g, a, b, c, shared, prologue, epilogue, poll, spare);
   else if (const bool far = far_product_pays<S>(g), few = !far && few_rows_pay<S>(g); far || few || better_turned<S>(g)) {
@@ -156,11 +156,11 @@ bool product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Pro
     if (const MatrixUnit* const unit = split_pays(g)) {
       prologue.all(shared);
       const SplitResult result =
-          mostly_zeros<S>(g, a, b) ? SplitResult::unfit : split_product(*unit, g, a, b, c, shared, epilogue, poll);
+          mostly_zeros(g, a, b) ? SplitResult::unfit : split_product(*unit, g, a, b, c, shared, epilogue, poll);
       if (result != SplitResult::unfit) return result == SplitResult::completed;
-      return other_product<S>(g, a, b, c, shared, Prologue(nullptr, 0, g.m), epilogue, poll, spare);
+      return product_by_vectors<S>(g, a, b, c, shared, Prologue(nullptr, 0, g.m), epilogue, poll, spare);
     }
-  return other_product<S>(g, a, b, c, shared, prologue, epilogue, poll, spare);
+  return product_by_vectors<S>(g, a, b, c, shared, prologue, epilogue, poll, spare);
 }
 
 // All rows of what runs along with a product at once.

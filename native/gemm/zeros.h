@@ -20,7 +20,6 @@ std::optional<bool> skipping_product(const Gemm& g, const T* a, const T* b, T* c
                                      const Poll* poll, Spare spare);
 
 // Whether so much of an operand is zero that skipping it is quicker than a matrix unit: goes by some elements all over it.
-template <class T>
-bool mostly_zeros(const Gemm& g, const T* a, const T* b);
+bool mostly_zeros(const Gemm& g, const float* a, const float* b);
 
 }  // namespace weft
