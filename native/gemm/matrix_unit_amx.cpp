@@ -27,8 +27,7 @@ void end() { _tile_release(); }
 // What the compiler does not know that tiles read and write.
 inline void memory_barrier() { asm volatile("" ::: "memory"); }
 
-// The products of parts are added from the least to the greatest. Left out are m * l, l * m and l * l, which are less than a float's
-// rounding. A tile is loaded as soon as its register has been read for the last time.
+// The products of parts are added from the least to the greatest. Left out are m * l, l * m and l * l: see split.h. A tile is loaded as soon as its register has been read for the last time.
 void multiply(int64_t steps, const char* a, const char* b, float* sums, bool add, const char* ahead) {
   memory_barrier();
   if (add) {

@@ -1,7 +1,7 @@
 // Products of float32 by the CPU's matrix unit (matrix_unit.h), which multiplies bfloat16: each number is split into three, whose sum it
-// is exactly, and six products of these make one of float32. What is left out is less than 2^-25 of a product, and the sums are rounded
-// less often than those of multiply-adds, so that errors are smaller than theirs on the whole. Products of whole numbers that float32
-// holds are exact.
+// is exactly, and six products of these make one of float32. What is left out is 2^-26 of a product on the whole, and never more than
+// 2^-23 (one unit in its last place); and the sums are rounded less often than those of multiply-adds, so that errors are smaller
+// than theirs on the whole. Products that float32 holds exactly are exact.
 //
 // The value of an element depends on its row of A, its column of B, the sizes, and on whether all numbers are fit: none infinite or not a
 // number, none so large or so small that a product of two could not be held in parts. Where they are not, all of the product is made by

@@ -33,8 +33,12 @@ class Settings:
     #: Tiles to use instead of those that were chosen, such as "float32:4x24" (rows x columns). The first product of a type in a
     #: process settles its tile.
     tiles: tuple[str, ...] = ()
-    #: Make large products of float32 by the CPU's matrix unit (AMX), where it has one. The environment variable alone sets it.
+    #: Make large products of float32 by the CPU's matrix unit (AMX), where it has one. Settled when the package is imported.
     matrix_unit: bool = True
+
+
+#: What the whole process goes by.
+_SETTLED = ("matrix_unit",)
 
 
 def _from_environment() -> Settings:
@@ -70,12 +74,16 @@ def current() -> Settings:
 def override(**switches: Any) -> Iterator[Settings]:
     """Set switches for the length of a ``with`` block, in this thread or task alone.
 
-    Raises ``TypeError`` for a switch that does not exist.
+    Raises ``TypeError`` for a switch that does not exist, or that was settled when the package was imported.
     """
     known = {f.name for f in fields(Settings)}
     for name in switches:
         if name not in known:
             raise TypeError(f"Weft has no switch named {name!r}; the switches are {', '.join(sorted(known))}.")
+        if name in _SETTLED:
+            raise TypeError(
+                f"The switch {name!r} is settled when Weft is imported; set the environment variable WEFT_{name.upper()}."
+            )
     token = _settings.set(replace(current(), **switches))
     try:
         yield current()

@@ -16,7 +16,8 @@ import weft
 from tests.ops.helpers import bits, in_every_mode
 from tests.ops.test_product_shapes import LAYOUTS, laid_out, operands
 from tests.ops.test_product_zeros import skipping, with_zeros
-from weft import _native
+from tests.robustness.helpers import script
+from weft import _native, config
 
 pytestmark = pytest.mark.skipif(not _native.has_matrix_unit(), reason="This CPU has no matrix unit that Weft uses.")
 
@@ -179,6 +180,38 @@ def test_very_many_zeros_are_skipped_instead() -> None:
                 assert skipping(lambda x=x, y=y: x @ y) == expected
                 assert bits(x @ y) == bits(made)
         in_every_mode(lambda x, y: weft.relu(x - 1) @ y, weft.from_numpy(a), y)
+
+
+PRODUCT = """
+    import os, zlib, numpy as np, weft
+    x = weft.from_numpy(np.random.default_rng(0).standard_normal((300, 300), np.float32))
+    made = lambda: zlib.crc32((x @ x).numpy().tobytes())
+"""
+
+
+def test_a_forked_child_and_a_new_process_have_the_same_bits() -> None:
+    forked = """
+    print(made(), flush=True)
+    if os.fork() == 0:
+        print(made(), flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0
+    """
+    first, second = script(PRODUCT + forked).split()
+    assert first == second == script(PRODUCT + "    print(made())").strip()
+
+
+def test_the_switch_is_settled_when_the_package_is_imported() -> None:
+    told = "    from weft.cli import information; print(made(), dict(information())['matrix unit'])"
+    (on, *said_on), (off, *said_off) = (
+        script(PRODUCT + told).split(),
+        script(PRODUCT + told, WEFT_MATRIX_UNIT="0").split(),
+    )
+    assert on != off
+    assert " ".join(said_on) == "AMX, for large products of float32"
+    assert " ".join(said_off) == "not used, as WEFT_MATRIX_UNIT says"
+    with pytest.raises(TypeError, match="settled when Weft is imported; set the environment variable WEFT_MATRIX_UNIT"):
+        config.override(matrix_unit=False).__enter__()
 
 
 def test_a_wrong_call_leaves_the_unit_usable() -> None:
