@@ -30,9 +30,9 @@ def test_the_split_is_fixed_and_complete() -> None:
     assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
 
-#: (kernels, matrix products) launched by a step. Forward 3 products, backward 5: the images need no gradient. An eager layer's bias
-#: is added by its product. In a program, the last layer's product and the first of the backward ones follow the second layer's,
-#: and six of the kernels run with a product.
+#: (kernels, matrix products) launched by a step. Forward 3 products, backward 5: the images need no gradient. An eager layer's
+#: bias is added with its product. In a program, the last layer's product and the first of the backward ones follow the second
+#: layer's, and six of the kernels run with a product.
 LAUNCHES = {"eager": (27, 8), "lazy": (5, 6), "static": (5, 6)}
 
 
