@@ -14,12 +14,11 @@ os.environ.setdefault("WEFT_TUNE", "0")
 
 @pytest.fixture(scope="module")
 def by_vectors() -> Iterator[None]:
-    """Makes products by multiply-adds of vectors alone: an element then depends on its row, its column and k alone."""
-    from weft import _native  # now that the variable above is set
+    """Leaves the CPU's matrix unit alone."""
+    from tests.ops.helpers import without_matrix_unit  # now that the variable above is set
 
-    before = _native.use_matrix_unit(False)
-    yield
-    _native.use_matrix_unit(before)
+    with without_matrix_unit():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

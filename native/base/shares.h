@@ -1,10 +1,11 @@
-// Work that is divided into units, of which each thread has a share of its own: the same in every run of as many units, so that
-// their memory is often still in its cache. Who has done its share takes units of the others.
+// Work that threads share. `Shares`: units of which each thread has a share of its own: the same in every run of as many units, so
+// that their memory is often still in its cache; who has done its share takes units of the others. `Tasks`: whoever comes first.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <thread>
 
 #include "base/caches.h"
 #include "base/pool.h"
@@ -34,6 +35,29 @@ class Shares {
   };
   int64_t units_ = 0, threads_ = 0;
   std::unique_ptr<Counter[]> taken_;
+};
+
+// Tasks that threads take one by one until none is left, and whose results others wait for.
+class Tasks {
+ public:
+  // Calls task(number) for those of `count` tasks that nobody has taken, unless the work is given up.
+  template <class Task>
+  void some(int64_t count, Stop& stop, Task task) {
+    for (int64_t t; !stop.asked() && (t = next_.fetch_add(1, std::memory_order_relaxed)) < count;) {
+      task(t);
+      done_.fetch_add(1, std::memory_order_release);
+    }
+  }
+  bool done(int64_t count) const { return done_.load(std::memory_order_acquire) >= count; }
+  // Until all are done, or the work is given up. Those that are not are being done: call `some` before.
+  void wait(int64_t count, const Stop& stop) const {
+    for (int64_t waited = 0; !done(count) && !stop.stopped(); ++waited)
+      if (waited > 1000) std::this_thread::yield();
+  }
+
+ private:
+  alignas(line_bytes) std::atomic<int64_t> next_{0};
+  alignas(line_bytes) std::atomic<int64_t> done_{0};
 };
 
 }  // namespace weft

@@ -13,7 +13,6 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -250,23 +249,18 @@ class Product {
 
   // Tasks that all threads share, each of which waits until all are done or the product is given up.
   template <class Task>
-  void together(int64_t tasks, std::atomic<int64_t>& next, std::atomic<int64_t>& done, Task task) {
-    if (!tasks) return;
-    for (int64_t t; !stop_.asked() && (t = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
-      task(t);
-      done.fetch_add(1, std::memory_order_release);
-    }
-    for (int64_t waited = 0; done.load(std::memory_order_acquire) < tasks && !stop_.stopped(); ++waited)
-      if (waited > 1000) std::this_thread::yield();
+  void together(int64_t count, Tasks& tasks, Task task) {
+    if (!count) return;
+    tasks.some(count, stop_, task);
+    tasks.wait(count, stop_);
   }
 
   // One thread's part.
   void work(int64_t slot) {
     if (slot + 1 == d_.threads) epilogue_.aside();
-    const int64_t tasks = a_tasks_ + b_tasks_;
-    together(row_tasks_, next_rows_, prepared_,
+    together(row_tasks_, preparing_,
              [this](int64_t t) { prologue_.rows(g_.m * t / row_tasks_, g_.m * (t + 1) / row_tasks_); });
-    together(tasks, next_task_, packed_, [this](int64_t t) { pack(t); });
+    together(a_tasks_ + b_tasks_, packing_, [this](int64_t t) { pack(t); });
     shares_.take(slot, stop_, [&](int64_t number) { unit(number, slot); });
     // Then parts of those that still run.
     for (int64_t i = 1; divisible_ && i < d_.threads && !stop_.stopped(); ++i)
@@ -482,10 +476,7 @@ class Product {
   std::vector<char> own_packed_;  // of each thread, block and panel, whether the thread has packed it for itself
   std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each row of units, those not run yet
   int64_t row_tasks_ = 0;  // of the prologue
-  alignas(line_bytes) std::atomic<int64_t> next_rows_{0};
-  alignas(line_bytes) std::atomic<int64_t> prepared_{0};
-  alignas(line_bytes) std::atomic<int64_t> next_task_{0};
-  alignas(line_bytes) std::atomic<int64_t> packed_{0};
+  Tasks preparing_, packing_;
   std::unique_ptr<Slot[]> slots_;
   Shares shares_;
 };

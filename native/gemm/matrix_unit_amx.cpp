@@ -27,7 +27,8 @@ void end() { _tile_release(); }
 // What the compiler does not know that tiles read and write.
 inline void memory_barrier() { asm volatile("" ::: "memory"); }
 
-// The products of parts are added from the least to the greatest. Left out are m * l, l * m and l * l: see split.h. A tile is loaded as soon as its register has been read for the last time.
+// The products of parts are added from the least to the greatest. Left out are m * l, l * m and l * l: see split.h. A tile is
+// loaded as soon as its register has been read for the last time.
 void multiply(int64_t steps, const char* a, const char* b, float* sums, bool add, const char* ahead) {
   memory_barrier();
   if (add) {
@@ -45,47 +46,36 @@ void multiply(int64_t steps, const char* a, const char* b, float* sums, bool add
 #pragma GCC unroll 8
     for (int i = 0; i < lines; ++i, ahead += 64) _mm_prefetch(ahead, _MM_HINT_T1);
   };
+  // The products of what is loaded, while tiles of another part of A, or of B, are.
+  const auto then_a = [&](const char* next) {
+    near(4);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(4, next, 64);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+    _tile_loadd(5, next + tile_bytes, 64);
+  };
+  const auto then_b = [&](const char* next) {
+    near(4);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_loadd(6, next, 64);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(3, 5, 7);
+    _tile_loadd(7, next + tile_bytes, 64);
+  };
   for (int64_t s = 0; s < steps; ++s, a += step_bytes, b += step_bytes) {
     const char *am = a + part_bytes, *al = a + 2 * part_bytes, *bm = b + part_bytes, *bl = b + 2 * part_bytes;
     _tile_loadd(6, b, 64);
     _tile_loadd(4, al, 64);
     _tile_loadd(7, b + tile_bytes, 64);
     _tile_loadd(5, al + tile_bytes, 64);
-    near(4);
-    _tile_dpbf16ps(0, 4, 6);  // l * h
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(4, am, 64);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
-    _tile_loadd(5, am + tile_bytes, 64);
-    near(4);
-    _tile_dpbf16ps(0, 4, 6);  // m * h
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_loadd(6, bm, 64);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_dpbf16ps(3, 5, 7);
-    _tile_loadd(7, bm + tile_bytes, 64);
-    near(4);
-    _tile_dpbf16ps(0, 4, 6);  // m * m
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(4, a, 64);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
-    _tile_loadd(5, a + tile_bytes, 64);
-    near(4);
-    _tile_dpbf16ps(0, 4, 6);  // h * m
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_loadd(6, bl, 64);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_dpbf16ps(3, 5, 7);
-    _tile_loadd(7, bl + tile_bytes, 64);
-    near(4);
-    _tile_dpbf16ps(0, 4, 6);  // h * l
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_loadd(6, b, 64);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_dpbf16ps(3, 5, 7);
-    _tile_loadd(7, b + tile_bytes, 64);
+    then_a(am);  // l * h
+    then_b(bm);  // m * h
+    then_a(a);  // m * m
+    then_b(bl);  // h * m
+    then_b(b);  // h * l
     near(4);
     _tile_dpbf16ps(0, 4, 6);  // h * h
     _tile_dpbf16ps(2, 5, 6);

@@ -8,12 +8,12 @@
 #include <cmath>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 #include "base/allocator.h"
 #include "base/caches.h"
 #include "base/dtype.h"
+#include "base/shares.h"
 #include "gemm/matrix_unit.h"
 
 namespace weft {
@@ -47,12 +47,6 @@ struct Side {
   }
 };
 
-// Tasks that some threads share.
-struct Phase {
-  alignas(line_bytes) std::atomic<int64_t> next{0};
-  alignas(line_bytes) std::atomic<int64_t> done{0};
-};
-
 class Product {
  public:
   Product(const MatrixUnit& unit, const Gemm& g, const float* a, const float* b, float* c, int64_t threads, const Epilogue& epilogue,
@@ -78,7 +72,7 @@ class Product {
     scratch_ = parts(rows, row_units_) * parts(columns, column_units_) * block_elements;
     panels_ = std::make_unique<Block>(static_cast<size_t>(regions() * packed_));
     sums_ = std::make_unique<Block>(static_cast<size_t>(threads * scratch_) * sizeof(float));
-    phases_ = std::make_unique<Phase[]>(static_cast<size_t>(2 * parts_ * regions()));
+    phases_ = std::make_unique<Tasks[]>(static_cast<size_t>(2 * parts_ * regions()));
     if (epilogue_) waiting_.reserve(static_cast<size_t>(a_.panels() * across_ * column_units_));  // no thread of the pool may throw
     if (epilogue_.whole_rows() && across_ * column_units_ > 1) {
       unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(a_.panels()));
@@ -117,23 +111,10 @@ class Product {
   int64_t units() const { return row_units_ * column_units_; }  // of a region
   int64_t first_step(int64_t part) const { return steps_ * part / parts_; }
   int64_t steps(int64_t part) const { return first_step(part + 1) - first_step(part); }
-  Phase& packing(int64_t region, int64_t part) { return phases_[static_cast<size_t>(2 * (region * parts_ + part))]; }
-  Phase& multiplying(int64_t region, int64_t part) { return phases_[static_cast<size_t>(2 * (region * parts_ + part) + 1)]; }
+  Tasks& packing(int64_t region, int64_t part) { return phases_[static_cast<size_t>(2 * (region * parts_ + part))]; }
+  Tasks& multiplying(int64_t region, int64_t part) { return phases_[static_cast<size_t>(2 * (region * parts_ + part) + 1)]; }
   int64_t pack_tasks(const Area& area, int64_t part) const {
     return a_.tasks(area.rows(), steps(part)) + b_.tasks(area.columns(), steps(part));
-  }
-
-  // Does tasks until there are none left.
-  template <class Task>
-  void some(Phase& phase, int64_t tasks, Task task) {
-    for (int64_t t; !stop_.asked() && (t = phase.next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
-      task(t);
-      phase.done.fetch_add(1, std::memory_order_release);
-    }
-  }
-  void wait(const Phase& phase, int64_t tasks) const {
-    for (int64_t waited = 0; phase.done.load(std::memory_order_acquire) < tasks && !stop_.stopped(); ++waited)
-      if (waited > 1000) std::this_thread::yield();
   }
 
   // One thread's part.
@@ -142,26 +123,25 @@ class Product {
     unit_.begin();
     const int64_t own = slot * regions() / threads_;
     bool going = true;
-    for (int64_t part = 0; part < parts_ && going; ++part) {
+    for (int64_t part = 0; part < parts_; ++part) {
       const int64_t tasks = pack_tasks(region(own), part);
-      some(packing(own, part), tasks, [&](int64_t t) { pack(own, t, part); });
-      wait(packing(own, part), tasks);
-      going = fit() && !stop_.stopped();
-      if (!going) break;
-      some(multiplying(own, part), units(), [&](int64_t u) { unit(own, u, part, slot); });
-      if (part + 1 < parts_) wait(multiplying(own, part), units());
+      packing(own, part).some(tasks, stop_, [&](int64_t t) { pack(own, t, part); });
+      packing(own, part).wait(tasks, stop_);
+      if (!(going = fit() && !stop_.stopped())) break;
+      multiplying(own, part).some(units(), stop_, [&](int64_t u) { unit(own, u, part, slot); });
+      if (part + 1 < parts_) multiplying(own, part).wait(units(), stop_);
     }
     // Then units of others, who do not pack any more.
     for (int64_t i = 1; i < regions() && going; ++i) {
       const int64_t other = (own + i) % regions();
-      if (packed(other)) some(multiplying(other, parts_ - 1), units(), [&](int64_t u) { unit(other, u, parts_ - 1, slot); });
+      if (packed(other)) multiplying(other, parts_ - 1).some(units(), stop_, [&](int64_t u) { unit(other, u, parts_ - 1, slot); });
     }
     unit_.end();
   }
 
   // Whether all panels of a region's last part have been packed.
   bool packed(int64_t region_number) {
-    return packing(region_number, parts_ - 1).done.load(std::memory_order_acquire) == pack_tasks(region(region_number), parts_ - 1);
+    return packing(region_number, parts_ - 1).done(pack_tasks(region(region_number), parts_ - 1));
   }
 
   char* panel_of_a(int64_t region_number, int64_t in_region) const {
@@ -237,7 +217,8 @@ class Product {
         unit_.store(sums + at(i, j) * block_elements, rows, std::min(panel_lines, g_.n - column),
                     c_ + row * g_.c.row_stride + column * g_.c.col_stride, g_.c.row_stride, g_.c.col_stride, part > 0);
       }
-      if (final) follow({all.row + i, (all.column + area.column) * panel_lines, std::min(g_.n, (all.column + area.column_end) * panel_lines)});
+      if (final) follow({all.row + i, (all.column + area.column) * panel_lines,
+                         std::min(g_.n, (all.column + area.column_end) * panel_lines)});
     }
   }
 
@@ -274,7 +255,7 @@ class Product {
   int64_t packed_a_ = 0, packed_ = 0, scratch_ = 0;  // bytes of a region's panels of A, and of both; elements of a unit's sums
   Found found_[2];
   std::unique_ptr<Block> panels_, sums_;
-  std::unique_ptr<Phase[]> phases_;  // of each region and part: packing, multiplying
+  std::unique_ptr<Tasks[]> phases_;  // of each region and part: packing, multiplying
   std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each panel of rows, the units not made yet
   std::mutex mutex_;
   std::vector<Done> waiting_;  // for all numbers to be known

@@ -322,7 +322,8 @@ void bind_functions(nb::module_& m) {
   m.def("set_realize", [](nb::handle f) { return set_hook(hooks.realize, f, "set_realize"); }, nb::arg("callable").none());
   m.def("set_tiles", set_tiles_of, nb::arg("dtype_code"), nb::arg("rows"), nb::arg("columns"), nb::arg("packed_rows"),
         nb::arg("lanes"), nb::arg("turned"), nb::arg("addresses"));
-  m.def("use_matrix_unit", [](bool wanted) { return use_matrix_unit(wanted ? cpu_matrix_unit() : nullptr) != nullptr; }, nb::arg("wanted"), "Whether products may be made by the CPU's matrix unit; returns what was.");
+  m.def("use_matrix_unit", [](bool wanted) { return use_matrix_unit(wanted ? cpu_matrix_unit() : nullptr) != nullptr; },
+        nb::arg("wanted"), "Whether products may be made by the CPU's matrix unit; returns what was.");
   m.def("has_matrix_unit", [] { return matrix_unit() != nullptr; }, "Whether there is a matrix unit that products may be made by.");
   m.def("set_index_error", [](nb::handle f) { return set_hook(hooks.index_error, f, "set_index_error"); },
         nb::arg("callable").none());

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,16 @@ def in_every_mode(function: Callable[..., Any], *operands: Any) -> list[Any]:
     for _ in range(2):
         assert [bits(t) for t in listed(static(*operands))] == want, "static differs from eager"
     return eager
+
+
+@contextmanager
+def without_matrix_unit() -> Iterator[None]:
+    """Products are made by multiply-adds of vectors alone: an element then depends on its row, its column and k alone."""
+    before = weft._native.use_matrix_unit(False)
+    try:
+        yield
+    finally:
+        weft._native.use_matrix_unit(before)
 
 
 def array_of(t: Any) -> np.ndarray:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import weft
-from tests.ops.helpers import bits, in_every_mode
+from tests.ops.helpers import bits, in_every_mode, without_matrix_unit
 from tests.ops.test_product_shapes import LAYOUTS, laid_out, operands
 from tests.ops.test_product_zeros import skipping, with_zeros
 from tests.robustness.helpers import script
@@ -34,15 +34,6 @@ SHAPES = [
 
 
 @contextmanager
-def without_unit() -> Iterator[None]:
-    before = _native.use_matrix_unit(False)
-    try:
-        yield
-    finally:
-        _native.use_matrix_unit(before)
-
-
-@contextmanager
 def threads(count: int) -> Iterator[None]:
     before = weft.get_num_threads()
     weft.set_num_threads(count)
@@ -53,7 +44,7 @@ def threads(count: int) -> Iterator[None]:
 
 
 def by_vectors(function: Callable[..., Any], *operands: Any) -> Any:
-    with without_unit():
+    with without_matrix_unit():
         return function(*operands)
 
 
