@@ -48,7 +48,7 @@ native-test: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 native-test: $(INSTALLED)  ## test the native core under the address, undefined-behaviour and thread sanitizers
 	cmake -S . -B build/asan -DWEFT_MODULE=OFF -DWEFT_NATIVE_TESTS=ON -DWEFT_WERROR=ON -DWEFT_SANITIZE=address,undefined
 	cmake --build build/asan -j $(JOBS)
-	ctest --test-dir build/asan --output-on-failure
+	ctest --test-dir build/asan -j $(JOBS) --output-on-failure
 	cmake -S . -B build/tsan -DWEFT_MODULE=OFF -DWEFT_NATIVE_TESTS=ON -DWEFT_WERROR=ON -DWEFT_SANITIZE=thread
 	cmake --build build/tsan -j $(JOBS)
-	ctest --test-dir build/tsan --output-on-failure
+	ctest --test-dir build/tsan -j $(JOBS) --output-on-failure

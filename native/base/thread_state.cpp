@@ -30,7 +30,7 @@ Registry& registry() {
 constexpr Counter ThreadState::* counters[] = {
     &ThreadState::live_bytes,      &ThreadState::allocations,   &ThreadState::cached_bytes,
     &ThreadState::kernel_launches, &ThreadState::gemm_launches, &ThreadState::gemms_skipping_zeros,
-    &ThreadState::program_runs,
+    &ThreadState::gemms_by_matrix_unit, &ThreadState::program_runs,
 };
 
 // Hands everything a finished thread still holds back to the process.

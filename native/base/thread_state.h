@@ -35,7 +35,7 @@ struct ThreadState {
   uint32_t free_storage_count = 0;
   // Bytes allocated minus bytes freed since the last flush to the process total, and the highest value of that.
   Counter live_bytes, peak_bytes, cached_bytes, allocations;
-  Counter kernel_launches, gemm_launches, gemms_skipping_zeros, program_runs;
+  Counter kernel_launches, gemm_launches, gemms_skipping_zeros, gemms_by_matrix_unit, program_runs;
 
   // Set by the bindings.
   bool grad_enabled = true;

@@ -152,11 +152,13 @@ bool product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Pro
     epilogue.all(shared);
     return true;
   }
-  if constexpr (std::is_same_v<S, float>)
-    if (const MatrixUnit* const unit = split_pays(g)) {
+  if constexpr (std::is_same_v<SumOf<S>, float>)
+    if (const MatrixUnit* const unit = split_pays<S>(g)) {
       prologue.all(shared);
+      bool zeros = false;  // which vectors skip
+      if constexpr (std::is_same_v<S, float>) zeros = mostly_zeros(g, a, b);
       const SplitResult result =
-          mostly_zeros(g, a, b) ? SplitResult::unfit : split_product(*unit, g, a, b, c, shared, epilogue, poll);
+          zeros ? SplitResult::unfit : split_product<S>(*unit, g, a, b, c, shared, epilogue, poll);
       if (result != SplitResult::unfit) return result == SplitResult::completed;
       return product_by_vectors<S>(g, a, b, c, shared, Prologue(nullptr, 0, g.m), epilogue, poll, spare);
     }

@@ -1,6 +1,7 @@
 // Matrix products C = A @ B over a batch. Most are made of register tiles: float32 and float64 by the driver of float.h,
-// the 16-bit floats, which are widened to float32 piece by piece, and the integers by that of pieces.h; large ones of float32 by the
-// CPU's matrix unit, where it has one (split.h). The result depends on the values and sizes only, never on layouts or the number of threads.
+// the 16-bit floats, which are widened to float32 piece by piece, and the integers by that of pieces.h; large ones of float32 and
+// most of 16-bit floats by the CPU's matrix unit, where it has one (split.h). The result depends on the values and sizes only, never on
+// layouts or the number of threads.
 #pragma once
 
 #include <algorithm>

@@ -4,6 +4,7 @@
 #include <atomic>
 
 #ifdef WEFT_AMX
+#include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -11,17 +12,31 @@
 namespace weft {
 namespace {
 
+#ifdef WEFT_AMX_FLOAT16
+// Which compilers before GCC 13 cannot ask.
+bool multiplies_float16() {
+  unsigned eax, ebx, ecx, edx;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && eax >> 21 & 1;
+}
+#endif
+
 // Linux keeps the registers of those processes only that have asked for it: once, for all threads.
 const MatrixUnit* find_unit() {
 #ifdef WEFT_AMX
   constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
   __builtin_cpu_init();
-  const bool vectors = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
-  if (vectors && __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
-      syscall(SYS_arch_prctl, request_permission, tile_data) == 0)
-    return &amx_unit;
+  const bool vectors =
+      __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+  if (!vectors || !__builtin_cpu_supports("amx-tile") || !__builtin_cpu_supports("amx-bf16") ||
+      syscall(SYS_arch_prctl, request_permission, tile_data) != 0)
+    return nullptr;
+#ifdef WEFT_AMX_FLOAT16
+  if (multiplies_float16()) return &amx_float16_unit;
 #endif
+  return &amx_unit;
+#else
   return nullptr;
+#endif
 }
 
 std::atomic<const MatrixUnit*>& used_unit() {

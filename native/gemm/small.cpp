@@ -169,7 +169,7 @@ bool small_product(const Gemm& g, const T* a, const T* b, T* c, bool shared, con
 
 bool has_small_rows(const Gemm& g) {
   return (g.dtype == DType::float32 || g.dtype == DType::float64) && g.batch.empty() && g.m > 1 && g.n > 1 && g.k > 0 &&
-         g.k <= deepest_small && !split_pays(g);
+         g.k <= deepest_small && !(g.dtype == DType::float32 && split_pays<float>(g));
 }
 
 void small_rows(const Gemm& g, const void* a, const void* b, void* c, int64_t i0, int64_t i1) {

@@ -14,13 +14,13 @@
 #include "base/caches.h"
 #include "base/dtype.h"
 #include "base/shares.h"
+#include "base/thread_state.h"
 #include "gemm/matrix_unit.h"
 
 namespace weft {
 namespace {
 
 constexpr int64_t most_steps = 32;        // of a part of k: the sums of so many are added without another's
-constexpr int64_t steps_at_once = 4;      // whose panel of B stays in the nearest cache while panels of A go by
 constexpr int64_t most_unit_panels = 8;   // rows, and columns, of a unit
 constexpr int64_t least_unit_panels = 2;  // of units that are made smaller so that all threads have some
 constexpr int64_t most_regions = 4;       // of C, each with panels of its own: what another core has packed is slow to read
@@ -28,14 +28,27 @@ constexpr int64_t block_elements = panel_lines * panel_lines;
 constexpr uint16_t infinite = 0x7f80;        // bits of bfloat16
 constexpr double least_product = 0x1p-100, largest_sum = 0x1p126;  // of scaled numbers, of what parts can hold
 
-// In cycles, as measured with one thread and with two: what a multiply-add costs less than by vectors; what splitting an element costs, and
-// one that comes from far away; storing one of C; and all around.
-constexpr double saved = 0.015, near_element = 0.9, far_element = 2, stored = 0.3, around = 20000;
+// Of numbers of so many parts. In cycles, as measured with one thread and with two: what a multiply-add costs less than by vectors; what
+// packing an element costs, and one that comes from far away; storing one of C; and all around.
+struct Costs {
+  int64_t steps_at_once;  // whose panel of B stays in the nearest cache while panels of A go by
+  double saved, near_element, far_element, stored, around;
+};
+constexpr Costs costs_of_parts[] = {
+    {8, 0.042, 0.35, 1.1, 0.1, 1000}, {5, 0.036, 0.6, 1.5, 0.1, 1000}, {4, 0.015, 0.9, 2, 0.3, 20000}};
+constexpr int64_t vector_columns = 16;      // of C, that vectors of 16-bit numbers make at least
+constexpr int64_t deepest_half = 1 << 15;   // k of 16-bit products: all of it is packed at once, and summed in one chain
+
+template <class S>
+const Costs& costs(const MatrixUnit& unit) {
+  return costs_of_parts[unit.kernels<S>().parts - 1];
+}
 
 // A or B, whose lines become panels.
+template <class S>
 struct Side {
   PanelOf operand;
-  const float* from;
+  const S* from;
   int64_t lines, line, step;
 
   int64_t panels() const { return parts(lines, panel_lines); }
@@ -47,13 +60,15 @@ struct Side {
   }
 };
 
+template <class S>
 class Product {
  public:
-  Product(const MatrixUnit& unit, const Gemm& g, const float* a, const float* b, float* c, int64_t threads, const Epilogue& epilogue,
+  Product(const MatrixUnit& unit, const Gemm& g, const S* a, const S* b, S* c, int64_t threads, const Epilogue& epilogue,
           const Poll* poll)
-      : unit_(unit), g_(g), a_{PanelOf::a, a, g.m, g.a.row_stride, g.a.col_stride},
+      : unit_(unit), kernels_(unit.kernels<S>()), g_(g), a_{PanelOf::a, a, g.m, g.a.row_stride, g.a.col_stride},
         b_{PanelOf::b, b, g.n, g.b.col_stride, g.b.row_stride}, c_(c), epilogue_(epilogue), stop_(poll), threads_(threads),
-        steps_(parts(g.k, step_depth)), parts_(parts(steps_, most_steps)), deepest_(parts(steps_, parts_)) {
+        steps_(parts(g.k, step_depth)), parts_(is_half<S> ? 1 : parts(steps_, most_steps)), deepest_(parts(steps_, parts_)),
+        step_bytes_(kernels_.step_bytes()), steps_at_once_(costs<S>(unit).steps_at_once) {
     // Regions of C, the more square the less is packed.
     for (int64_t regions = 1; 2 * regions <= std::min(threads, most_regions); regions *= 2) {
       const int64_t rows = a_.panels() / down_, columns = b_.panels() / across_;
@@ -67,7 +82,7 @@ class Product {
       if (std::max(high, wide) <= least_unit_panels) break;
       ++(high > wide ? row_units_ : column_units_);
     }
-    const int64_t bytes = deepest_ * step_bytes;
+    const int64_t bytes = deepest_ * step_bytes_;
     packed_a_ = rows * bytes, packed_ = packed_a_ + columns * bytes;
     scratch_ = parts(rows, row_units_) * parts(columns, column_units_) * block_elements;
     panels_ = std::make_unique<Block>(static_cast<size_t>(regions() * packed_));
@@ -145,7 +160,7 @@ class Product {
   }
 
   char* panel_of_a(int64_t region_number, int64_t in_region) const {
-    return static_cast<char*>(panels_->data()) + region_number * packed_ + in_region * deepest_ * step_bytes;
+    return static_cast<char*>(panels_->data()) + region_number * packed_ + in_region * deepest_ * step_bytes_;
   }
   char* panel_of_b(int64_t region_number, int64_t in_region) const { return panel_of_a(region_number, in_region) + packed_a_; }
 
@@ -156,7 +171,7 @@ class Product {
     else pack(a_, area.row, area.rows(), panel_of_a(region_number, 0), task - of_b, part);
   }
 
-  void pack(const Side& side, int64_t first_panel, int64_t panels, char* to, int64_t task, int64_t part) {
+  void pack(const Side<S>& side, int64_t first_panel, int64_t panels, char* to, int64_t task, int64_t part) {
     const int64_t first = first_step(part), runs = parts(steps(part), side.steps_in_task());
     const int64_t begin = task % runs * side.steps_in_task(), end = std::min(steps(part), begin + side.steps_in_task());
     const int64_t panel = task / runs * side.panels_at_once(), last = std::min(panels, panel + side.panels_at_once());
@@ -165,8 +180,8 @@ class Product {
     for (int64_t s = begin; s < end; s += at_once)
       for (int64_t j = panel; j < last; ++j) {
         const int64_t p = (first + s) * step_depth, i = (first_panel + j) * panel_lines;
-        unit_.split(side.operand, std::min(panel_lines, side.lines - i), std::min(at_once * step_depth, g_.k - p),
-                    side.from + i * side.line + p * side.step, side.line, side.step, to + (j * deepest_ + s) * step_bytes, found);
+        kernels_.split(side.operand, std::min(panel_lines, side.lines - i), std::min(at_once * step_depth, g_.k - p),
+                    side.from + i * side.line + p * side.step, side.line, side.step, to + (j * deepest_ + s) * step_bytes_, found);
       }
     Found& all = found_[side.operand == PanelOf::a ? 0 : 1];
     for (uint16_t seen = all.largest.load(std::memory_order_relaxed); seen < found.largest;)
@@ -195,18 +210,18 @@ class Product {
     float* const sums = static_cast<float*>(sums_->data()) + slot * scratch_;
     const auto at = [&](int64_t i, int64_t j) { return (j - area.column) * area.rows() + i - area.row; };
     for (int64_t s = 0, now; s < steps(part); s += now) {
-      now = std::min(steps_at_once, steps(part) - s);
+      now = std::min(steps_at_once_, steps(part) - s);
       const int64_t later = s + now, coming = std::min(now, steps(part) - later);  // steps that come near
       for (int64_t j = area.column; j < area.column_end; ++j)
         for (int64_t i = area.row; i < area.row_end; ++i) {
-          const char *left = panel_of_a(region_number, i) + s * step_bytes, *right = panel_of_b(region_number, j) + s * step_bytes;
-          const int64_t bytes = now * bytes_ahead, of_panel = step_bytes / bytes_ahead, panel = at(i, j) / of_panel;
+          const char *left = panel_of_a(region_number, i) + s * step_bytes_, *right = panel_of_b(region_number, j) + s * step_bytes_;
+          const int64_t bytes = now * kernels_.bytes_ahead(), of_panel = step_bytes_ / kernels_.bytes_ahead(), panel = at(i, j) / of_panel;
           const char* ahead = left;  // what is near, where nothing comes
           if (coming == now && panel < area.rows() + area.columns())
             ahead = (panel < area.rows() ? panel_of_a(region_number, area.row + panel)
                                          : panel_of_b(region_number, area.column + panel - area.rows())) +
-                    later * step_bytes + at(i, j) % of_panel * bytes;
-          unit_.multiply(now, left, right, sums + at(i, j) * block_elements, s > 0, ahead);
+                    later * step_bytes_ + at(i, j) % of_panel * bytes;
+          kernels_.multiply(now, left, right, sums + at(i, j) * block_elements, s > 0, ahead);
         }
     }
     const bool final = part + 1 == parts_;
@@ -214,7 +229,7 @@ class Product {
       const int64_t row = (all.row + i) * panel_lines, rows = std::min(panel_lines, g_.m - row);
       for (int64_t j = area.column; j < area.column_end; ++j) {
         const int64_t column = (all.column + j) * panel_lines;
-        unit_.store(sums + at(i, j) * block_elements, rows, std::min(panel_lines, g_.n - column),
+        kernels_.store(sums + at(i, j) * block_elements, rows, std::min(panel_lines, g_.n - column),
                     c_ + row * g_.c.row_stride + column * g_.c.col_stride, g_.c.row_stride, g_.c.col_stride, part > 0);
       }
       if (final) follow({all.row + i, (all.column + area.column) * panel_lines,
@@ -244,12 +259,14 @@ class Product {
   };
 
   const MatrixUnit& unit_;
+  const SplitKernels<S>& kernels_;
   const Gemm& g_;
-  const Side a_, b_;
-  float* c_;
+  const Side<S> a_, b_;
+  S* c_;
   const Epilogue& epilogue_;
   Stop stop_;
   int64_t threads_, steps_, parts_, deepest_;  // parts: of k, of so many steps, at most `deepest_`
+  int64_t step_bytes_, steps_at_once_;
   int64_t down_ = 1, across_ = 1;              // regions
   int64_t row_units_ = 1, column_units_ = 1;   // of a region
   int64_t packed_a_ = 0, packed_ = 0, scratch_ = 0;  // bytes of a region's panels of A, and of both; elements of a unit's sums
@@ -263,19 +280,35 @@ class Product {
 
 }  // namespace
 
+template <class S>
 const MatrixUnit* split_pays(const Gemm& g) {
   const MatrixUnit* const unit = matrix_unit();
-  if (g.dtype != DType::float32 || !unit) return nullptr;
+  if (!unit) return nullptr;
+  if (is_half<S> && g.k > deepest_half) return nullptr;
+  const Costs& c = costs<S>(*unit);
   const auto m = static_cast<double>(g.m), n = static_cast<double>(g.n), k = static_cast<double>(g.k);
-  const auto cost = [](double elements) { return elements * sizeof(float) > far_bytes ? far_element : near_element; };
-  return saved * m * n * k > around + cost(m * k) * m * k + cost(k * n) * k * n + stored * m * n ? unit : nullptr;
+  const auto packing = [&](double elements) {
+    return elements * (elements * sizeof(S) > far_bytes ? c.far_element : c.near_element);
+  };
+  const double by_vectors = m * k * (is_half<S> ? static_cast<double>(rounded_up(g.n, vector_columns)) : n);
+  return c.saved * by_vectors > c.around + packing(m * k) + packing(k * n) + c.stored * m * n ? unit : nullptr;
 }
 
-SplitResult split_product(const MatrixUnit& unit, const Gemm& g, const float* a, const float* b, float* c, bool shared,
-                          const Epilogue& epilogue, const Poll* poll) {
+template <class S>
+SplitResult split_product(const MatrixUnit& unit, const Gemm& g, const S* a, const S* b, S* c, bool shared, const Epilogue& epilogue,
+                          const Poll* poll) {
   const double work = multiply_adds(g) + epilogue.work();
   const int64_t threads = shared ? useful_threads(work) : 1;
-  return Product(unit, g, a, b, c, threads, epilogue, work < polled_work ? nullptr : poll).run();
+  const SplitResult result = Product<S>(unit, g, a, b, c, threads, epilogue, work < polled_work ? nullptr : poll).run();
+  if (result == SplitResult::completed) thread_state().gemms_by_matrix_unit.add(1);
+  return result;
 }
+
+#define WEFT_SPLIT(S)                                                                                                          \
+  template const MatrixUnit* split_pays<S>(const Gemm&);                                                                       \
+  template SplitResult split_product<S>(const MatrixUnit&, const Gemm&, const S*, const S*, S*, bool, const Epilogue&, const Poll*);
+WEFT_SPLIT(float)
+WEFT_SPLIT(Float16)
+WEFT_SPLIT(BFloat16)
 
 }  // namespace weft

@@ -216,6 +216,7 @@ nb::dict counters() {
   d["kernel_launches"] = total_over_threads(&ThreadState::kernel_launches);
   d["gemm_launches"] = total_over_threads(&ThreadState::gemm_launches);
   d["gemms_skipping_zeros"] = total_over_threads(&ThreadState::gemms_skipping_zeros);
+  d["gemms_by_matrix_unit"] = total_over_threads(&ThreadState::gemms_by_matrix_unit);
   d["program_runs"] = total_over_threads(&ThreadState::program_runs);
   return d;
 }

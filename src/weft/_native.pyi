@@ -273,6 +273,7 @@ class Counters(TypedDict):
     kernel_launches: int
     gemm_launches: int
     gemms_skipping_zeros: int
+    gemms_by_matrix_unit: int
     program_runs: int
 
 class MemoryStats(TypedDict):

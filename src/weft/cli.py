@@ -186,7 +186,7 @@ def _matrix_unit() -> str:
     from weft import _native, config
 
     if _native.has_matrix_unit():
-        return "AMX, for large products of float32"
+        return "AMX, for large products of float32 and 16-bit floats"
     return "none that can be used" if config.current().matrix_unit else "not used, as WEFT_MATRIX_UNIT says"
 
 

@@ -22,6 +22,7 @@ def _totals() -> dict[str, int]:
         "kernel_launches": native["kernel_launches"],
         "gemm_launches": native["gemm_launches"],
         "gemms_skipping_zeros": native["gemms_skipping_zeros"],
+        "gemms_by_matrix_unit": native["gemms_by_matrix_unit"],
     }
 
 
@@ -29,8 +30,9 @@ class Stats(Mapping[str, int]):
     """Counts at one moment, as attributes or by name; ``b - a`` is what happened from ``a`` to ``b``.
 
     ``traces`` of static functions, ``programs`` built, ``kernels_compiled`` here and ``kernels_loaded`` from disk,
-    ``kernel_launches`` (an attention is one), ``gemm_launches`` (matrix products), and ``gemms_skipping_zeros``: products that
-    did not multiply by the zeros of an operand, which a relu or dropout has made (of a batch, each matrix counts).
+    ``kernel_launches`` (an attention is one), ``gemm_launches`` (matrix products); ``gemms_skipping_zeros``: products that
+    did not multiply by the zeros of an operand, which a relu or dropout has made; and ``gemms_by_matrix_unit``: products made
+    by the CPU's matrix unit. (Of a batch, each matrix counts in the last two.)
     """
 
     traces: int
@@ -40,6 +42,7 @@ class Stats(Mapping[str, int]):
     kernel_launches: int
     gemm_launches: int
     gemms_skipping_zeros: int
+    gemms_by_matrix_unit: int
 
     def __init__(self, counts: Mapping[str, int]) -> None:
         self.__dict__.update(counts)

@@ -59,6 +59,7 @@ def test_counters() -> None:
         "kernel_launches": 0,  # exp runs with the product
         "gemm_launches": 2,
         "gemms_skipping_zeros": 0,
+        "gemms_by_matrix_unit": 0,
     }
     assert made.kernel_launches == made["kernel_launches"] == 0
     f(weft.ones((5, 5)))

@@ -1,5 +1,5 @@
-"""Products of float32 by the CPU's matrix unit, where it has one; elsewhere the native tests check with one made of plain C++
-how they are divided."""
+"""Products of float32 and of 16-bit floats by the CPU's matrix unit, where it has one; elsewhere the native tests check with
+one made of plain C++ how they are divided."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import weft
 from tests.ops.helpers import bits, in_every_mode, without_matrix_unit
 from tests.ops.test_product_shapes import LAYOUTS, laid_out, operands
+from tests.ops.test_product_types import HALVES, halves
 from tests.ops.test_product_zeros import skipping, with_zeros
 from tests.robustness.helpers import script
 from weft import _native, config
@@ -43,6 +44,13 @@ def threads(count: int) -> Iterator[None]:
         weft.set_num_threads(before)
 
 
+def by_unit(made: Callable[[], Any]) -> int:
+    """How many products of a call the unit makes."""
+    before = weft.stats()
+    made()
+    return (weft.stats() - before).gemms_by_matrix_unit
+
+
 def by_vectors(function: Callable[..., Any], *operands: Any) -> Any:
     with without_matrix_unit():
         return function(*operands)
@@ -58,9 +66,7 @@ def errors(made: Any, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def test_bits_depend_on_neither_modes_nor_layouts_nor_threads(m: int, k: int, n: int) -> None:
     a, b = operands((), m, k, n, "float32")
     (first,) = in_every_mode(weft.matmul, laid_out(a, "rows"), laid_out(b, "rows"))
-    assert bits(first) != bits(by_vectors(weft.matmul, laid_out(a, "rows"), laid_out(b, "rows"))), (
-        "The unit was not used."
-    )
+    assert by_unit(lambda: laid_out(a, "rows") @ laid_out(b, "rows")) == 1
     for count in (1, 2, 3, 5):
         with threads(count):
             for left in LAYOUTS:
@@ -81,9 +87,60 @@ def test_errors_are_no_larger_than_those_of_vectors(m: int, k: int, n: int, kind
         a, b = a * np.float32(1e9 if kind == "large" else 1e-14), b * np.float32(1e9 if kind == "large" else 1e-6)
     x, y = weft.from_numpy(a), weft.from_numpy(b)
     ours, theirs = errors(x @ y, a, b), errors(by_vectors(weft.matmul, x, y), a, b)
-    assert bits(x @ y) != bits(by_vectors(weft.matmul, x, y)), "The unit was not used."
+    assert by_unit(lambda: x @ y) == 1
     assert np.sqrt(np.mean(ours**2)) <= np.sqrt(np.mean(theirs**2))
     assert ours.max() <= 4 + np.sqrt(k)
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=lambda d: d.name)
+@pytest.mark.parametrize(("m", "k", "n"), SHAPES, ids=str)
+def test_products_of_16_bit_floats(m: int, k: int, n: int, dtype: weft.DType) -> None:
+    """Rounded once, from sums in float32."""
+    a, b = operands((), m, k, n, "float32")
+    x, y = halves(a, dtype, "rows"), halves(b, dtype, "rows")
+    (first,) = in_every_mode(weft.matmul, x, y)
+    assert by_unit(lambda: x @ y) == 1
+    a, b = x.float().numpy().astype(np.float64), y.float().numpy().astype(np.float64)
+    rounding = 2.0 ** (-11 if dtype is weft.float16 else -8)
+    allowed = rounding * np.abs(a @ b) + 2.0**-24 * (4 + np.sqrt(k)) * (np.abs(a) @ np.abs(b))
+    assert np.all(np.abs(first.float().numpy() - a @ b) <= allowed)
+    for count in (1, 2, 3):
+        with threads(count):
+            for left in LAYOUTS:
+                for right in LAYOUTS:
+                    made = halves(a.astype(np.float32), dtype, left) @ halves(b.astype(np.float32), dtype, right)
+                    assert bits(made) == bits(first), (left, right, count)
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=lambda d: d.name)
+def test_all_16_bit_floats_are_what_they_are(dtype: weft.DType) -> None:
+    """Subnormal ones too, those of bfloat16 by vectors."""
+    every = np.arange(2**16, dtype=np.uint32).astype(np.uint16)
+    values = (
+        every.view(np.float16).astype(np.float32)
+        if dtype is weft.float16
+        else (every.astype(np.uint32) << 16).view(np.float32)
+    )
+    fit = np.isfinite(values) & ((np.abs(values) > 1e-15) & (np.abs(values) < 1e15) if dtype is weft.bfloat16 else True)
+    one = weft.eye(256, dtype=dtype)
+    for kept, count in ((fit, 1), (np.isfinite(values), int(dtype is weft.float16))):
+        z = weft.from_numpy(np.where(kept, values, 0).reshape(256, 256)).to(dtype)
+        assert by_unit(lambda z=z: one @ z) == count
+        np.testing.assert_array_equal((one @ z).float().numpy(), z.float().numpy())
+        np.testing.assert_array_equal((z.T @ one).float().numpy(), z.T.float().numpy())
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=lambda d: d.name)
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan, 1e-6, 60000.0], ids=str)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_special_values_of_16_bit_floats(dtype: weft.DType, odd: float, side: str) -> None:
+    a, b = operands((), 300, 260, 280, "float32")
+    (a if side == "left" else b)[17, 251] = odd
+    x, y = halves(a, dtype, "rows"), halves(b, dtype, "rows")
+    for function in (weft.matmul, lambda x, y: weft.relu(x @ y) + y[:1, :1]):
+        (made,) = in_every_mode(function, x, y)
+        got, want = made.float().numpy(), by_vectors(function, x, y).float().numpy()
+        np.testing.assert_allclose(got, want, rtol=2.0**-7, atol=1e-3)
 
 
 def test_whole_numbers_are_exact() -> None:
@@ -131,9 +188,11 @@ def test_what_is_fused_and_gradients() -> None:
     for ours, theirs in zip(found, by_vectors(layer, x, w, b), strict=True):
         got, want = ours.detach().numpy(), theirs.detach().numpy()
         np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4 * np.abs(want).max())
-    in_every_mode(
-        lambda x, w, b: (weft.relu(weft.tanh(x) @ w + b), weft.softmax(x @ w + b, -1), (x @ w).sum(0)), x, w, b
-    )
+    for dtype in (weft.float32, *HALVES):
+        in_every_mode(
+            lambda x, w, b: (weft.relu(weft.tanh(x) @ w + b), weft.softmax(x @ w + b, -1), (x @ w).sum(0)),
+            *(t.to(dtype) for t in (x, w, b)),
+        )
 
 
 def test_batches() -> None:
@@ -199,7 +258,7 @@ def test_the_switch_is_settled_when_the_package_is_imported() -> None:
         script(PRODUCT + told, WEFT_MATRIX_UNIT="0").split(),
     )
     assert on != off
-    assert " ".join(said_on) == "AMX, for large products of float32"
+    assert " ".join(said_on) == "AMX, for large products of float32 and 16-bit floats"
     assert " ".join(said_off) == "not used, as WEFT_MATRIX_UNIT says"
     with pytest.raises(TypeError, match="settled when Weft is imported; set the environment variable WEFT_MATRIX_UNIT"):
         config.override(matrix_unit=False).__enter__()
