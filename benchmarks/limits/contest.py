@@ -33,7 +33,7 @@ from benchmarks.workloads import Case
 
 REST, SETTLE, BURST = 0.025, 0.006, 0.030  # seconds
 ROUNDS = 7
-BATCHES = 4  # of so many rounds, at most
+BATCHES = 12  # of so many rounds, at most
 
 #: Contenders that are not Weft: names of `peers.installed`.
 PEERS = ("numpy", "torch", "torch.compile", "jax.jit")
