@@ -8,6 +8,7 @@
 
 #include "base/allocator.h"
 #include "base/caches.h"
+#include "base/thread_state.h"
 #include "gemm/batch.h"
 #include "gemm/far.h"
 #include "gemm/few.h"
@@ -25,12 +26,6 @@ namespace weft {
 namespace {
 
 constexpr int64_t few_columns = 8;  // of tiles that had better have as many rows
-
-// The product of the transposes, whose result is the transpose.
-Gemm transposed(const Gemm& g) {
-  const auto turned = [](const GemmOperand& o) { return GemmOperand{{}, o.col_stride, o.row_stride}; };
-  return {g.dtype, {}, g.n, g.m, g.k, turned(g.b), turned(g.a), turned(g.c)};
-}
 
 // Whether the transposed product is sooner done: its C has rows whose elements follow one another; or this one's tiles
 // would have few columns, and those of A follow one another.
@@ -159,6 +154,7 @@ bool product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Pro
       if constexpr (std::is_same_v<S, float>) zeros = mostly_zeros(g, a, b);
       const SplitResult result =
           zeros ? SplitResult::unfit : split_product<S>(*unit, g, a, b, c, shared, epilogue, poll);
+      if (result == SplitResult::completed) thread_state().gemms_by_matrix_unit.add(1);
       if (result != SplitResult::unfit) return result == SplitResult::completed;
       return product_by_vectors<S>(g, a, b, c, shared, Prologue(nullptr, 0, g.m), epilogue, poll, spare);
     }

@@ -42,6 +42,12 @@ struct Gemm {
   GemmOperand a, b, c;
 };
 
+// The product of the transposes of one matrix of the batch, whose result is the transpose.
+inline Gemm transposed(const Gemm& g) {
+  const auto turned = [](const GemmOperand& o) { return GemmOperand{{}, o.col_stride, o.row_stride}; };
+  return {g.dtype, {}, g.n, g.m, g.k, turned(g.b), turned(g.a), turned(g.c)};
+}
+
 // Of one matrix of the batch.
 inline double multiply_adds(const Gemm& g) {
   return static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);

@@ -5,70 +5,60 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <memory>
 #include <mutex>
 #include <vector>
 
 #include "base/allocator.h"
 #include "base/caches.h"
-#include "base/dtype.h"
 #include "base/shares.h"
-#include "base/thread_state.h"
 #include "gemm/matrix_unit.h"
+#include "gemm/split_few.h"
+#include "gemm/split_operands.h"
 
 namespace weft {
 namespace {
 
-constexpr int64_t most_steps = 32;        // of a part of k: the sums of so many are added without another's
+constexpr int64_t most_steps = 32;        // of a part of k, as long as C can hold sums: those of so many are added without another's
 constexpr int64_t most_unit_panels = 8;   // rows, and columns, of a unit
 constexpr int64_t least_unit_panels = 2;  // of units that are made smaller so that all threads have some
 constexpr int64_t most_regions = 4;       // of C, each with panels of its own: what another core has packed is slow to read
 constexpr int64_t block_elements = panel_lines * panel_lines;
-constexpr uint16_t infinite = 0x7f80;        // bits of bfloat16
-constexpr double least_product = 0x1p-100, largest_sum = 0x1p126;  // of scaled numbers, of what parts can hold
 
 // Of numbers of so many parts. In cycles, as measured with one thread and with two: what a multiply-add costs less than by vectors; what
-// packing an element costs, and one that comes from far away; storing one of C; and all around.
+// packing an element costs, and one that comes from far away, of which the second is that of products of few rows or columns, beside
+// what vectors need to read it; storing one of C; and all around.
 struct Costs {
-  int64_t steps_at_once;  // whose panel of B stays in the nearest cache while panels of A go by
-  double saved, near_element, far_element, stored, around;
+  double saved, near_element[2], far_element[2], stored, around;
 };
 constexpr Costs costs_of_parts[] = {
-    {8, 0.042, 0.35, 1.1, 0.1, 1000}, {5, 0.036, 0.6, 1.5, 0.1, 1000}, {4, 0.015, 0.9, 2, 0.3, 20000}};
+    {0.042, {0.35, 0.2}, {1.1, 0.15}, 0.1, 1000}, {0.036, {0.6, 0.4}, {1.5, 0.3}, 0.1, 1000}, {0.015, {0.9}, {2}, 0.3, 20000}};
 constexpr int64_t vector_columns = 16;      // of C, that vectors of 16-bit numbers make at least
 constexpr int64_t deepest_half = 1 << 15;   // k of 16-bit products: all of it is packed at once, and summed in one chain
 
+// A task packs some panels in some steps: where lines lie side by side, long runs of these; else long runs of steps.
 template <class S>
-const Costs& costs(const MatrixUnit& unit) {
-  return costs_of_parts[unit.kernels<S>().parts - 1];
+int64_t panels_in_task(const SplitOperand<S>& side) {
+  return side.along_k() ? 1 : 4;
 }
-
-// A or B, whose lines become panels.
 template <class S>
-struct Side {
-  PanelOf operand;
-  const S* from;
-  int64_t lines, line, step;
-
-  int64_t panels() const { return parts(lines, panel_lines); }
-  // A task packs some panels in some steps: where lines lie side by side, long runs of these; else long runs of steps.
-  int64_t panels_at_once() const { return step == 1 ? 1 : 4; }
-  int64_t steps_in_task() const { return step == 1 ? most_steps : 8; }
-  int64_t tasks(int64_t of_panels, int64_t steps) const {
-    return parts(of_panels, panels_at_once()) * parts(steps, steps_in_task());
-  }
-};
+int64_t steps_in_task(const SplitOperand<S>& side) {
+  return side.along_k() ? most_steps : 8;
+}
+template <class S>
+int64_t tasks_of(const SplitOperand<S>& side, int64_t panels, int64_t steps) {
+  return parts(panels, panels_in_task(side)) * parts(steps, steps_in_task(side));
+}
 
 template <class S>
 class Product {
  public:
   Product(const MatrixUnit& unit, const Gemm& g, const S* a, const S* b, S* c, int64_t threads, const Epilogue& epilogue,
           const Poll* poll)
-      : unit_(unit), kernels_(unit.kernels<S>()), g_(g), a_{PanelOf::a, a, g.m, g.a.row_stride, g.a.col_stride},
-        b_{PanelOf::b, b, g.n, g.b.col_stride, g.b.row_stride}, c_(c), epilogue_(epilogue), stop_(poll), threads_(threads),
+      : unit_(unit), kernels_(unit.kernels<S>()), g_(g), a_{PanelOf::a, a, g.m, g.a.row_stride, g.a.col_stride, g.k},
+        b_{PanelOf::b, b, g.n, g.b.col_stride, g.b.row_stride, g.k}, c_(c), epilogue_(epilogue), stop_(poll), threads_(threads),
         steps_(parts(g.k, step_depth)), parts_(is_half<S> ? 1 : parts(steps_, most_steps)), deepest_(parts(steps_, parts_)),
-        step_bytes_(kernels_.step_bytes()), steps_at_once_(costs<S>(unit).steps_at_once) {
+        step_bytes_(kernels_.step_bytes()), steps_at_once_(split_steps_at_once<S>(unit)) {
     // Regions of C, the more square the less is packed.
     for (int64_t regions = 1; 2 * regions <= std::min(threads, most_regions); regions *= 2) {
       const int64_t rows = a_.panels() / down_, columns = b_.panels() / across_;
@@ -129,7 +119,7 @@ class Product {
   Tasks& packing(int64_t region, int64_t part) { return phases_[static_cast<size_t>(2 * (region * parts_ + part))]; }
   Tasks& multiplying(int64_t region, int64_t part) { return phases_[static_cast<size_t>(2 * (region * parts_ + part) + 1)]; }
   int64_t pack_tasks(const Area& area, int64_t part) const {
-    return a_.tasks(area.rows(), steps(part)) + b_.tasks(area.columns(), steps(part));
+    return tasks_of(a_, area.rows(), steps(part)) + tasks_of(b_, area.columns(), steps(part));
   }
 
   // One thread's part.
@@ -166,40 +156,22 @@ class Product {
 
   void pack(int64_t region_number, int64_t task, int64_t part) {
     const Area area = region(region_number);
-    const int64_t of_b = b_.tasks(area.columns(), steps(part));
+    const int64_t of_b = tasks_of(b_, area.columns(), steps(part));
     if (task < of_b) pack(b_, area.column, area.columns(), panel_of_b(region_number, 0), task, part);
     else pack(a_, area.row, area.rows(), panel_of_a(region_number, 0), task - of_b, part);
   }
 
-  void pack(const Side<S>& side, int64_t first_panel, int64_t panels, char* to, int64_t task, int64_t part) {
-    const int64_t first = first_step(part), runs = parts(steps(part), side.steps_in_task());
-    const int64_t begin = task % runs * side.steps_in_task(), end = std::min(steps(part), begin + side.steps_in_task());
-    const int64_t panel = task / runs * side.panels_at_once(), last = std::min(panels, panel + side.panels_at_once());
-    const int64_t at_once = side.panels_at_once() == 1 ? end - begin : 1;
+  void pack(const SplitOperand<S>& side, int64_t first_panel, int64_t panels, char* to, int64_t task, int64_t part) {
+    const int64_t first = first_step(part), runs = parts(steps(part), steps_in_task(side));
+    const int64_t begin = task % runs * steps_in_task(side), end = std::min(steps(part), begin + steps_in_task(side));
+    const int64_t panel = task / runs * panels_in_task(side), last = std::min(panels, panel + panels_in_task(side));
     Magnitudes found;
-    for (int64_t s = begin; s < end; s += at_once)
-      for (int64_t j = panel; j < last; ++j) {
-        const int64_t p = (first + s) * step_depth, i = (first_panel + j) * panel_lines;
-        kernels_.split(side.operand, std::min(panel_lines, side.lines - i), std::min(at_once * step_depth, g_.k - p),
-                    side.from + i * side.line + p * side.step, side.line, side.step, to + (j * deepest_ + s) * step_bytes_, found);
-      }
-    Found& all = found_[side.operand == PanelOf::a ? 0 : 1];
-    for (uint16_t seen = all.largest.load(std::memory_order_relaxed); seen < found.largest;)
-      if (all.largest.compare_exchange_weak(seen, found.largest, std::memory_order_relaxed)) break;
-    for (uint16_t seen = all.least.load(std::memory_order_relaxed); seen > found.least;)
-      if (all.least.compare_exchange_weak(seen, found.least, std::memory_order_relaxed)) break;
+    side.pack(kernels_, first_panel + panel, first_panel + last, first + begin, first + end,
+              to + (panel * deepest_ + begin) * step_bytes_, deepest_ * step_bytes_, found);
+    extremes_.add(side.which, found);
   }
 
-  // Whether the parts of all numbers that have been packed, and the products of these, can be held.
-  bool fit() const {
-    double largest[2], least[2];
-    for (int i = 0; i < 2; ++i) {
-      const uint16_t most = found_[i].largest.load(std::memory_order_relaxed), fewest = found_[i].least.load(std::memory_order_relaxed);
-      largest[i] = most < infinite ? bfloat16_to_float(most) : HUGE_VAL;
-      least[i] = fewest == UINT16_MAX ? HUGE_VAL : bfloat16_to_float(static_cast<uint16_t>(fewest + 1));
-    }
-    return largest[0] * largest[1] * static_cast<double>(g_.k) <= largest_sum && least[0] * least[1] >= least_product;
-  }
+  bool fit() const { return extremes_.fit(g_.k); }
 
   void unit(int64_t region_number, int64_t number, int64_t part, int64_t slot) {
     const Area all = region(region_number);
@@ -254,14 +226,10 @@ class Product {
       epilogue_.rows(i0, i1);
   }
 
-  struct Found {
-    std::atomic<uint16_t> largest{0}, least{UINT16_MAX};
-  };
-
   const MatrixUnit& unit_;
   const SplitKernels<S>& kernels_;
   const Gemm& g_;
-  const Side<S> a_, b_;
+  const SplitOperand<S> a_, b_;
   S* c_;
   const Epilogue& epilogue_;
   Stop stop_;
@@ -270,7 +238,7 @@ class Product {
   int64_t down_ = 1, across_ = 1;              // regions
   int64_t row_units_ = 1, column_units_ = 1;   // of a region
   int64_t packed_a_ = 0, packed_ = 0, scratch_ = 0;  // bytes of a region's panels of A, and of both; elements of a unit's sums
-  Found found_[2];
+  Extremes extremes_;
   std::unique_ptr<Block> panels_, sums_;
   std::unique_ptr<Tasks[]> phases_;  // of each region and part: packing, multiplying
   std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each panel of rows, the units not made yet
@@ -285,10 +253,11 @@ const MatrixUnit* split_pays(const Gemm& g) {
   const MatrixUnit* const unit = matrix_unit();
   if (!unit) return nullptr;
   if (is_half<S> && g.k > deepest_half) return nullptr;
-  const Costs& c = costs<S>(*unit);
+  const Costs& c = costs_of_parts[unit->kernels<S>().parts - 1];
   const auto m = static_cast<double>(g.m), n = static_cast<double>(g.n), k = static_cast<double>(g.k);
+  const bool few = is_half<S> && (split_few_rows(g) || split_few_rows(transposed(g)));
   const auto packing = [&](double elements) {
-    return elements * (elements * sizeof(S) > far_bytes ? c.far_element : c.near_element);
+    return elements * (elements * sizeof(S) > far_bytes ? c.far_element : c.near_element)[few];
   };
   const double by_vectors = m * k * (is_half<S> ? static_cast<double>(rounded_up(g.n, vector_columns)) : n);
   return c.saved * by_vectors > c.around + packing(m * k) + packing(k * n) + c.stored * m * n ? unit : nullptr;
@@ -299,9 +268,17 @@ SplitResult split_product(const MatrixUnit& unit, const Gemm& g, const S* a, con
                           const Poll* poll) {
   const double work = multiply_adds(g) + epilogue.work();
   const int64_t threads = shared ? useful_threads(work) : 1;
-  const SplitResult result = Product<S>(unit, g, a, b, c, threads, epilogue, work < polled_work ? nullptr : poll).run();
-  if (result == SplitResult::completed) thread_state().gemms_by_matrix_unit.add(1);
-  return result;
+  const Poll* const polled = work < polled_work ? nullptr : poll;
+  if constexpr (is_half<S>) {
+    const bool of_rows = split_few_rows(g);
+    if (const Gemm turned = transposed(g); of_rows || split_few_rows(turned)) {
+      const SplitResult result = of_rows ? split_few_product<S>(unit, g, a, b, c, threads, polled)
+                                         : split_few_product<S>(unit, turned, b, a, c, threads, polled);
+      if (result == SplitResult::completed) epilogue.all(shared);
+      return result;
+    }
+  }
+  return Product<S>(unit, g, a, b, c, threads, epilogue, polled).run();
 }
 
 #define WEFT_SPLIT(S)                                                                                                          \

@@ -37,6 +37,14 @@ TEST(products_by_a_matrix_unit) {
       }
     }
     compare<float>(DType::float32, 260, 200, 220, {3}, 0, 1, 0);
+    // Few rows, and few columns.
+    for (const Sizes& s : std::vector<Sizes>{{40, 530, 1100}, {600, 9, 300}, {200, 520, 40}})
+      for (int threads : {1, 3})
+        for (int kind : {0, 1, 3}) {
+          set_num_threads(threads);
+          compare<Float16>(DType::float16, s.m, s.n, s.k, {}, kind, 1 - kind / 2, kind);
+          compare<BFloat16>(DType::bfloat16, s.m, s.n, s.k, {}, 1, kind, 1);
+        }
     for (const Sizes& s : std::vector<Sizes>{{128, 128, 128}, {64, 100, 1000}, {32, 4096, 4096}, {256, 256, 16}}) {
       const GemmOperand any{{}, 1, 1};
       CHECK(!split_pays<float>({DType::float32, {}, s.m, s.n, s.k, any, any, any}));
