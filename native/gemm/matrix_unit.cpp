@@ -2,6 +2,7 @@
 #include "gemm/matrix_unit.h"
 
 #include <atomic>
+#include <vector>
 
 #ifdef WEFT_AMX
 #include <cpuid.h>
@@ -21,7 +22,8 @@ bool multiplies_float16() {
 #endif
 
 // Linux keeps the registers of those processes only that have asked for it: once, for all threads.
-const MatrixUnit* find_unit() {
+std::vector<const MatrixUnit*> find_units() {
+  std::vector<const MatrixUnit*> units;
 #ifdef WEFT_AMX
   constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
   __builtin_cpu_init();
@@ -29,14 +31,13 @@ const MatrixUnit* find_unit() {
       __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
   if (!vectors || !__builtin_cpu_supports("amx-tile") || !__builtin_cpu_supports("amx-bf16") ||
       syscall(SYS_arch_prctl, request_permission, tile_data) != 0)
-    return nullptr;
+    return units;
 #ifdef WEFT_AMX_FLOAT16
-  if (multiplies_float16()) return &amx_float16_unit;
+  if (multiplies_float16()) units.push_back(&amx_float16_unit);
 #endif
-  return &amx_unit;
-#else
-  return nullptr;
+  units.push_back(&amx_unit);
 #endif
+  return units;
 }
 
 std::atomic<const MatrixUnit*>& used_unit() {
@@ -46,9 +47,9 @@ std::atomic<const MatrixUnit*>& used_unit() {
 
 }  // namespace
 
-const MatrixUnit* cpu_matrix_unit() {
-  static const MatrixUnit* const unit = find_unit();
-  return unit;
+std::span<const MatrixUnit* const> cpu_matrix_units() {
+  static const std::vector<const MatrixUnit*> units = find_units();
+  return units;
 }
 
 const MatrixUnit* matrix_unit() { return used_unit().load(std::memory_order_relaxed); }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <type_traits>
 
 #include "gemm/types.h"
@@ -62,8 +63,10 @@ struct MatrixUnit {
   }
 };
 
-// The unit of this CPU, if it has one that the system lets the process use; else null.
-const MatrixUnit* cpu_matrix_unit();
+// What this CPU's unit can be used as, if it has one that the system lets the process use: the best first.
+std::span<const MatrixUnit* const> cpu_matrix_units();
+
+inline const MatrixUnit* cpu_matrix_unit() { return cpu_matrix_units().empty() ? nullptr : cpu_matrix_units().front(); }
 
 // The unit that products are made by: the CPU's, unless another one, or none (null), is to be used from now on. Returns which was.
 const MatrixUnit* matrix_unit();

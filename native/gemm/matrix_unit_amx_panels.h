@@ -127,9 +127,7 @@ void split_panel(int64_t lines, int64_t k, const S* from, int64_t line, int64_t 
         return scaled(r + (along_k ? 0 : which * tile_rows) < fewer ? masks[which] : static_cast<__mmask16>(0), at);
       };
       if constexpr ((operand == PanelOf::a) == along_k) {
-        for (int64_t r = 0; r < tile_rows; ++r) {
-          Row<S, parts>{half(0, r), half(1, r)}.put(tile + r * 64, extents);
-        }
+        for (int64_t r = 0; r < tile_rows; ++r) Row<S, parts>{half(0, r), half(1, r)}.put(tile + r * 64, extents);
       } else {
         Row<S, parts> rows[16];
 #pragma GCC unroll 16
@@ -184,10 +182,10 @@ void copy_panel(int64_t lines, int64_t k, const S* from, int64_t line, int64_t s
       _mm_prefetch(at + step_depth * step, _MM_HINT_T0);  // the next steps
       return whole.take(i < fewer ? all : 0, at);
     };
-    __m512 pairs[32];  // of each line's, or each pair of steps', of all 32 lines
+    __m512 tiles[2][16];  // each line's pairs, or those of two steps of all 32 lines
     if constexpr (along_k) {
 #pragma GCC unroll 32
-      for (int64_t i = 0; i < 32; ++i) pairs[i] = _mm512_castsi512_ps(run(i));
+      for (int64_t i = 0; i < 32; ++i) tiles[i / 16][i % 16] = _mm512_castsi512_ps(run(i));
     } else {
       const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5, 36, 4, 35,
                                            3, 34, 2, 33, 1, 32, 0);
@@ -195,15 +193,14 @@ void copy_panel(int64_t lines, int64_t k, const S* from, int64_t line, int64_t s
 #pragma GCC unroll 16
       for (int64_t q = 0; q < 16; ++q) {
         const __m512i one = run(2 * q), other = run(2 * q + 1);
-        pairs[q] = _mm512_castsi512_ps(_mm512_permutex2var_epi16(one, low, other));
-        pairs[16 + q] = _mm512_castsi512_ps(_mm512_permutex2var_epi16(one, high, other));
+        tiles[0][q] = _mm512_castsi512_ps(_mm512_permutex2var_epi16(one, low, other));
+        tiles[1][q] = _mm512_castsi512_ps(_mm512_permutex2var_epi16(one, high, other));
       }
     }
     for (int64_t t = 0; t < 2; ++t) {
-      __m512(&tile)[16] = *reinterpret_cast<__m512(*)[16]>(pairs + 16 * t);
-      if constexpr ((operand == PanelOf::a) != along_k) transpose(tile);
+      if constexpr ((operand == PanelOf::a) != along_k) transpose(tiles[t]);
 #pragma GCC unroll 16
-      for (int64_t r = 0; r < tile_rows; ++r) _mm512_store_ps(panel + t * tile_bytes + r * 64, tile[r]);
+      for (int64_t r = 0; r < tile_rows; ++r) _mm512_store_ps(panel + t * tile_bytes + r * 64, tiles[t][r]);
     }
   }
 }

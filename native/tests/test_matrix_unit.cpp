@@ -9,11 +9,12 @@
 #include "portable_unit.h"
 #include "products.h"
 
-// Of the portable unit and, where there is one, the CPU's.
+// With the portable unit and, where there is one, the CPU's in all ways.
 template <class Test>
 static void with_units(Test test) {
-  for (const MatrixUnit* unit : {&portable_unit::unit, cpu_matrix_unit()}) {
-    if (!unit) continue;
+  std::vector<const MatrixUnit*> units(cpu_matrix_units().begin(), cpu_matrix_units().end());
+  units.push_back(&portable_unit::unit);
+  for (const MatrixUnit* unit : units) {
     use_matrix_unit(unit);
     test();
     use_matrix_unit(nullptr);
@@ -49,6 +50,28 @@ TEST(products_by_a_matrix_unit) {
       const GemmOperand any{{}, 1, 1};
       CHECK(!split_pays<float>({DType::float32, {}, s.m, s.n, s.k, any, any, any}));
     }
+  });
+}
+
+// All numbers of 16 bits, but infinities and what is not a number, by one.
+template <class S>
+static void check_all_numbers(DType dtype, float (*widen)(uint16_t)) {
+  constexpr int64_t n = 256;
+  std::vector<S> one(n * n), numbers(n * n), c(n * n);
+  for (size_t i = 0; i < n; ++i) one[i * (n + 1)] = number<S>(1);
+  for (size_t i = 0; i < n * n; ++i) numbers[i].bits = std::isfinite(widen(static_cast<uint16_t>(i))) ? static_cast<uint16_t>(i) : 0;
+  for (bool left : {true, false})
+    for (const GemmOperand& layout : {GemmOperand{{}, n, 1}, GemmOperand{{}, 1, n}}) {
+      const Gemm g{dtype, {}, n, n, n, layout, layout, layout};
+      CHECK(run_gemm(g, (left ? numbers : one).data(), (left ? one : numbers).data(), c.data()));
+      for (size_t i = 0; i < n * n; ++i) CHECK(widen(c[i].bits) == widen(numbers[i].bits));
+    }
+}
+
+TEST(no_bit_of_16_bit_numbers_is_lost) {
+  with_units([] {
+    check_all_numbers<Float16>(DType::float16, half_to_float);
+    check_all_numbers<BFloat16>(DType::bfloat16, bfloat16_to_float);
   });
 }
 
