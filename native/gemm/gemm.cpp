@@ -130,10 +130,36 @@ bool product_by_vectors(const Gemm& g, const S* a, const S* b, S* c, bool shared
     return tiled_product<S>(g, a, b, c, shared, prologue, epilogue, poll, spare);
 }
 
+// The matrix unit that all products of a batch are made by, or null: goes by sizes, and by whether an operand is the same for all of them,
+// which are then as one product, however they are run. Tiny and narrow ones are better off without.
+template <class S>
+const MatrixUnit* unit_for(const Gemm& g) {
+  if constexpr (std::is_same_v<SumOf<S>, float>) {
+    if (g.k == 0 || g.m < 2 || g.n < 2) return nullptr;
+    Gemm all = g;
+    all.batch.clear();
+    int64_t count = 1;
+    bool same_a = true, same_b = true;
+    for (size_t d = 0; d < g.batch.size(); ++d) {
+      count *= g.batch[d];
+      same_a = same_a && (g.batch[d] == 1 || g.a.batch_strides[d] == 0);
+      same_b = same_b && (g.batch[d] == 1 || g.b.batch_strides[d] == 0);
+    }
+    if (count > 1 && tiny_products<S>(g)) return nullptr;
+    if (same_b) all.m *= count;
+    else if (same_a) all.n *= count;
+    if constexpr (is_half<S>)
+      if (narrow_product<S>(all)) return nullptr;
+    return split_pays<S>(all);
+  } else {
+    return nullptr;
+  }
+}
+
 // One product, over the pool where `shared`. False: interrupted.
 template <class S>
-bool product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Prologue& prologue, const Epilogue& epilogue,
-             const Poll* poll, Spare spare) {
+bool product(const Gemm& g, const MatrixUnit* unit, const S* a, const S* b, S* c, bool shared, const Prologue& prologue,
+             const Epilogue& epilogue, const Poll* poll, Spare spare) {
   const bool vector = g.m == 1 || g.n == 1;
   if (g.k == 0 || vector) {
     prologue.all(shared);
@@ -148,7 +174,7 @@ bool product(const Gemm& g, const S* a, const S* b, S* c, bool shared, const Pro
     return true;
   }
   if constexpr (std::is_same_v<SumOf<S>, float>)
-    if (const MatrixUnit* const unit = split_pays<S>(g)) {
+    if (unit) {
       prologue.all(shared);
       bool zeros = false;  // which vectors skip
       if constexpr (std::is_same_v<S, float>) zeros = mostly_zeros(g, a, b);
@@ -203,6 +229,7 @@ int64_t matrices_apart(const Gemm& g, int64_t count, double work) {
 template <class T>
 struct Job {
   const Gemm& g;
+  const MatrixUnit* unit;
   const T* a;
   const T* b;
   T* c;
@@ -226,13 +253,13 @@ struct Job {
 
   // On the calling thread or, where `shared`, over the pool. False: interrupted.
   bool matrix(int64_t i, bool shared, const Poll* poll) {
-    return product<T>(g, a + batch_offset(g, g.a, i), b + batch_offset(g, g.b, i), c + batch_offset(g, g.c, i), shared,
+    return product<T>(g, unit, a + batch_offset(g, g.a, i), b + batch_offset(g, g.b, i), c + batch_offset(g, g.c, i), shared,
         prologue(i), epilogue(i), poll, shared ? spare : Spare{});
   }
 };
 
 template <class T>
-bool run_batch(const Gemm& g, const void* a, const void* b, void* c, const Poll* poll, const GemmHooks* hooks, Spare spare) {
+bool run_batch(const Gemm& g, const MatrixUnit* unit, const void* a, const void* b, void* c, const Poll* poll, const GemmHooks* hooks, Spare spare) {
   int64_t count = 1;
   for (int64_t size : g.batch) count *= size;
   if (count == 0 || g.m == 0 || g.n == 0) return true;
@@ -241,15 +268,15 @@ bool run_batch(const Gemm& g, const void* a, const void* b, void* c, const Poll*
     if (Gemm whole; whole_product(g, batch, hooks != nullptr, whole)) {
       GemmHooks of_all = hooks ? *hooks : GemmHooks{};
       of_all.prepare_work *= static_cast<double>(count), of_all.work *= static_cast<double>(count);
-      return run_batch<T>(whole, a, b, c, poll, hooks ? &of_all : nullptr, spare);
+      return run_batch<T>(whole, unit, a, b, c, poll, hooks ? &of_all : nullptr, spare);
     }
     if (tiny_products<T>(g))
       return run_tiny_products<T>(g, batch, static_cast<const T*>(a), static_cast<const T*>(b), static_cast<T*>(c), poll, hooks);
   }
   if constexpr (!std::is_floating_point_v<T>)
-    if (count == 1 && !hooks && narrow_product<T>(g))
+    if (count == 1 && !hooks && !unit && narrow_product<T>(g))
       return run_narrow_product<T>(g, static_cast<const T*>(a), static_cast<const T*>(b), static_cast<T*>(c), poll);
-  Job<T> job{.g = g, .a = static_cast<const T*>(a), .b = static_cast<const T*>(b), .c = static_cast<T*>(c), .hooks = hooks,
+  Job<T> job{.g = g, .unit = unit, .a = static_cast<const T*>(a), .b = static_cast<const T*>(b), .c = static_cast<T*>(c), .hooks = hooks,
              .spare = spare};
   const double work = multiply_adds(g) + job.prologue(0).work() + job.epilogue(0).work();
   bool completed = true;
@@ -278,20 +305,21 @@ void Epilogue::all(bool shared) const { all_rows(*this, m_, shared); }
 void Prologue::all(bool shared) const { all_rows(*this, m_, shared); }
 
 bool run_gemm(const Gemm& g, const void* a, const void* b, void* c, const Poll* poll, const GemmHooks* hooks, Spare spare) {
+  const auto run = [&]<class T>(T) { return run_batch<T>(g, unit_for<T>(g), a, b, c, poll, hooks, spare); };
   switch (g.dtype) {
-    case DType::float32: return run_batch<float>(g, a, b, c, poll, hooks, spare);
-    case DType::float64: return run_batch<double>(g, a, b, c, poll, hooks, spare);
-    case DType::float16: return run_batch<Float16>(g, a, b, c, poll, hooks, spare);
-    case DType::bfloat16: return run_batch<BFloat16>(g, a, b, c, poll, hooks, spare);
+    case DType::float32: return run(float{});
+    case DType::float64: return run(double{});
+    case DType::float16: return run(Float16{});
+    case DType::bfloat16: return run(BFloat16{});
     // Wrapping arithmetic has the same bits signed and unsigned.
     case DType::int8:
-    case DType::uint8: return run_batch<uint8_t>(g, a, b, c, poll, hooks, spare);
+    case DType::uint8: return run(uint8_t{});
     case DType::int16:
-    case DType::uint16: return run_batch<uint16_t>(g, a, b, c, poll, hooks, spare);
+    case DType::uint16: return run(uint16_t{});
     case DType::int32:
-    case DType::uint32: return run_batch<uint32_t>(g, a, b, c, poll, hooks, spare);
+    case DType::uint32: return run(uint32_t{});
     case DType::int64:
-    case DType::uint64: return run_batch<uint64_t>(g, a, b, c, poll, hooks, spare);
+    case DType::uint64: return run(uint64_t{});
     case DType::bool_: break;
   }
   return true;

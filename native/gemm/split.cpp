@@ -35,6 +35,7 @@ constexpr Costs costs_of_parts[] = {
     {0.042, {0.35, 0.2}, {1.1, 0.15}, 0.1, 1000}, {0.036, {0.6, 0.4}, {1.5, 0.3}, 0.1, 1000}, {0.015, {0.9}, {2}, 0.3, 20000}};
 constexpr int64_t vector_columns = 16;      // of C, that vectors of 16-bit numbers make at least
 constexpr int64_t deepest_half = 1 << 15;   // k of 16-bit products: all of it is packed at once, and summed in one chain
+constexpr double half_work = 1.0 / 16;      // of a multiply-add of 16-bit numbers, beside those that threads are shared out for
 
 // A task packs some panels in some steps: where lines lie side by side, long runs of these; else long runs of steps.
 template <class S>
@@ -267,7 +268,7 @@ template <class S>
 SplitResult split_product(const MatrixUnit& unit, const Gemm& g, const S* a, const S* b, S* c, bool shared, const Epilogue& epilogue,
                           const Poll* poll) {
   const double work = multiply_adds(g) + epilogue.work();
-  const int64_t threads = shared ? useful_threads(work) : 1;
+  const int64_t threads = shared ? useful_threads(is_half<S> ? half_work * work : work) : 1;
   const Poll* const polled = work < polled_work ? nullptr : poll;
   if constexpr (is_half<S>) {
     const bool of_rows = split_few_rows(g);

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import weft
@@ -201,6 +201,45 @@ def test_batches() -> None:
     (made,) = in_every_mode(weft.matmul, x, y)
     for i in range(3):
         assert bits(made[i]) == bits(x[i] @ y[i])
+
+
+@pytest.mark.parametrize("dtype", [weft.float32, *HALVES], ids=lambda d: d.name)
+@pytest.mark.parametrize("shared", ["left", "right"])
+def test_a_batch_that_shares_an_operand_is_as_one_product(dtype: weft.DType, shared: str) -> None:
+    """Whether its memory lets it be run as one, or what is fused with it does, or not; each matrix would be too small."""
+    a, b = operands((6,), 90, 300, 280, "float32")
+    left, right = (a[0], b) if shared == "left" else (a, b[0])
+    x, y = halves(left, dtype, "rows"), halves(right, dtype, "rows")
+    (first,) = in_every_mode(weft.matmul, x, y)
+    assert by_unit(lambda: x @ y) in (1, 6)
+    if dtype is weft.float32:
+        assert by_unit(lambda: halves(a[0], dtype, "rows") @ halves(b[0], dtype, "rows")) == 0
+    for count in (1, 2):
+        with threads(count):
+            for one in LAYOUTS:
+                for other in LAYOUTS:
+                    assert bits(halves(left, dtype, one) @ halves(right, dtype, other)) == bits(first), (one, other)
+    z = halves(operands((), 90, 1, 280, "float32")[1], dtype, "rows")
+    for function in (lambda x, y, z: weft.relu(x @ y + z), lambda x, y, z: weft.softmax(weft.tanh(x) @ y, -1)):
+        in_every_mode(function, x, y, z)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(HALVES),
+    st.tuples(*[st.integers(2, 150)] * 3),
+    st.sampled_from([(), (1,), (3,), (2, 2)]),
+    st.booleans(),
+)
+@example(weft.float16, (1120, 57, 11), (), False)
+@example(weft.float16, (671, 29, 6), (), False)
+def test_modes_agree_on_16_bit_products(
+    dtype: weft.DType, sizes: tuple[int, int, int], batch: tuple[int, ...], shared: bool
+) -> None:
+    """However narrow, tiny or few: a fused product takes another way than a bare one."""
+    a, b = operands(batch, *sizes, "float32")
+    x, y = halves(a, dtype, "rows"), halves(b[(0,) * len(batch)] if shared else b, dtype, "columns")
+    in_every_mode(lambda x, y: (weft.relu(x @ y + 1), x @ y, weft.tanh(x) @ y), x, y)
 
 
 @settings(max_examples=25, deadline=None)
