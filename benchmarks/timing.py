@@ -83,7 +83,7 @@ def ratio(ours: Timing, theirs: Timing) -> Ratio:
 
 
 def doubt(ours: Timing, theirs: Timing) -> tuple[float, float]:
-    """Between which figures the ratio's median lies with at least 95 % certainty, by the rounds' own ratios; and the ratio itself.
+    """Between which figures the ratio's median lies with 95 % certainty at least, by the rounds' own ratios; and the ratio.
 
     However the noise is distributed: as many of the least and of the greatest ratios are left out as a coin, tossed once a
     round, shows heads in at most 2.5 % of all series (the sign test's interval; Conover, "Practical Nonparametric Statistics").
