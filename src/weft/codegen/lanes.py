@@ -44,6 +44,9 @@ BYTES = ir.IntType(8).as_pointer()
 
 #: Bytes of a cache line.
 LINE = 64
+#: How many bytes ahead a stream is fetched, by what the names of processors begin with. AMD's fetch the rest of a page by
+#: themselves, and slower if asked for what lies in a later one.
+AHEAD = {"znver": 1536, "": 8192}
 #: How much further to fetch something where nothing is to be.
 NEAR = I64(0)
 
@@ -655,6 +658,17 @@ def block_m2(typingctx: Any, a: Any, x: Any, n: Any, later: Any) -> Any:
     return types.void(a, x, types.int64, types.int64), codegen
 
 
+@intrinsic(prefer_literal=True)
+def elements_ahead(typingctx: Any, size: Any) -> Any:
+    """How many elements of so many bytes further a stream is fetched."""
+
+    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        distance = next(n for cpu, n in AHEAD.items() if loader.target()[0].startswith(cpu))
+        return I64(distance // size.literal_value)
+
+    return types.int64(size), codegen
+
+
 @intrinsic
 def fetched_from(typingctx: Any, n: Any, least: Any) -> Any:
     """Whether what lies further is fetched of n elements: there are so many, and this processor's vectors are cache lines."""
@@ -673,6 +687,6 @@ def moments(b: Any, d: Any, q: Any, shift: Any, size: Any) -> tuple[Any, Any]:
     return b.fadd(shift, off), b.select(b.fcmp_ordered("<", m2, none), none, m2)
 
 
-NAMESPACE: dict[str, Any] = {"block_m2": block_m2, "fetched_from": fetched_from}
+NAMESPACE: dict[str, Any] = {"block_m2": block_m2, "elements_ahead": elements_ahead, "fetched_from": fetched_from}
 for _op in ("sum", "prod", "max", "min", "any", "all", "argmax", "argmin"):
     NAMESPACE.update(_intrinsics(_op))

@@ -50,8 +50,8 @@ from weft.ir.kernel import BLOCK, LANES, NEAR_LENGTH, RUN, RUNS, Apply, Load, Lo
 CHUNK = 512
 
 
-#: How many bytes ahead what a reduction of a large array reads next is fetched, and what is large: more than caches hold.
-AHEAD, LARGE = 8 << 10, 8 << 20
+#: The bytes of an array from which on what a reduction reads next is fetched ahead: more than caches hold.
+LARGE = 8 << 20
 
 #: Reductions whose elements are taken one by one.
 _SIMPLE = ("sum", "prod", "max", "min", "any", "all")
@@ -304,7 +304,7 @@ class Row:
                 continue
             self.ahead.append(i)
             w.assign("far", "boolean", f"fetched_from({' * '.join(f'n{d}' for d in range(r + 1))}, {LARGE // size})")
-            lengths = {"inside": str(AHEAD // size), "beyond": str(AHEAD // size)}
+            lengths = {"inside": f"elements_ahead({size})", "beyond": f"elements_ahead({size})"}
             if r > 0:
                 # Of rows with gaps between them the next unit, or of short ones as far as a block goes; but not if the last
                 # block is a part of one, for then much that is fetched would lie in the gaps.
