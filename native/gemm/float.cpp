@@ -22,6 +22,7 @@
 #include "gemm/ahead.h"
 #include "gemm/division.h"
 #include "gemm/tile.h"
+#include "gemm/vectors.h"
 
 namespace weft {
 namespace {
@@ -33,6 +34,7 @@ constexpr int64_t steps_per_line = 4;  // of k, in which a tile brings a line of
 constexpr int64_t copied_steps = 8;    // rows of a transposed A of which a tile's part is packed before the next tile's turn
 constexpr double divided_work = 1 << 23;  // multiply-adds of a product from which on units that run are divided
 constexpr int64_t packed_panels = 4;   // for which packing A once more is worth it
+constexpr int64_t least_stray_depth = 32;  // of columns that are made as rows, and written apart
 
 template <class T>
 class Product {
@@ -368,7 +370,10 @@ class Product {
                          : d_.opens                  ? own_b
                                                    : packed + in_group * k * set_.nr;
         if (d_.far_b) next_b = panel_after(right, block, panel, first, last, end);
-        if (rows.full && b_packed && d_.width(panel) == set_.nr && out.col_stride == 1) {
+        const int64_t stray = strays(panel, rows, out), width = d_.width(panel) - stray;
+        if (stray) stray_columns(stray, rows, block, right + width, b_k, at(rows.first, panel, out) + width, out);
+        if (!width) continue;
+        if (rows.full && b_packed && width == set_.nr && out.col_stride == 1) {
           if (d_.opens)
             set_.opening(k, d_.two_chains, left, b_ + d_.first_k(block) * b_row + panel * set_.nr, b_row, own_b, at(rows.first, panel, out),
                          out.row_stride, out.add);
@@ -376,9 +381,9 @@ class Product {
           continue;
         }
         // A panel of few columns is best run in higher tiles, unless A is packed for those of the others.
-        const bool tall = !a_packed && d_.width(panel) <= set_.narrow;
+        const bool tall = !a_packed && width <= set_.narrow;
         if (!tall && !rows.full && out.col_stride == 1 && !next_a.exist() && !next_b.exist()) {
-          set_.stack(rows.count, rows.tiles, d_.width(panel), k, d_.two_chains, left, a_row, a_k, a_packed ? k * set_.packed_rows : 0, right, b_k,
+          set_.stack(rows.count, rows.tiles, width, k, d_.two_chains, left, a_row, a_k, a_packed ? k * set_.packed_rows : 0, right, b_k,
                      at(rows.first, panel, out), out.row_stride, out.add);
           continue;
         }
@@ -388,7 +393,7 @@ class Product {
           later_b.some();
           height = tall ? set_.next_height(rows.count - i) : rows.at(t + 1) - i;
           const T* from = left + (a_packed ? t * k * set_.packed_rows : i * a_row);
-          set_.run(height, d_.width(panel), k, d_.two_chains, from, a_row, a_k, right, b_k, at(rows.first + i, panel, out), out.row_stride,
+          set_.run(height, width, k, d_.two_chains, from, a_row, a_k, right, b_k, at(rows.first + i, panel, out), out.row_stride,
                    out.col_stride, out.add);
         }
       }
@@ -415,6 +420,37 @@ class Product {
   Sums sums_of(int64_t part, int64_t block) const {
     if (part == 0) return {c_, g_.c.row_stride, g_.c.col_stride, block > 0};
     return {sums_ + (block - d_.first_block(1)) * g_.m * g_.n, g_.n, 1, false};
+  }
+
+  // The last columns of a panel, if they fill so little of a vector that they are sooner made as rows: A's columns, or some rows turned
+  // while they are loaded, are the vectors then.
+  int64_t strays(int64_t panel, const UnitRows& rows, const Sums& out) const {
+    const int64_t lanes = set_.lanes(), count = d_.width(panel) % lanes;
+    if (!count || out.col_stride != 1 || rows.count < lanes || g_.k < least_stray_depth) return 0;
+    if (g_.a.col_stride == 1) return 4 * count <= lanes ? count : 0;
+    return g_.a.row_stride == 1 && 2 * count <= lanes && count <= set_.mr ? count : 0;
+  }
+
+  // Makes so many columns of a unit's rows, of which `right` is the first in B and `to` in C.
+  void stray_columns(int64_t count, const UnitRows& rows, int64_t block, const T* right, int64_t b_k, T* to, const Sums& out) const {
+    const int64_t k = d_.depth(block);
+    const T* const left = a_ + rows.first * g_.a.row_stride + d_.first_k(block) * g_.a.col_stride;
+    if (g_.a.col_stride == 1) {
+      const int64_t first = d_.two_chains ? d_.two_chains : k, row = g_.a.row_stride;
+      const auto make = few_row_kernels<T>().of_rows[count - 1];
+      if (!out.add) return make({rows.count, k, first, k - first + 1, right, b_k, left, row, to, 1, out.row_stride});
+      T sums[line_elements<T> * most_tile_columns];
+      for (int64_t i = 0; i < rows.count; i += most_tile_columns) {
+        const int64_t some = std::min<int64_t>(most_tile_columns, rows.count - i);
+        make({some, k, first, k - first + 1, right, b_k, left + i * row, row, sums, 1, count});
+        for (int64_t r = 0; r < some; ++r)
+          for (int64_t j = 0; j < count; ++j) to[(i + r) * out.row_stride + j] += sums[r * count + j];
+      }
+      return;
+    }
+    for (int64_t i = 0; i < rows.count; i += set_.nr)
+      set_.run(count, std::min<int64_t>(set_.nr, rows.count - i), k, d_.two_chains, right, 1, b_k, left + i, g_.a.col_stride,
+               to + i * out.row_stride, 1, out.row_stride, out.add);
   }
 
   // A unit's tiles for one packed panel of B, but for those before `begun`: while the first few full ones run, rows of A come,

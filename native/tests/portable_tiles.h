@@ -30,16 +30,16 @@ void edge(int64_t k, int64_t first, const T* a, int64_t a_row, int64_t a_k, cons
     }
 }
 
-template <class T, int Rows>
+template <class T, int Rows, int Columns>
 void tile(int64_t k, int64_t first, const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, T* c, int64_t c_row, bool add) {
-  edge<T, Rows>(k, first, a, a_row, a_k, b, b_k, c, c_row, add, columns);
+  edge<T, Rows>(k, first, a, a_row, a_k, b, b_k, c, c_row, add, Columns);
 }
 
-template <class T>
+template <class T, int Columns>
 void column(int64_t k, int64_t first, int64_t tiles, const T* a, const T* b, T* c, int64_t c_row, bool add, const void*, int64_t, int64_t,
             int64_t) {
   for (int64_t t = 0; t < tiles; ++t)
-    tile<T, rows>(k, first, a + t * k * (rows + 1), 1, rows + 1, b, columns, c + t * rows * c_row, c_row, add);
+    tile<T, rows, Columns>(k, first, a + t * k * (rows + 1), 1, rows + 1, b, Columns, c + t * rows * c_row, c_row, add);
 }
 
 template <class T, int Width>
@@ -48,7 +48,7 @@ void pack(int64_t k, const T* from, int64_t line, int64_t step, T* to, int64_t l
     for (int64_t j = 0; j < Width; ++j) to[p * Width + j] = j < lines ? from[j * line + p * step] : T(1);
 }
 
-constexpr int lanes = 3, wide = 24, turned = 2;
+constexpr int wide = 24, turned = 2;
 
 template <class T>
 void turn(int64_t k, const T* from, int64_t line, int64_t step, T* to, int64_t first, int64_t last, int64_t width) {
@@ -56,10 +56,10 @@ void turn(int64_t k, const T* from, int64_t line, int64_t step, T* to, int64_t f
     for (int64_t j = 0; j < turned; ++j) to[p * width + j] = from[std::min(first + j, last) * line + p * step];
 }
 
-template <class T>
+template <class T, int Columns>
 void opening(int64_t k, int64_t first, const T* a, const T* b, int64_t b_k, T* to, T* c, int64_t c_row, bool add) {
-  for (int64_t p = 0; p < k; ++p) std::copy_n(b + p * b_k, columns, to + p * columns);
-  tile<T, rows>(k, first, a, 1, rows + 1, to, columns, c, c_row, add);
+  for (int64_t p = 0; p < k; ++p) std::copy_n(b + p * b_k, Columns, to + p * Columns);
+  tile<T, rows, Columns>(k, first, a, 1, rows + 1, to, Columns, c, c_row, add);
 }
 
 template <class T>
@@ -101,16 +101,22 @@ void copy_wide(int64_t lines, const T* from, int64_t step, T* to, uint64_t* out)
   extent(lines, wide, from, step, out);
 }
 
-template <class T, size_t... Height, size_t... EdgeHeight>
-bool use(std::index_sequence<Height...>, std::index_sequence<EdgeHeight...>) {
-  weft::set_tiles<T>({rows, columns, rows + 1, {tile<T, Height + 1>...}, {edge<T, EdgeHeight + 1>...}, lanes,
-                      column<T>, opening<T>, pack<T, rows + 1>, pack<T, columns>, pack<T, wide>, pack<T, columns>, wide, turned, turn<T>, skip<T>, nonzero<T>,
-                      extent<T>, copy_wide<T>});
-  return true;
-}
-
 inline const std::make_index_sequence<rows> heights;
 inline const std::make_index_sequence<weft::most_tile_rows> edge_heights;
-inline const bool used = use<float>(heights, edge_heights) && use<double>(heights, edge_heights);
+
+// Tiles of so many columns, of which a vector has some.
+template <class T, int Columns, int Lanes, size_t... Height, size_t... EdgeHeight>
+weft::TileSet<T> tiles(std::index_sequence<Height...>, std::index_sequence<EdgeHeight...>) {
+  return {rows, Columns, rows + 1, {tile<T, Height + 1, Columns>...}, {edge<T, EdgeHeight + 1>...}, Lanes,
+          column<T, Columns>, opening<T, Columns>, pack<T, rows + 1>, pack<T, Columns>, pack<T, wide>, pack<T, Columns>, wide, turned,
+          turn<T>, skip<T>, nonzero<T>, extent<T>, copy_wide<T>};
+}
+
+template <class T>
+bool use() {
+  weft::set_tiles<T>(tiles<T, columns, 3>(heights, edge_heights));
+  return true;
+}
+inline const bool used = use<float>() && use<double>();
 
 }  // namespace portable

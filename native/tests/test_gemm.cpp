@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "products.h"
@@ -85,6 +86,39 @@ TEST(float_bits_do_not_depend_on_layouts) {
   run_gemm(plain, a.data(), b.data(), first.data());
   run_gemm(transposed, at.data(), bt.data(), second.data());
   CHECK(std::memcmp(first.data(), second.data(), first.size() * sizeof(float)) == 0);
+}
+
+// Columns that fill little of a last vector, against the same columns among more; k in one block of two chains, in several, and divided
+// among threads.
+template <class T>
+static void little_of_a_vector(DType dtype) {
+  constexpr int64_t most = 96;
+  auto& set = const_cast<TileSet<T>&>(*tile_set<T>());  // which nothing uses now
+  const TileSet<T> usual = set;
+  set = portable::tiles<T, 24, 12>(portable::heights, portable::edge_heights);
+  for (const auto& [m, k] : {std::pair<int64_t, int64_t>{300, 32}, {300, 200}, {70, 1000}}) {
+    std::vector<T> a(static_cast<size_t>(m * k)), b(static_cast<size_t>(k * most)), all(static_cast<size_t>(m * most)), some(all.size());
+    for (size_t i = 0; i < a.size(); ++i) a[i] = std::sin(static_cast<T>(i));
+    for (size_t i = 0; i < b.size(); ++i) b[i] = std::cos(static_cast<T>(i));
+    for (const GemmOperand& left : {GemmOperand{{}, k, 1}, GemmOperand{{}, 1, m}})
+      for (const GemmOperand& right : {GemmOperand{{}, most, 1}, GemmOperand{{}, 1, k}}) {
+        run_gemm({dtype, {}, m, most, k, left, right, {{}, most, 1}}, a.data(), b.data(), all.data());
+        for (const int64_t whole : {24, 60})
+          for (int64_t n = whole + 1; n <= whole + 6; ++n)
+            for (int threads : {1, 4}) {
+              set_num_threads(threads);
+              run_gemm({dtype, {}, m, n, k, left, right, {{}, n, 1}}, a.data(), b.data(), some.data());
+              for (int64_t i = 0; i < m; ++i)
+                CHECK(std::memcmp(some.data() + i * n, all.data() + i * most, static_cast<size_t>(n) * sizeof(T)) == 0);
+            }
+      }
+  }
+  set = usual;
+}
+
+TEST(columns_that_fill_little_of_a_vector) {
+  little_of_a_vector<float>(DType::float32);
+  little_of_a_vector<double>(DType::float64);
 }
 
 TEST(small_and_flat_products) {

@@ -54,18 +54,18 @@ template <int Rows>
 void tile(int64_t k, int64_t first, const float* a, int64_t a_row, int64_t a_k, const float* b, int64_t b_k, float* c, int64_t c_row,
           bool add) {
   wait();
-  portable::tile<float, Rows>(k, first, a, a_row, a_k, b, b_k, c, c_row, add);
+  portable::tile<float, Rows, portable::columns>(k, first, a, a_row, a_k, b, b_k, c, c_row, add);
 }
 
 void column(int64_t k, int64_t first, int64_t count, const float* a, const float* b, float* c, int64_t c_row, bool add,
             const void* ahead, int64_t lines, int64_t runs, int64_t apart) {
   for (int64_t t = 0; t < count; ++t) wait();
-  portable::column<float>(k, first, count, a, b, c, c_row, add, ahead, lines, runs, apart);
+  portable::column<float, portable::columns>(k, first, count, a, b, c, c_row, add, ahead, lines, runs, apart);
 }
 
 void opening(int64_t k, int64_t first, const float* a, const float* b, int64_t b_k, float* to, float* c, int64_t c_row, bool add) {
   wait();
-  portable::opening<float>(k, first, a, b, b_k, to, c, c_row, add);
+  portable::opening<float, portable::columns>(k, first, a, b, b_k, to, c, c_row, add);
 }
 
 template <size_t... Height>
@@ -105,7 +105,7 @@ void column(int64_t k, int64_t first, int64_t tiles, const float* a, const float
       if (lines) ranges.emplace_back(from, from + static_cast<uintptr_t>(lines) * 64);
     }
   }
-  portable::column<float>(k, first, tiles, a, b, c, c_row, add, ahead, lines, runs, apart);
+  portable::column<float, portable::columns>(k, first, tiles, a, b, c, c_row, add, ahead, lines, runs, apart);
 }
 
 // Whether it begins in an array.
