@@ -122,6 +122,22 @@ def test_values_are_computed_without_looking_ahead_where_vectors_are_less(
     assert ("call void @llvm.prefetch" in str(module)) == ("avx512f" in features)
 
 
+@pytest.mark.parametrize(
+    ("cpu", "distance"), [("znver4", 1536), ("znver5", 1536), ("sapphirerapids", 8192), ("", 8192)]
+)
+def test_how_far_streams_are_fetched_ahead_goes_by_the_processor(
+    cpu: str, distance: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader.machine()  # this processor's
+    monkeypatch.setattr(loader, "target", lambda: (cpu, "+avx2,+avx512f"))
+    source = """def f(begin: int64, end: int64, x: "float32*", y: "float32*"):
+    x[elements_ahead(4)] = y[begin]
+    return
+"""
+    module = lowered([Function("f", source, ARGUMENTS, {})], ["weft_f"])
+    assert f"i64 {distance // 4}" in str(module)
+
+
 @pytest.mark.parametrize(("features", "each"), [("+avx2,+avx512f", 1), ("+avx2", 1 + INSISTING)])
 def test_lines_are_asked_for_again_where_vectors_are_less(
     features: str, each: int, monkeypatch: pytest.MonkeyPatch
