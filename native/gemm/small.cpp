@@ -62,6 +62,28 @@ void turned_tiles(const Gemm& g, int64_t rows, const T* a, const T* b, T* c) {
   }
 }
 
+// The last columns, if they fill so little of a vector that they are sooner made as the few rows of a product whose lines are A's rows.
+template <class T>
+int64_t strays(const Gemm& g, int64_t rows) {
+  const int64_t lanes = tile_set<T>()->lanes(), count = g.n % lanes;
+  const bool lines = g.a.col_stride == 1 && g.a.row_stride != 1;
+  return lines && g.n > lanes && 4 * count <= lanes && rows >= lanes && g.k >= least_turned_depth ? count : 0;
+}
+
+// Makes so many columns, of which `b` is the first in B and `c` in C.
+template <class T>
+void stray_columns(const Gemm& g, int64_t count, int64_t rows, const T* a, const T* b, T* c) {
+  const Chains chains(g.k);
+  T near[deepest_small * line_elements<T>];
+  int64_t step = g.b.row_stride;
+  if (g.b.col_stride != 1) {
+    for (int64_t j = 0; j < count; ++j)
+      for (int64_t p = 0; p < g.k; ++p) near[p * count + j] = b[p * g.b.row_stride + j * g.b.col_stride];
+    b = near, step = count;
+  }
+  few_row_kernels<T>().of_rows[count - 1]({rows, g.k, chains.first, chains.rest, b, step, a, g.a.row_stride, c, g.c.col_stride, g.c.row_stride});
+}
+
 // Some rows, tile after tile: A where it lies, B too unless its columns lie apart. Where a tile's last columns are missing, but not many,
 // whole tiles are made and copied if what is masked is slow to write and to add to.
 template <class T>
@@ -70,8 +92,10 @@ void tiled(const Gemm& g, int64_t rows, const T* a, const T* b, T* c) {
   const TileSet<T>& set = *tile_set<T>();
   const int64_t first = Chains(g.k).first_of_two();
   alignas(line_bytes) T panel[deepest_small * most_tile_columns];
-  for (int64_t j = 0, columns; j < g.n; j += columns) {
-    columns = next_columns(set, g.n - j);
+  const int64_t stray = strays<T>(g, rows), n = g.n - stray;
+  if (stray) stray_columns(g, stray, rows, a, b + n * g.b.col_stride, c + n * g.c.col_stride);
+  for (int64_t j = 0, columns; j < n; j += columns) {
+    columns = next_columns(set, n - j);
     const bool padded = !set.quick_masks() && columns < set.nr && 2 * columns > set.nr &&
                         columns * static_cast<int64_t>(sizeof(T)) >= 16 && g.c.col_stride == 1;
     const bool packed = padded || g.b.col_stride != 1;

@@ -96,7 +96,7 @@ static void little_of_a_vector(DType dtype) {
   auto& set = const_cast<TileSet<T>&>(*tile_set<T>());  // which nothing uses now
   const TileSet<T> usual = set;
   set = portable::tiles<T, 24, 12>(portable::heights, portable::edge_heights);
-  for (const auto& [m, k] : {std::pair<int64_t, int64_t>{300, 32}, {300, 200}, {70, 1000}}) {
+  for (const auto& [m, k] : {std::pair<int64_t, int64_t>{300, 32}, {300, 200}, {70, 1000}, {12, 33}, {40, 100}}) {
     std::vector<T> a(static_cast<size_t>(m * k)), b(static_cast<size_t>(k * most)), all(static_cast<size_t>(m * most)), some(all.size());
     for (size_t i = 0; i < a.size(); ++i) a[i] = std::sin(static_cast<T>(i));
     for (size_t i = 0; i < b.size(); ++i) b[i] = std::cos(static_cast<T>(i));
