@@ -7,6 +7,15 @@
 
 namespace weft {
 
+constexpr int64_t least_stray_depth = 32;  // of columns that are made as rows, and written apart
+
+// How many of the last of some columns had better be made as rows, of so many lines and terms: those that fill no whole vector, if they
+// are so few.
+inline int64_t stray_columns(int64_t columns, int64_t lanes, int64_t most, int64_t lines, int64_t k) {
+  const int64_t count = columns % lanes;
+  return count <= most && lines >= lanes && k >= least_stray_depth ? count : 0;
+}
+
 // Whether that is how one matrix of the batch is sooner done. T: float, double.
 template <class T>
 bool few_rows_pay(const Gemm& g);

@@ -21,6 +21,7 @@
 #include "base/shares.h"
 #include "gemm/ahead.h"
 #include "gemm/division.h"
+#include "gemm/few.h"
 #include "gemm/tile.h"
 #include "gemm/vectors.h"
 
@@ -34,7 +35,6 @@ constexpr int64_t steps_per_line = 4;  // of k, in which a tile brings a line of
 constexpr int64_t copied_steps = 8;    // rows of a transposed A of which a tile's part is packed before the next tile's turn
 constexpr double divided_work = 1 << 23;  // multiply-adds of a product from which on units that run are divided
 constexpr int64_t packed_panels = 4;   // for which packing A once more is worth it
-constexpr int64_t least_stray_depth = 32;  // of columns that are made as rows, and written apart
 
 template <class T>
 class Product {
@@ -371,7 +371,7 @@ class Product {
                                                    : packed + in_group * k * set_.nr;
         if (d_.far_b) next_b = panel_after(right, block, panel, first, last, end);
         const int64_t stray = strays(panel, rows, out), width = d_.width(panel) - stray;
-        if (stray) stray_columns(stray, rows, block, right + width, b_k, at(rows.first, panel, out) + width, out);
+        if (stray) make_strays(stray, rows, block, right + width, b_k, at(rows.first, panel, out) + width, out);
         if (!width) continue;
         if (rows.full && b_packed && width == set_.nr && out.col_stride == 1) {
           if (d_.opens)
@@ -425,14 +425,14 @@ class Product {
   // The last columns of a panel, if they fill so little of a vector that they are sooner made as rows: A's columns, or some rows turned
   // while they are loaded, are the vectors then.
   int64_t strays(int64_t panel, const UnitRows& rows, const Sums& out) const {
-    const int64_t lanes = set_.lanes(), count = d_.width(panel) % lanes;
-    if (!count || out.col_stride != 1 || rows.count < lanes || g_.k < least_stray_depth) return 0;
-    if (g_.a.col_stride == 1) return 4 * count <= lanes ? count : 0;
-    return g_.a.row_stride == 1 && 2 * count <= lanes && count <= set_.mr ? count : 0;
+    const int64_t lanes = set_.lanes();
+    if (out.col_stride != 1 || (g_.a.col_stride != 1 && g_.a.row_stride != 1)) return 0;
+    const int64_t most = g_.a.col_stride == 1 ? lanes / 4 : std::min<int64_t>(lanes / 2, set_.mr);
+    return stray_columns(d_.width(panel), lanes, most, rows.count, g_.k);
   }
 
   // Makes so many columns of a unit's rows, of which `right` is the first in B and `to` in C.
-  void stray_columns(int64_t count, const UnitRows& rows, int64_t block, const T* right, int64_t b_k, T* to, const Sums& out) const {
+  void make_strays(int64_t count, const UnitRows& rows, int64_t block, const T* right, int64_t b_k, T* to, const Sums& out) const {
     const int64_t k = d_.depth(block);
     const T* const left = a_ + rows.first * g_.a.row_stride + d_.first_k(block) * g_.a.col_stride;
     if (g_.a.col_stride == 1) {

@@ -5,6 +5,7 @@
 
 #include "base/caches.h"
 #include "base/short_array.h"
+#include "gemm/few.h"
 #include "gemm/float.h"
 #include "gemm/split.h"
 #include "gemm/tile.h"
@@ -65,14 +66,14 @@ void turned_tiles(const Gemm& g, int64_t rows, const T* a, const T* b, T* c) {
 // The last columns, if they fill so little of a vector that they are sooner made as the few rows of a product whose lines are A's rows.
 template <class T>
 int64_t strays(const Gemm& g, int64_t rows) {
-  const int64_t lanes = tile_set<T>()->lanes(), count = g.n % lanes;
+  const int64_t lanes = tile_set<T>()->lanes();
   const bool lines = g.a.col_stride == 1 && g.a.row_stride != 1;
-  return lines && g.n > lanes && 4 * count <= lanes && rows >= lanes && g.k >= least_turned_depth ? count : 0;
+  return lines && g.n > lanes ? stray_columns(g.n, lanes, lanes / 4, rows, g.k) : 0;
 }
 
 // Makes so many columns, of which `b` is the first in B and `c` in C.
 template <class T>
-void stray_columns(const Gemm& g, int64_t count, int64_t rows, const T* a, const T* b, T* c) {
+void make_strays(const Gemm& g, int64_t count, int64_t rows, const T* a, const T* b, T* c) {
   const Chains chains(g.k);
   T near[deepest_small * line_elements<T>];
   int64_t step = g.b.row_stride;
@@ -93,7 +94,7 @@ void tiled(const Gemm& g, int64_t rows, const T* a, const T* b, T* c) {
   const int64_t first = Chains(g.k).first_of_two();
   alignas(line_bytes) T panel[deepest_small * most_tile_columns];
   const int64_t stray = strays<T>(g, rows), n = g.n - stray;
-  if (stray) stray_columns(g, stray, rows, a, b + n * g.b.col_stride, c + n * g.c.col_stride);
+  if (stray) make_strays(g, stray, rows, a, b + n * g.b.col_stride, c + n * g.c.col_stride);
   for (int64_t j = 0, columns; j < n; j += columns) {
     columns = next_columns(set, n - j);
     const bool padded = !set.quick_masks() && columns < set.nr && 2 * columns > set.nr &&

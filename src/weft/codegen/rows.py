@@ -304,7 +304,7 @@ class Row:
                 continue
             self.ahead.append(i)
             w.assign("far", "boolean", f"fetched_from({' * '.join(f'n{d}' for d in range(r + 1))}, {LARGE // size})")
-            lengths = {"inside": f"elements_ahead({size})", "beyond": f"elements_ahead({size})"}
+            lengths = dict.fromkeys(("inside", "beyond"), f"elements_ahead({size})")
             if r > 0:
                 # Of rows with gaps between them the next unit, or of short ones as far as a block goes; but not if the last
                 # block is a part of one, for then much that is fetched would lie in the gaps.
