@@ -12,16 +12,7 @@ inline constexpr int64_t line_bytes = 64;
 template <class T>
 inline constexpr int64_t line_elements = line_bytes / static_cast<int64_t>(sizeof(T));
 
-// Bytes of a core's nearest data cache: what the system tells, else 32 KiB.
-inline int64_t nearest_cache_bytes() {
-#ifdef _SC_LEVEL1_DCACHE_SIZE
-  static const int64_t told = sysconf(_SC_LEVEL1_DCACHE_SIZE);
-  if (told > 0) return told;
-#endif
-  return 32 << 10;
-}
-
-// Bytes of the next cache, which most often belongs to one core too: what the system tells, else 1 MiB.
+// Bytes of the second cache, which most often belongs to one core: what the system tells, else 1 MiB.
 inline int64_t second_cache_bytes() {
 #ifdef _SC_LEVEL2_CACHE_SIZE
   static const int64_t told = sysconf(_SC_LEVEL2_CACHE_SIZE);

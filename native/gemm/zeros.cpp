@@ -29,19 +29,31 @@ constexpr int64_t fewest = 16;             // rows, columns and terms of a produ
 constexpr int samples = 64;                // elements that are looked at first,
 constexpr int first_samples = 8;           // and those of them that tell that an operand has no zeros
 constexpr int doubt = 6;                   // more of them might have been zero: about one and a half standard deviations
-constexpr int64_t most_steps = 64;         // bits of a mask
+constexpr int64_t most_steps = 64;         // bits of a mask, and rows of a panel
 constexpr int64_t unit_rows = 256;         // whose sums stay in an L2 cache
 constexpr int64_t least_unit_rows = 64;    // fewer would pack the panel too often
 constexpr int64_t near_rows = 32;          // whose sums stay in the nearest cache
 constexpr int64_t mask_rows = 32;          // whose masks are made in one go
 
-// What a term, a row and the rest cost beside a term of a tile, and how much less all that has to be: measured on Zen 4 with AVX2, and on
-// a Xeon with AVX-512, whose tiles load less often than they multiply, while each term here loads all it multiplies.
+// What a term, a row and the rest cost beside a term of a tile, and how much less all that has to be. Tiles load less often than they
+// multiply, while each term here loads all it multiplies: measured on Zen 4, with AVX2 and with AVX-512, which loads as often as it
+// multiplies, and on a Xeon with AVX-512, which does not keep up two loads of a cache line a cycle.
 struct Costs {
   double term, row, turn;
 };
-constexpr Costs of_half_lines{1, 4.5, 5}, of_lines{1.4, 6.5, 15};  // by what a vector is of a cache line
+constexpr Costs of_even_loads{1, 4.5, 5}, of_slow_loads{1.4, 6.5, 15};
 constexpr double pack_cost = 4, mask_cost = 24, worth = 0.9;
+
+// Whether vectors of this CPU are loaded less often than they are multiplied.
+bool loads_are_slow(bool vectors_are_lines) {
+#if defined(__x86_64__)
+  static const bool intel = (__builtin_cpu_init(), __builtin_cpu_is("intel"));
+  return intel && vectors_are_lines;
+#else
+  static_cast<void>(vectors_are_lines);
+  return false;
+#endif
+}
 
 // An operand, or C, as lines (rows of A, columns of B) of some steps of k each: its strides, in elements. Those of C are rows
 // and steps of the result.
@@ -67,8 +79,6 @@ struct Plan {
   const TileSet<T>& set = *tile_set<T>();
   int64_t rows, columns, k;  // of the sparse operand's rows, the dense one's columns
   bool turned;               // C's elements follow one another along the rows here
-  // Steps that a mask and a panel have room for: a panel has two thirds of the nearest cache.
-  int64_t most = std::min(most_steps, 2 * nearest_cache_bytes() / 3 / (set.wide * static_cast<int64_t>(sizeof(T))));
   int64_t panels = parts(columns, set.wide), row_units = parts(rows, unit_rows);
   int64_t threads;           // that have a unit, of as many as would be used otherwise
   double uneven;             // how much longer it takes because units are not divided evenly among these
@@ -86,8 +96,8 @@ struct Plan {
     const auto of = [](int64_t part, int64_t whole) { return static_cast<double>(part) / static_cast<double>(whole); };
     const Chains chains(k);
     int64_t masks = 0;
-    for (int64_t chain = 0; chain < chains.count; ++chain) masks += parts(chains.length(chain), most);
-    const Costs& cost = set.quick_masks() ? of_lines : of_half_lines;
+    for (int64_t chain = 0; chain < chains.count; ++chain) masks += parts(chains.length(chain), most_steps);
+    const Costs& cost = loads_are_slow(set.quick_masks()) ? of_slow_loads : of_even_loads;
     const double each = cost.term * share + cost.row * of(masks, k) + pack_cost * of(row_units, rows) +
                         (turned ? cost.turn / static_cast<double>(k) : 0);
     return each * uneven * of(panels * set.wide, columns) + mask_cost / static_cast<double>(columns) < worth;
@@ -125,7 +135,7 @@ class Skipping {
     const bool waiting = plan_.turned || plan_.columns % set_.wide != 0;  // sums wait until they can be stored
     sums_ = !waiting ? 0 : packs_.size() > 1 ? most : std::min(most, near_rows);
     partial_ = parted_ ? most : 0;
-    panel_ = std::min(plan.k, plan.most);
+    panel_ = std::min(plan.k, most_steps);
     own_ = rounded_up((panel_ + sums_ + partial_) * set_.wide * size, line_bytes);
     shares_ = Shares(plan.units(), plan_.threads);
     const int64_t ranges = columns_first_ ? plan_.panels : plan_.row_units, of_each = plan_.panels * plan_.row_units / ranges;
@@ -166,13 +176,12 @@ class Skipping {
   // Cuts the chains into steps for which masks and panels have room, and puts together what one panel has room for.
   void divide_k() {
     const Chains chains(plan_.k);
-    const int64_t most = plan_.most;
     for (int64_t chain = 0; chain < chains.count; ++chain) {
       const int64_t begin = chains.begin(chain), end = begin + chains.length(chain);
-      parted_ |= end - begin > most;
-      for (int64_t p = begin; p < end; p += most) {
-        const Steps steps{p, std::min(most, end - p), p == begin, p + most >= end, chain > 0};
-        if (packs_.empty() || packs_.back().count + steps.count > most)
+      parted_ |= end - begin > most_steps;
+      for (int64_t p = begin; p < end; p += most_steps) {
+        const Steps steps{p, std::min(most_steps, end - p), p == begin, p + most_steps >= end, chain > 0};
+        if (packs_.empty() || packs_.back().count + steps.count > most_steps)
           packs_.push_back({static_cast<int64_t>(steps_.size()), 0, p, 0});
         steps_.push_back(steps);
         packs_.back().count += steps.count;
