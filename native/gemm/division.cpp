@@ -50,6 +50,7 @@ Division::Division(const Gemm& g, const TileSizes& sizes, int64_t most_threads, 
   if (blocks == 2 && k_parts == 1) two_chains = chains_.first, chains_ = Chains::one(k_), blocks = 1, deepest = k_;
   threads = std::min(most_threads, units());
   choose(g);
+  if (b == Reading::in_place) early = shared_columns();
 }
 
 // Sets the numbers of units.
@@ -125,6 +126,13 @@ bool Division::packs_less_by_columns(const Gemm& g) const {
   const bool even = 4 * (panels * sizes_.nr - n_) <= sizes_.nr;
   return g.b.col_stride != 1 && even && m_ >= few_tiles * sizes_.mr && b_bytes() <= near &&
          a_bytes <= (g.a.col_stride == 1 ? near : near / 4);
+}
+
+// How many columns the last panel had better have of the one before: a tile of few vectors has few multiply-adds for each row that it
+// loads; one of a single vector is higher. Columns that fill less than half of a vector do not count: they are often made as rows.
+int64_t Division::shared_columns() const {
+  const int64_t whole = sizes_.nr / sizes_.lanes, last = (width(panels - 1) + sizes_.lanes / 2) / sizes_.lanes;
+  return panels > 1 && last > 1 ? (whole - last) / 2 * sizes_.lanes : 0;
 }
 
 // Sets how A and B are read. Packing pays where what is packed is used often, and sooner where reading it in place would

@@ -13,13 +13,13 @@ namespace weft {
 
 // What of the tiles and of the machine the division goes by.
 struct TileSizes {
-  int64_t mr, nr, packed_rows;  // of TileSet
+  int64_t mr, nr, packed_rows, lanes;  // of TileSet
   int64_t element;              // bytes
   int64_t second_cache;         // bytes
 
   template <class T>
   static TileSizes of(const TileSet<T>& set, int64_t second_cache) {
-    return {set.mr, set.nr, set.packed_rows, sizeof(T), second_cache};
+    return {set.mr, set.nr, set.packed_rows, set.lanes(), sizeof(T), second_cache};
   }
 };
 
@@ -50,6 +50,7 @@ class Division {
   bool opens = false;        // the first tile of a column packs the panel of B that it and the others read
   bool far_b = false;        // packed panels of B do not stay in the L2 cache: each is fetched before its turn
   bool streams = false;      // nor near it: they are packed past the caches
+  int64_t early = 0;         // columns that the last panel has of the one before, so that neither has too few sums
 
   int64_t units() const { return row_units * column_units * k_parts; }
   int64_t unit_tiles() const { return parts(parts(m_, row_units), sizes_.mr); }
@@ -61,7 +62,8 @@ class Division {
   int64_t first_block(int64_t part) const { return blocks * part / k_parts; }
   int64_t first_k(int64_t block) const { return chains_.begin(block); }
   int64_t depth(int64_t block) const { return chains_.length(block); }
-  int64_t width(int64_t panel) const { return std::min(sizes_.nr, n_ - panel * sizes_.nr); }
+  int64_t column_of(int64_t panel) const { return panel == panels ? n_ : panel * sizes_.nr - (panel == panels - 1 ? early : 0); }
+  int64_t width(int64_t panel) const { return column_of(panel + 1) - column_of(panel); }
   UnitRows rows_of(int64_t unit) const {
     const int64_t first = row_of(unit), count = row_of(unit + 1) - first;
     return {first, count, parts(count, sizes_.mr), whole_tiles && a != Reading::in_place ? count / sizes_.mr : 0, sizes_.mr};
@@ -70,6 +72,7 @@ class Division {
  private:
   void divide(const Gemm& g, int64_t most_threads, bool epilogue);
   void choose(const Gemm& g);
+  int64_t shared_columns() const;
   bool reads_through(const Gemm& g) const;
   bool reads_little_of_a(const Gemm& g) const;
   bool even_columns(int64_t of_threads) const;

@@ -364,7 +364,7 @@ class Product {
           }
         }
         if (d_.b == Reading::own) pack_own(slot, block, panel, own_b);
-        const T* right = d_.b == Reading::in_place ? b_ + d_.first_k(block) * g_.b.row_stride + panel * set_.nr
+        const T* right = d_.b == Reading::in_place ? b_ + d_.first_k(block) * g_.b.row_stride + d_.column_of(panel)
                          : d_.b == Reading::shared ? shared_b_ + packed_at(panel, block)
                          : d_.b == Reading::own    ? own_b + packed_at(panel, block)
                          : d_.opens                  ? own_b
@@ -406,7 +406,7 @@ class Product {
     }
     if (!epilogue_) return;
     if (!epilogue_.whole_rows())
-      epilogue_.block(rows.first, rows.first + rows.count, first * set_.nr, std::min(g_.n, last * set_.nr));
+      epilogue_.block(rows.first, rows.first + rows.count, d_.column_of(first), d_.column_of(last));
     else if (!unfinished_ || unfinished_[static_cast<size_t>(row_unit)].fetch_sub(1, std::memory_order_acq_rel) == 1)
       epilogue_.rows(rows.first, rows.first + rows.count);
   }
@@ -490,7 +490,7 @@ class Product {
 
   // Where the sums at a row and a panel of columns go.
   T* at(int64_t row, int64_t panel, const Sums& sums) const {
-    return sums.data + row * sums.row_stride + panel * set_.nr * sums.col_stride;
+    return sums.data + row * sums.row_stride + d_.column_of(panel) * sums.col_stride;
   }
 
   const Gemm& g_;

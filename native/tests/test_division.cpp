@@ -8,7 +8,7 @@
 using namespace weft;
 
 // float32 tiles of AVX-512, and an L2 cache of 2 MiB.
-static constexpr TileSizes sizes{6, 64, 6, 4, 2 << 20};
+static constexpr TileSizes sizes{6, 64, 6, 16, 4, 2 << 20};
 
 // m x k by k x n, each row-major (N) or transposed (T); what B has between two lines.
 static Gemm product(int64_t m, int64_t k, int64_t n, std::string_view layout, int64_t gap = 0) {
@@ -113,6 +113,20 @@ TEST(few_rows_and_columns_divide_k) {
   const Division d = division(64, 1000, 100, "NN", 2);
   CHECK(d.row_units == 4 && d.column_units == 1 && d.k_parts == 2);
   CHECK(division(64, 184, 100, "NN", 2).k_parts == 1);  // the sums that wait cost more
+}
+
+TEST(the_last_panel_is_not_much_less_than_the_one_before) {
+  const auto widths = [](int64_t n, int64_t before, int64_t last, std::string_view layout = "NN") {
+    const Division d = division(64, 1000, n, layout, 2);
+    return d.width(d.panels - 2) == before && d.width(d.panels - 1) == last;
+  };
+  CHECK(widths(96, 48, 48));
+  CHECK(widths(100, 48, 52));
+  CHECK(widths(80, 64, 16));
+  CHECK(widths(112, 64, 48));
+  CHECK(widths(68, 64, 4));
+  CHECK(widths(128, 64, 64));
+  CHECK(widths(96, 64, 32, "NT"));  // packed
 }
 
 TEST(far_rows_of_a_are_read_some_at_a_time) {

@@ -88,14 +88,14 @@ TEST(float_bits_do_not_depend_on_layouts) {
   CHECK(std::memcmp(first.data(), second.data(), first.size() * sizeof(float)) == 0);
 }
 
-// Columns that fill little of a last vector, against the same columns among more; k in one block of two chains, in several, and divided
-// among threads.
-template <class T>
+// Columns that fill little of a last vector, or of a last tile of so many columns, against the same columns among more; k in one block
+// of two chains, in several, and divided among threads.
+template <class T, int TileColumns>
 static void little_of_a_vector(DType dtype) {
   constexpr int64_t most = 96;
   auto& set = const_cast<TileSet<T>&>(*tile_set<T>());  // which nothing uses now
   const TileSet<T> usual = set;
-  set = portable::tiles<T, 24, 12>(portable::heights, portable::edge_heights);
+  set = portable::tiles<T, TileColumns, 12>(portable::heights, portable::edge_heights);
   for (const auto& [m, k] : {std::pair<int64_t, int64_t>{300, 32}, {300, 200}, {70, 1000}, {12, 33}, {40, 100}}) {
     std::vector<T> a(static_cast<size_t>(m * k)), b(static_cast<size_t>(k * most)), all(static_cast<size_t>(m * most)), some(all.size());
     for (size_t i = 0; i < a.size(); ++i) a[i] = std::sin(static_cast<T>(i));
@@ -103,7 +103,7 @@ static void little_of_a_vector(DType dtype) {
     for (const GemmOperand& left : {GemmOperand{{}, k, 1}, GemmOperand{{}, 1, m}})
       for (const GemmOperand& right : {GemmOperand{{}, most, 1}, GemmOperand{{}, 1, k}}) {
         run_gemm({dtype, {}, m, most, k, left, right, {{}, most, 1}}, a.data(), b.data(), all.data());
-        for (const int64_t whole : {24, 60})
+        for (const int64_t whole : {24, 60, 72})
           for (int64_t n = whole + 1; n <= whole + 6; ++n)
             for (int threads : {1, 4}) {
               set_num_threads(threads);
@@ -117,8 +117,9 @@ static void little_of_a_vector(DType dtype) {
 }
 
 TEST(columns_that_fill_little_of_a_vector) {
-  little_of_a_vector<float>(DType::float32);
-  little_of_a_vector<double>(DType::float64);
+  little_of_a_vector<float, 24>(DType::float32);
+  little_of_a_vector<float, 48>(DType::float32);
+  little_of_a_vector<double, 48>(DType::float64);
 }
 
 TEST(small_and_flat_products) {
