@@ -474,18 +474,26 @@ class Product {
                to + i * out.row_stride, out.row_stride, 1, out.add);
   }
 
-  // Adds the sums of the blocks that are not in C, in order.
+  // Adds the sums of the blocks that are not in C, in order: a line of C at a time.
   void add_sums(const UnitRows& rows) const {
-    for (int64_t i = rows.first; i < rows.first + rows.count; ++i) {
-      T* const out = c_ + i * g_.c.row_stride;
-      const T* sums = sums_ + i * g_.n;
-      for (int64_t block = d_.first_block(1); block < d_.blocks; ++block, sums += g_.m * g_.n) {
-        if (g_.c.col_stride == 1)
-          for (int64_t j = 0; j < g_.n; ++j) out[j] += sums[j];
-        else
-          for (int64_t j = 0; j < g_.n; ++j) out[j * g_.c.col_stride] += sums[j];
+    constexpr int64_t most = line_elements<T>;
+    const int64_t blocks = d_.blocks - d_.first_block(1), apart = g_.m * g_.n;
+    for (int64_t i = rows.first; i < rows.first + rows.count; ++i)
+      for (int64_t j = 0; j < g_.n; j += most) {
+        const int64_t count = std::min(most, g_.n - j);
+        T* const out = c_ + i * g_.c.row_stride + j * g_.c.col_stride;
+        const T* const sums = sums_ + i * g_.n + j;
+        if (count == most && g_.c.col_stride == 1) {
+          T line[most];
+          std::copy_n(out, most, line);
+          for (int64_t block = 0; block < blocks; ++block)
+            for (int64_t l = 0; l < most; ++l) line[l] += sums[block * apart + l];
+          std::copy_n(line, most, out);
+        } else {
+          for (int64_t l = 0; l < count; ++l)
+            for (int64_t block = 0; block < blocks; ++block) out[l * g_.c.col_stride] += sums[block * apart + l];
+        }
       }
-    }
   }
 
   // Where the sums at a row and a panel of columns go.
