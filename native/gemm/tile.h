@@ -40,11 +40,11 @@ using Pack = void (*)(int64_t k, const T* from, int64_t line, int64_t step, T* t
 template <class T>
 using Turn = void (*)(int64_t k, const T* from, int64_t line, int64_t step, T* to, int64_t first, int64_t last, int64_t width);
 
-// For r < rows: the chain of multiply-adds over the bits p of masks[r] | all, the lowest first, of values[r * value_row +
-// p * value_step] and row p of a panel of `wide` columns; begun at zero or at row r of `partial`. Stored at to + r * to_row, or
-// added there.
+// For r < rows: the chain of multiply-adds over those bits p of masks[r] | all that `cut` has too, the lowest first, of
+// values[r * value_row + p * value_step] and row p of a panel of `wide` columns; begun at zero or at row r of `partial`. Stored at
+// to + r * to_row, or added there; then the chain over the bits that `cut` has not, begun at zero, is added.
 template <class T>
-using Skip = void (*)(int64_t rows, const uint64_t* masks, uint64_t all, const T* values, int64_t value_row,
+using Skip = void (*)(int64_t rows, const uint64_t* masks, uint64_t all, uint64_t cut, const T* values, int64_t value_row,
                       int64_t value_step, const T* panel, const T* partial, bool resumed, T* to, int64_t to_row, bool add);
 
 // masks[r] = the bits of those of `count`, up to 64, elements at from + r * step that are not zero.

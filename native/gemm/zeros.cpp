@@ -115,13 +115,11 @@ class Skipping {
   // sum of such products is rounded to zero.
   static constexpr int64_t least_exponents = -(bias - 1 + mantissa) + 2 * mantissa;
 
-  // Some steps of one chain; or of several that are packed together.
-  struct Steps {
-    int64_t begin, count;
-    bool first, last, later;  // of its chain, which is not the first one
-  };
+  // Steps that are packed together: the last of one chain, or all; and, after so many of them (`cut`), all of the one that follows, if
+  // there is room for it.
   struct Pack {
-    int64_t first_steps, last_steps, begin, count;
+    int64_t begin, count, cut;
+    bool resumed, last, later;  // of the first chain: not begun here; ended here; not the first one of k
   };
 
  public:
@@ -148,7 +146,7 @@ class Skipping {
   // Makes the masks and, if there are so many zeros that the rest pays, all the rest. Nothing: there are not, and nothing of C is
   // written. False: interrupted.
   std::optional<bool> run(Spare spare) {
-    const int64_t masks = rounded_up(plan_.rows * static_cast<int64_t>(steps_.size()) * 8, line_bytes);
+    const int64_t masks = rounded_up(plan_.rows * static_cast<int64_t>(packs_.size()) * 8, line_bytes);
     const int64_t nbytes = masks + own_ * plan_.threads;
     char* memory = spare.data;
     if (nbytes > spare.nbytes) {
@@ -180,12 +178,11 @@ class Skipping {
       const int64_t begin = chains.begin(chain), end = begin + chains.length(chain);
       parted_ |= end - begin > most_steps;
       for (int64_t p = begin; p < end; p += most_steps) {
-        const Steps steps{p, std::min(most_steps, end - p), p == begin, p + most_steps >= end, chain > 0};
-        if (packs_.empty() || packs_.back().count + steps.count > most_steps)
-          packs_.push_back({static_cast<int64_t>(steps_.size()), 0, p, 0});
-        steps_.push_back(steps);
-        packs_.back().count += steps.count;
-        packs_.back().last_steps = static_cast<int64_t>(steps_.size());
+        const int64_t count = std::min(most_steps, end - p);
+        Pack* const before = packs_.empty() ? nullptr : &packs_.back();
+        const bool room = before && before->count == before->cut && before->count + count <= most_steps;
+        if (room && p == begin && p + count == end) before->count += count;
+        else packs_.push_back({p, count, count, p > begin, p + count == end, chain > 0});
       }
     }
   }
@@ -216,27 +213,27 @@ class Skipping {
     worth_it_ = plan_.pays(static_cast<double>(terms) / static_cast<double>(plan_.rows * plan_.k));
   }
 
-  uint64_t* masks_of(size_t n) const { return masks_ + plan_.rows * static_cast<int64_t>(n); }
+  uint64_t* masks_of(size_t pack) const { return masks_ + plan_.rows * static_cast<int64_t>(pack); }
 
   // The masks of some rows.
   void survey(int64_t task) {
     const int64_t row = task * mask_rows, count = std::min(mask_rows, plan_.rows - row);
     Found& found = found_[static_cast<size_t>(task)];
-    for (size_t n = 0; n < steps_.size(); ++n) {
-      const Steps& steps = steps_[n];
-      const T* values = sparse_ + row * s_.row + steps.begin * s_.step;
+    for (size_t n = 0; n < packs_.size(); ++n) {
+      const Pack& pack = packs_[n];
+      const T* values = sparse_ + row * s_.row + pack.begin * s_.step;
       int64_t step = s_.row;
       alignas(line_bytes) T turned[mask_rows * most_steps];  // where the elements of a row do not follow one another
       if (s_.step != 1) {
-        for (int64_t p = 0; p < steps.count; p += set_.turned)
-          set_.turn(count, values, s_.step, s_.row, turned + p, p, steps.count - 1, most_steps);
+        for (int64_t p = 0; p < pack.count; p += set_.turned)
+          set_.turn(count, values, s_.step, s_.row, turned + p, p, pack.count - 1, most_steps);
         values = turned, step = most_steps;
       }
       uint64_t* masks = masks_of(n) + row;
-      set_.nonzero(count, steps.count, values, step, masks);
+      set_.nonzero(count, pack.count, values, step, masks);
       for (int64_t r = 0; r < count; ++r) found.terms += std::popcount(masks[r]);
       uint64_t extent[2];
-      set_.extent(count, steps.count, values, step, extent);
+      set_.extent(count, pack.count, values, step, extent);
       if (extent[1] != none) found.least = std::min(found.least, extent[1] + 1);
     }
   }
@@ -251,7 +248,8 @@ class Skipping {
     T* const partial = sums + sums_ * set_.wide;
     const bool direct = !plan_.turned && columns == set_.wide;
     const int64_t turns = parts(i1 - i0, set_.turned), blocks = parts(i1 - i0, near_rows);
-    for (const Pack& pack : packs_) {
+    for (size_t n = 0; n < packs_.size(); ++n) {
+      const Pack& pack = packs_[n];
       if (stop_.asked()) return;
       const T* const dense = dense_ + pack.begin * d_.step + j0 * d_.row;
       uint64_t extent[2];
@@ -262,20 +260,16 @@ class Skipping {
         set_.extent(pack.count, set_.wide, packed, set_.wide, extent);
       }
       const bool exact = extent[0] < infinity && extent[1] + 1 >= lowest_;
-      const bool final = pack.last_steps == static_cast<int64_t>(steps_.size());
+      const uint64_t all = exact ? 0 : ~uint64_t{0} >> (64 - pack.count), cut = ~uint64_t{0} >> (64 - pack.cut);
+      const bool final = n + 1 == packs_.size();
       for (int64_t block = 0, i = i0, end; block < blocks; ++block, i = end) {
         end = std::min(i1, i0 + turns * (block + 1) / blocks * set_.turned);
         const int64_t count = end - i, at = packs_.size() > 1 ? i - i0 : 0;
         T* const to = direct ? c_ + i * out_.row + j0 : sums + at * set_.wide;
         const int64_t to_step = direct ? out_.row : set_.wide;
-        for (int64_t n = pack.first_steps; n < pack.last_steps; ++n) {
-          const Steps& steps = steps_[static_cast<size_t>(n)];
-          const uint64_t all = exact ? 0 : ~uint64_t{0} >> (64 - steps.count);
-          T* const part = partial + (i - i0) * set_.wide;
-          set_.skip(count, masks_of(static_cast<size_t>(n)) + i, all, sparse_ + i * s_.row + steps.begin * s_.step,
-                    s_.row, s_.step, packed + (steps.begin - pack.begin) * set_.wide, part, !steps.first, steps.last ? to : part,
-                    steps.last ? to_step : set_.wide, steps.last && steps.later);
-        }
+        T* const part = partial + (i - i0) * set_.wide;
+        set_.skip(count, masks_of(n) + i, all, cut, sparse_ + i * s_.row + pack.begin * s_.step, s_.row, s_.step, packed, part, pack.resumed,
+                  pack.last ? to : part, pack.last ? to_step : set_.wide, pack.last && pack.later);
         if (final && !direct) store(to, i, count, j0, columns);
       }
     }
@@ -313,7 +307,6 @@ class Skipping {
   const bool columns_first_;  // C's rows are the columns here
   const Epilogue& epilogue_;
   Stop stop_;
-  std::vector<Steps> steps_;
   std::vector<Pack> packs_;
   bool parted_ = false;               // some chain is longer than a panel
   int64_t panel_ = 0, sums_ = 0, partial_ = 0, own_ = 0;  // rows of each thread's panel, sums and parts of chains; its bytes

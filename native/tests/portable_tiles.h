@@ -63,15 +63,19 @@ void opening(int64_t k, int64_t first, const T* a, const T* b, int64_t b_k, T* t
 }
 
 template <class T>
-void skip(int64_t count, const uint64_t* masks, uint64_t all, const T* values, int64_t value_row, int64_t value_step,
+void skip(int64_t count, const uint64_t* masks, uint64_t all, uint64_t cut, const T* values, int64_t value_row, int64_t value_step,
           const T* panel, const T* partial, bool resumed, T* to, int64_t to_row, bool add) {
   for (int64_t r = 0; r < count; ++r)
     for (int64_t j = 0; j < wide; ++j) {
-      T sum = resumed ? partial[r * wide + j] : T{};
-      for (int64_t p = 0; p < 64; ++p)
-        if ((masks[r] | all) >> p & 1) sum = std::fma(values[r * value_row + p * value_step], panel[p * wide + j], sum);
+      const auto chain = [&](uint64_t bits, T sum) {
+        for (int64_t p = 0; p < 64; ++p)
+          if (bits >> p & 1) sum = std::fma(values[r * value_row + p * value_step], panel[p * wide + j], sum);
+        return sum;
+      };
+      const uint64_t bits = masks[r] | all;
+      const T sum = chain(bits & cut, resumed ? partial[r * wide + j] : T{});
       T& out = to[r * to_row + j];
-      out = add ? out + sum : sum;
+      out = (add ? out + sum : sum) + chain(bits & ~cut, T{});
     }
 }
 

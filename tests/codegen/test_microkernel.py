@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import subprocess
 import sys
 import threading
@@ -257,7 +258,7 @@ def test_lines_become_columns(dtype: weft.DType) -> None:
 @pytest.mark.parametrize("dtype", [weft.float32, weft.float64], ids=repr)
 def test_rows_are_picked_by_bits(dtype: weft.DType) -> None:
     shape = tiles.candidates(dtype)[0]
-    kinds = (INT, POINTER, INT, POINTER, INT, INT, POINTER, POINTER, ctypes.c_bool, POINTER, INT, ctypes.c_bool)
+    kinds = (INT, POINTER, INT, INT, POINTER, INT, INT, POINTER, POINTER, ctypes.c_bool, POINTER, INT, ctypes.c_bool)
     skip = ctypes.CFUNCTYPE(None, *kinds)(functions(dtype, shape)["skip"])
     rng = np.random.default_rng(4)
     values, panel, partial = (
@@ -266,7 +267,7 @@ def test_rows_are_picked_by_bits(dtype: weft.DType) -> None:
     turned = np.ascontiguousarray(values.T)
     masks = np.array([0, 1, 1 << 63, 0b1011, 2**64 - 1, 0xF0F0], np.uint64)
     chosen = (masks[:, None] >> np.arange(64, dtype=np.uint64) & np.uint64(1)).astype(bool)
-    for everything in (0, 0b110):
+    for everything, cut in itertools.product((0, 0b110), (-1, 1, 2**20 - 1)):
         picked = chosen | (everything >> np.arange(64) & 1).astype(bool)
         for resumed in (False, True):
             for add in (False, True):
@@ -276,7 +277,7 @@ def test_rows_are_picked_by_bits(dtype: weft.DType) -> None:
                     expected = to.copy()
                     expected[:6, : shape.wide] = sums + (3 if add else 0)
                     pointers = (partial.ctypes.data, resumed, to.ctypes.data, to.shape[1], add)
-                    skip(6, masks.ctypes.data, everything, *given, panel.ctypes.data, *pointers)
+                    skip(6, masks.ctypes.data, everything, cut, *given, panel.ctypes.data, *pointers)
                     np.testing.assert_array_equal(to, expected)
 
 

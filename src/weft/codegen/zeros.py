@@ -6,10 +6,11 @@ other), the rows that it multiplies by something else than zero, and adds these 
 named by the bits of one integer, the row's *mask*.
 
 ``skip``
-    ``void (rows, masks, all, values, value_row, value_step, panel, partial, resumed, to, to_row, add)``: for r < rows, the sum
-    over the bits p of ``masks[r] | all``, the lowest first, of ``values[r * value_row + p * value_step]`` times row p of the
-    panel; begun at zero or, where ``resumed``, at row r of ``partial`` (rows of ``width``). Stored at ``to + r * to_row``, or
-    added to what is there where ``add``. It is one chain of multiply-adds, as in a tile (`weft.codegen.microkernel`).
+    ``void (rows, masks, all, cut, values, value_row, value_step, panel, partial, resumed, to, to_row, add)``: for r < rows, the
+    sum over those bits p of ``masks[r] | all`` that ``cut`` has too, the lowest first, of ``values[r * value_row + p *
+    value_step]`` times row p of the panel; begun at zero or, where ``resumed``, at row r of ``partial`` (rows of ``width``).
+    Stored at ``to + r * to_row``, or added to what is there where ``add``; then the sum over the bits that ``cut`` has not,
+    begun at zero, is added. Each is one chain of multiply-adds, as in a tile (`weft.codegen.microkernel`).
 ``nonzero``
     ``void (rows, count, from, step, masks)``: of row r of ``count`` elements, 1 ... 64, at ``from + r * step``, those that
     are not zero (what is no number, too), as the bits of ``masks[r]``.
@@ -67,11 +68,11 @@ def _word(f: Function, base: Value, index: Value) -> Value:
 
 
 def _skip(vectors: Vectors) -> Function:
-    arguments = {"rows": I64, "masks": POINTER, "all": I64, "values": POINTER, "value_row": I64}
+    arguments = {"rows": I64, "masks": POINTER, "all": I64, "cut": I64, "values": POINTER, "value_row": I64}
     arguments |= {"value_step": I64, "panel": POINTER, "partial": POINTER, "resumed": BIT, "to": POINTER, "to_row": I64}
     arguments |= {"add": BIT}
     f = Function(vectors, "skip", arguments)
-    rows, masks, everything, values, value_row, value_step, panel, partial, resumed, to, to_row, add = f.args
+    rows, masks, everything, cut, values, value_row, value_step, panel, partial, resumed, to, to_row, add = f.args
     lanes = vectors.lanes
 
     def row(r: Value, _: list[Value]) -> list[Value]:
@@ -90,8 +91,14 @@ def _skip(vectors: Vectors) -> Function:
             right = f.at(panel, f.times(p, width(lanes)))
             return [f.multiply_add(x, f.load(f.at(right, v * lanes)), sums[v]) for v in range(SUMS)]
 
-        sums = _for_bits(f, mask, sums, step)
+        sums = _for_bits(f, f.integer("and", mask, cut), sums, step)
         sums = f.either(add, lambda: [f.add(f.load(f.at(out, v * lanes)), sums[v]) for v in range(SUMS)], sums)
+        rest = f.integer("and", mask, f.integer("xor", cut, number(-1)))
+
+        def following() -> list[Value]:
+            return [f.add(x, y) for x, y in zip(sums, _for_bits(f, rest, [f.zero()] * SUMS, step), strict=True)]
+
+        sums = f.either(f.new(BIT, f"icmp ne {rest}, 0"), following, sums)
         for v, value in enumerate(sums):
             f.store(value, f.at(out, v * lanes))
         return []
