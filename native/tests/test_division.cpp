@@ -36,7 +36,7 @@ static void check_complete(const Division& d, int64_t m, int64_t k, int64_t n, i
   CHECK(d.panel_of(0) == 0 && d.panel_of(d.column_units) == d.panels);
   for (int64_t unit = 0; unit < d.column_units; ++unit) CHECK(d.panel_of(unit) < d.panel_of(unit + 1));
   int64_t columns = 0, steps = 0;
-  for (int64_t panel = 0; panel < d.panels; ++panel) CHECK(d.width(panel) > 0), columns += d.width(panel);
+  for (int64_t panel = 0; panel < d.panels; ++panel) CHECK(d.width(panel) > 0 && d.width(panel) <= sizes.nr), columns += d.width(panel);
   CHECK(columns == n);
   for (int64_t block = 0; block < d.blocks; ++block) {
     CHECK(d.first_k(block) == steps && d.depth(block) > 0 && d.depth(block) <= d.deepest);
