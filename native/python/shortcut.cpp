@@ -4,6 +4,7 @@
 #include <Python.h>
 #include <structmember.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <memory>
@@ -35,7 +36,7 @@ void note_look() noexcept {
 namespace {
 
 constexpr size_t most_words = 40, most_tensors = max_operands;
-constexpr size_t slots = 64, ways = 4;  // of the table, and for one key: powers of two
+constexpr size_t slots = 64, ways = 4;  // of the table, and of a set, in one of which a key is: powers of two
 
 // In a key, tensors are the addresses of their Metas, and objects of which equal ones are identical their own, all of which are
 // greater than any tag. A tag says how many words follow it.
@@ -150,10 +151,13 @@ bool read_key(Key& key, PyObject* const* args, size_t count, PyObject* names, bo
   return true;
 }
 
+Entry** set_of(const ShortcutObject* self, uint64_t hash) { return self->table + (hash & (slots - ways)); }
+
 Entry* find(const ShortcutObject* self, const Key& key, uint64_t hash) {
   if (!self->table) return nullptr;
-  for (uint64_t probe = 0; probe < ways; ++probe) {
-    Entry* e = self->table[(hash ^ probe) & (slots - 1)];
+  Entry** set = set_of(self, hash);
+  for (size_t way = 0; way < ways; ++way) {
+    Entry* e = set[way];
     if (e && e->hash == hash && e->words.size() == key.count &&
         std::memcmp(e->words.data(), key.words, key.count * sizeof key.words[0]) == 0)
       return e;
@@ -215,9 +219,12 @@ void remember(ShortcutObject* self, const Key& key, uint64_t hash, const CallWat
   entry->words.assign(key.words, key.words + key.count);
   for (size_t i = 0; i < count; ++i) keep_objects(*entry, args[i]);
   if (!self->table) self->table = new Entry*[slots]{};
-  Entry* moved = entry.release();  // the last to be remembered comes first, and the first of them goes
-  for (uint64_t probe = 0; probe < ways; ++probe) std::swap(moved, self->table[(hash ^ probe) & (slots - 1)]);
-  drop(moved);
+  // The last to be remembered comes first, and the first of them goes.
+  Entry** set = set_of(self, hash);
+  Entry* gone = set[ways - 1];
+  std::move_backward(set, set + ways - 1, set + ways);
+  set[0] = entry.release();
+  drop(gone);
 }
 
 PyObject* run_entry(Entry* entry, const Key& key) {

@@ -7,6 +7,7 @@ import gc
 import inspect
 import math
 import pickle
+import random
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -76,6 +77,16 @@ def test_the_function_runs_once_for_equal_calls() -> None:
     f(tensors(0)[0].T, 1)
     f(tensors(0)[0], -1)
     assert len(calls) == 6
+
+
+def test_calls_in_turns_do_not_forget_one_another() -> None:
+    x, rng = weft.zeros(2), random.Random(3)
+    for _ in range(300):  # which calls share places of the table follows from addresses, so try many
+        f, calls = counted(lambda x, y: E.add(x, y))
+        numbers = rng.sample(range(1, 2**20), 4)
+        for _ in range(3):
+            assert [f(x, n).tolist()[0] for n in numbers] == numbers
+        assert len(calls) == 4
 
 
 def test_numbers_are_told_apart_by_class_and_bits() -> None:
