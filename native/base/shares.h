@@ -1,5 +1,6 @@
 // Work that threads share. `Shares`: units of which each thread has a share of its own: the same in every run of as many units, so
 // that their memory is often still in its cache; who has done its share takes units of the others. `Tasks`: whoever comes first.
+// `Unfinished`: who has done the last of some units. Few counts are part of the object: products would else ask for memory each time.
 #pragma once
 
 #include <atomic>
@@ -14,9 +15,11 @@ namespace weft {
 
 class Shares {
  public:
-  Shares() = default;
-  Shares(int64_t units, int64_t threads)
-      : units_(units), threads_(threads), taken_(std::make_unique<Counter[]>(static_cast<size_t>(threads))) {}
+  // Before any thread takes one. Throws std::bad_alloc.
+  void begin(int64_t units, int64_t threads) {
+    units_ = units, threads_ = threads;
+    if (threads > few) many_ = std::make_unique<Counter[]>(static_cast<size_t>(threads));
+  }
 
   // Calls run(unit), on behalf of a thread, for units that nobody has taken, until there are none or the work is given up.
   template <class Run>
@@ -24,17 +27,45 @@ class Shares {
     for (int64_t i = 0; i < threads_; ++i) {
       const int64_t owner = (thread + i) % threads_;
       const int64_t begin = units_ * owner / threads_, end = units_ * (owner + 1) / threads_;
-      std::atomic<int64_t>& taken = taken_[static_cast<size_t>(owner)].count;
+      std::atomic<int64_t>& taken = (many_ ? many_.get() : few_)[owner].count;
       for (int64_t unit; !stop.stopped() && (unit = begin + taken.fetch_add(1, std::memory_order_relaxed)) < end;) run(unit);
     }
   }
 
  private:
+  static constexpr int64_t few = 8;
   struct alignas(line_bytes) Counter {  // a cache line each
     std::atomic<int64_t> count{0};
   };
   int64_t units_ = 0, threads_ = 0;
-  std::unique_ptr<Counter[]> taken_;
+  std::unique_ptr<Counter[]> many_;
+  Counter few_[few];
+};
+
+// Of each of some ranges, the units that are not done yet.
+class Unfinished {
+ public:
+  Unfinished() = default;
+  Unfinished(const Unfinished&) = delete;
+  Unfinished& operator=(const Unfinished&) = delete;
+
+  // So many units of each. Before any is done. Throws std::bad_alloc.
+  void begin(int64_t ranges, int64_t units) {
+    if (ranges > few) many_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(ranges));
+    counts_ = many_ ? many_.get() : few_;
+    for (int64_t range = 0; range < ranges; ++range) counts_[range].store(units, std::memory_order_relaxed);
+  }
+  explicit operator bool() const { return counts_ != nullptr; }  // whether they are counted
+  // One more, before the last is done.
+  void add(int64_t range) { counts_[range].fetch_add(1, std::memory_order_relaxed); }
+  // One is done. Whether it was the last: then all that the others wrote is seen.
+  bool done(int64_t range) { return counts_[range].fetch_sub(1, std::memory_order_acq_rel) == 1; }
+
+ private:
+  static constexpr int64_t few = 16;
+  std::atomic<int64_t>* counts_ = nullptr;
+  std::unique_ptr<std::atomic<int64_t>[]> many_;
+  std::atomic<int64_t> few_[few];
 };
 
 // Tasks that threads take one by one until none is left, and whose results others wait for.

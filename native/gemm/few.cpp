@@ -49,7 +49,7 @@ class FewRowsProduct {
       const T* const own = columns(0);
       for (int64_t i = 0; i < units_; ++i) unit(i, own);
     } else {
-      shares_ = Shares(units_, threads_);
+      shares_.begin(units_, threads_);
       const auto slots = [](void* context, int64_t begin, int64_t end) {
         for (int64_t slot = begin; slot < end; ++slot) static_cast<FewRowsProduct*>(context)->share(slot);
       };

@@ -67,15 +67,13 @@ class Product {
     divisible_ = d_.threads > 1 && d_.k_parts == 1 && !d_.followed && (d_.b != Reading::by_unit || d_.opens) &&
                  multiply_adds(g) >= divided_work;
     if (divisible_) slots_ = std::make_unique<Slot[]>(static_cast<size_t>(d_.threads));
-    shares_ = Shares(d_.units(), d_.threads);
+    shares_.begin(d_.units(), d_.threads);
     a_tasks_ = d_.a == Reading::shared ? d_.blocks * d_.row_units : 0;
     b_tasks_ = d_.b == Reading::shared ? d_.blocks * parts(d_.panels, d_.grouped) : 0;
     // Rows that several units read are made by all threads before; those of one unit by that unit.
     if (prologue_ && d_.column_units * d_.k_parts > 1) row_tasks_ = std::min(g.m, d_.threads * units_per_thread);
-    if (d_.k_parts > 1 || (epilogue_.whole_rows() && (d_.column_units > 1 || divisible_))) {
-      unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(d_.row_units));
-      for (int64_t r = 0; r < d_.row_units; ++r) unfinished_[static_cast<size_t>(r)] = d_.column_units * d_.k_parts;
-    }
+    if (d_.k_parts > 1 || (epilogue_.whole_rows() && (d_.column_units > 1 || divisible_)))
+      unfinished_.begin(d_.row_units, d_.column_units * d_.k_parts);
   }
 
   // False: interrupted.
@@ -280,7 +278,7 @@ class Product {
     const int64_t half = std::min(left / (2 * blocks), unit.last - unit.panel);
     if (half < (d_.a == Reading::by_unit ? packed_panels : 1)) return {};
     unit.last -= half;
-    if (unfinished_) unfinished_[static_cast<size_t>(unit.row_unit)].fetch_add(1, std::memory_order_relaxed);
+    if (unfinished_) unfinished_.add(unit.row_unit);
     return {unit.part, unit.row_unit, unit.last, unit.last + half, unit.block, unit.end, unit.last};
   }
 
@@ -399,7 +397,7 @@ class Product {
       }
     }
     if (d_.k_parts > 1) {
-      if (unfinished_[static_cast<size_t>(row_unit)].fetch_sub(1, std::memory_order_acq_rel) > 1) return;
+      if (!unfinished_.done(row_unit)) return;
       add_sums(rows);
       epilogue_.rows(rows.first, rows.first + rows.count);
       return;
@@ -407,7 +405,7 @@ class Product {
     if (!epilogue_) return;
     if (!epilogue_.whole_rows())
       epilogue_.block(rows.first, rows.first + rows.count, d_.column_of(first), d_.column_of(last));
-    else if (!unfinished_ || unfinished_[static_cast<size_t>(row_unit)].fetch_sub(1, std::memory_order_acq_rel) == 1)
+    else if (!unfinished_ || unfinished_.done(row_unit))
       epilogue_.rows(rows.first, rows.first + rows.count);
   }
 
@@ -518,7 +516,7 @@ class Product {
   T *shared_a_ = nullptr, *shared_b_ = nullptr, *own_ = nullptr, *sums_ = nullptr;
   std::unique_ptr<Block> shared_a_block_, shared_b_block_, own_block_, sums_block_;  // where it is not spare memory
   std::vector<char> own_packed_;  // of each thread, block and panel, whether the thread has packed it for itself
-  std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each row of units, those not run yet
+  Unfinished unfinished_;  // of each row of units, those not run yet
   int64_t row_tasks_ = 0;  // of the prologue
   Tasks preparing_, packing_;
   std::unique_ptr<Slot[]> slots_;

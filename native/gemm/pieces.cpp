@@ -9,6 +9,7 @@
 
 #include "base/allocator.h"
 #include "base/caches.h"
+#include "base/shares.h"
 #include "gemm/float.h"
 #include "gemm/tile.h"
 #include "gemm/vectors.h"
@@ -74,10 +75,7 @@ class Pieces {
       memory_ = static_cast<T*>(block_->data());
     }
     sums_ = memory_ + own_ * threads_;
-    if (epilogue_.whole_rows() && k_units_ == 1 && column_units_ > 1) {
-      unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(row_units_));
-      for (int64_t r = 0; r < row_units_; ++r) unfinished_[static_cast<size_t>(r)] = column_units_;
-    }
+    if (epilogue_.whole_rows() && k_units_ == 1 && column_units_ > 1) unfinished_.begin(row_units_, column_units_);
   }
 
   // False: interrupted.
@@ -242,7 +240,7 @@ class Pieces {
     if (!epilogue_) return;
     if (!epilogue_.whole_rows())
       epilogue_.block(i0, i0 + rows, j0, j1);
-    else if (!unfinished_ || unfinished_[static_cast<size_t>(row_unit)].fetch_sub(1, std::memory_order_acq_rel) == 1)
+    else if (!unfinished_ || unfinished_.done(row_unit))
       epilogue_.rows(i0, i0 + rows);
   }
 
@@ -278,7 +276,7 @@ class Pieces {
   std::unique_ptr<Block> block_;  // unless spare memory is enough
   T* memory_ = nullptr;           // of each thread
   T* sums_ = nullptr;             // all of each block of k, where threads share k
-  std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each row of pieces, those not made yet
+  Unfinished unfinished_;  // of each row of pieces, those not made yet
   bool by_unit_ = false;  // a piece calls the prologue for its rows
   std::atomic<int64_t> next_{0};
 };

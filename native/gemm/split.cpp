@@ -80,10 +80,7 @@ class Product {
     sums_ = std::make_unique<Block>(static_cast<size_t>(threads * scratch_) * sizeof(float));
     phases_ = std::make_unique<Tasks[]>(static_cast<size_t>(2 * parts_ * regions()));
     if (epilogue_) waiting_.reserve(static_cast<size_t>(a_.panels() * across_ * column_units_));  // no thread of the pool may throw
-    if (epilogue_.whole_rows() && across_ * column_units_ > 1) {
-      unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(a_.panels()));
-      for (int64_t i = 0; i < a_.panels(); ++i) unfinished_[static_cast<size_t>(i)] = across_ * column_units_;
-    }
+    if (epilogue_.whole_rows() && across_ * column_units_ > 1) unfinished_.begin(a_.panels(), across_ * column_units_);
   }
 
   SplitResult run() {
@@ -223,7 +220,7 @@ class Product {
   void report(const Done& done) {
     const int64_t i0 = done.panel * panel_lines, i1 = std::min(g_.m, i0 + panel_lines);
     if (!epilogue_.whole_rows()) epilogue_.block(i0, i1, done.j0, done.j1);
-    else if (!unfinished_ || unfinished_[static_cast<size_t>(done.panel)].fetch_sub(1, std::memory_order_acq_rel) == 1)
+    else if (!unfinished_ || unfinished_.done(done.panel))
       epilogue_.rows(i0, i1);
   }
 
@@ -242,7 +239,7 @@ class Product {
   Extremes extremes_;
   std::unique_ptr<Block> panels_, sums_;
   std::unique_ptr<Tasks[]> phases_;  // of each region and part: packing, multiplying
-  std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each panel of rows, the units not made yet
+  Unfinished unfinished_;  // of each panel of rows, the units not made yet
   std::mutex mutex_;
   std::vector<Done> waiting_;  // for all numbers to be known
 };

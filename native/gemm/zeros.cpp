@@ -12,11 +12,11 @@
 #include <memory>
 #include <thread>
 #include <type_traits>
-#include <vector>
 
 #include "base/allocator.h"
 #include "base/caches.h"
 #include "base/shares.h"
+#include "base/short_array.h"
 #include "base/thread_state.h"
 #include "gemm/float.h"
 #include "gemm/tile.h"
@@ -82,21 +82,21 @@ struct Plan {
   int64_t panels = parts(columns, set.wide), row_units = parts(rows, unit_rows);
   int64_t threads;           // that have a unit, of as many as would be used otherwise
   double uneven;             // how much longer it takes because units are not divided evenly among these
+  int64_t masks = 0;         // of a row
 
   Plan(int64_t all_rows, int64_t all_columns, int64_t terms, bool turns, int64_t useful)
       : rows(all_rows), columns(all_columns), k(terms), turned(turns) {
     while (useful > 1 && units() < useful * units_per_thread && rows >= 2 * row_units * least_unit_rows) row_units *= 2;
     threads = std::min(useful, units());
     uneven = static_cast<double>(useful * parts(units(), threads)) / static_cast<double>(units());
+    const Chains chains(k);
+    for (int64_t chain = 0; chain < chains.count; ++chain) masks += parts(chains.length(chain), most_steps);
   }
   int64_t units() const { return panels * row_units; }
 
   // Whether it pays if such a share of the sparse operand is not zero.
   bool pays(double share) const {
     const auto of = [](int64_t part, int64_t whole) { return static_cast<double>(part) / static_cast<double>(whole); };
-    const Chains chains(k);
-    int64_t masks = 0;
-    for (int64_t chain = 0; chain < chains.count; ++chain) masks += parts(chains.length(chain), most_steps);
     const Costs& cost = loads_are_slow(set.quick_masks()) ? of_slow_loads : of_even_loads;
     const double each = cost.term * share + cost.row * of(masks, k) + pack_cost * of(row_units, rows) +
                         (turned ? cost.turn / static_cast<double>(k) : 0);
@@ -126,27 +126,24 @@ class Skipping {
   // C[rows, columns] = sparse[rows, k] @ dense[k, columns], whose elements (i, j) are at i * out.row + j * out.step.
   Skipping(const Plan<T>& plan, const T* sparse, Side s, const T* dense, Side d, T* c, Side out, bool columns_first,
            const Epilogue& epilogue, const Poll* poll)
-      : plan_(plan), set_(plan.set), sparse_(sparse), dense_(dense), c_(c), s_(s), d_(d), out_(out),
-        columns_first_(columns_first), epilogue_(epilogue), stop_(poll) {
+      : plan_(plan), set_(plan.set), sparse_(sparse), dense_(dense), c_(c), s_(s), d_(d), out_(out), columns_first_(columns_first),
+        epilogue_(epilogue), stop_(poll), packs_(static_cast<size_t>(plan.masks)) {
     divide_k();
     const int64_t most = parts(plan_.rows, plan_.row_units);
     const bool waiting = plan_.turned || plan_.columns % set_.wide != 0;  // sums wait until they can be stored
-    sums_ = !waiting ? 0 : packs_.size() > 1 ? most : std::min(most, near_rows);
+    sums_ = !waiting ? 0 : pack_count_ > 1 ? most : std::min(most, near_rows);
     partial_ = parted_ ? most : 0;
     panel_ = std::min(plan.k, most_steps);
     own_ = rounded_up((panel_ + sums_ + partial_) * set_.wide * size, line_bytes);
-    shares_ = Shares(plan.units(), plan_.threads);
+    shares_.begin(plan.units(), plan_.threads);
     const int64_t ranges = columns_first_ ? plan_.panels : plan_.row_units, of_each = plan_.panels * plan_.row_units / ranges;
-    if (epilogue_.whole_rows() && of_each > 1) {
-      unfinished_ = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(ranges));
-      for (int64_t r = 0; r < ranges; ++r) unfinished_[static_cast<size_t>(r)] = of_each;
-    }
+    if (epilogue_.whole_rows() && of_each > 1) unfinished_.begin(ranges, of_each);
   }
 
   // Makes the masks and, if there are so many zeros that the rest pays, all the rest. Nothing: there are not, and nothing of C is
   // written. False: interrupted.
   std::optional<bool> run(Spare spare) {
-    const int64_t masks = rounded_up(plan_.rows * static_cast<int64_t>(packs_.size()) * 8, line_bytes);
+    const int64_t masks = rounded_up(plan_.rows * static_cast<int64_t>(pack_count_) * 8, line_bytes);
     const int64_t nbytes = masks + own_ * plan_.threads;
     char* memory = spare.data;
     if (nbytes > spare.nbytes) {
@@ -155,7 +152,6 @@ class Skipping {
     }
     masks_ = reinterpret_cast<uint64_t*>(memory);
     memory_ = memory + masks;
-    found_.resize(static_cast<size_t>(parts(plan_.rows, mask_rows)));
     const auto chunk = [](void* context, int64_t begin, int64_t end) {
       for (int64_t slot = begin; slot < end; ++slot) static_cast<Skipping*>(context)->work(slot);
     };
@@ -166,10 +162,6 @@ class Skipping {
 
  private:
   static constexpr int64_t size = sizeof(T);
-  struct Found {
-    int64_t terms = 0;
-    uint64_t least = infinity;  // the magnitude of the least element that is not zero, as bits
-  };
 
   // Cuts the chains into steps for which masks and panels have room, and puts together what one panel has room for.
   void divide_k() {
@@ -179,10 +171,10 @@ class Skipping {
       parted_ |= end - begin > most_steps;
       for (int64_t p = begin; p < end; p += most_steps) {
         const int64_t count = std::min(most_steps, end - p);
-        Pack* const before = packs_.empty() ? nullptr : &packs_.back();
+        Pack* const before = pack_count_ ? &packs_[pack_count_ - 1] : nullptr;
         const bool room = before && before->count == before->cut && before->count + count <= most_steps;
         if (room && p == begin && p + count == end) before->count += count;
-        else packs_.push_back({p, count, count, p > begin, p + count == end, chain > 0});
+        else packs_[pack_count_++] = {p, count, count, p > begin, p + count == end, chain > 0};
       }
     }
   }
@@ -190,7 +182,7 @@ class Skipping {
   // One thread's part.
   void work(int64_t slot) {
     if (slot + 1 == plan_.threads) epilogue_.aside();
-    const auto tasks = static_cast<int64_t>(found_.size());
+    const int64_t tasks = parts(plan_.rows, mask_rows);
     for (int64_t task; (task = next_.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
       survey(task);
       if (surveyed_.fetch_add(1, std::memory_order_acq_rel) + 1 == tasks) {
@@ -205,12 +197,10 @@ class Skipping {
 
   // By all masks: whether there are so many zeros, and what the dense operand must not have.
   void decide() {
-    int64_t terms = 0;
-    uint64_t least = infinity;
-    for (const Found& found : found_) terms += found.terms, least = std::min(least, found.least);
+    const uint64_t least = least_.load(std::memory_order_relaxed);
     const auto lowest = least_exponents - (static_cast<int64_t>(least >> mantissa) - bias) + bias;
     lowest_ = static_cast<uint64_t>(std::clamp<int64_t>(lowest, 1, 2 * bias + 1)) << mantissa;
-    worth_it_ = plan_.pays(static_cast<double>(terms) / static_cast<double>(plan_.rows * plan_.k));
+    worth_it_ = plan_.pays(static_cast<double>(terms_.load(std::memory_order_relaxed)) / static_cast<double>(plan_.rows * plan_.k));
   }
 
   uint64_t* masks_of(size_t pack) const { return masks_ + plan_.rows * static_cast<int64_t>(pack); }
@@ -218,8 +208,9 @@ class Skipping {
   // The masks of some rows.
   void survey(int64_t task) {
     const int64_t row = task * mask_rows, count = std::min(mask_rows, plan_.rows - row);
-    Found& found = found_[static_cast<size_t>(task)];
-    for (size_t n = 0; n < packs_.size(); ++n) {
+    int64_t terms = 0;
+    uint64_t least = infinity;
+    for (size_t n = 0; n < pack_count_; ++n) {
       const Pack& pack = packs_[n];
       const T* values = sparse_ + row * s_.row + pack.begin * s_.step;
       int64_t step = s_.row;
@@ -231,11 +222,14 @@ class Skipping {
       }
       uint64_t* masks = masks_of(n) + row;
       set_.nonzero(count, pack.count, values, step, masks);
-      for (int64_t r = 0; r < count; ++r) found.terms += std::popcount(masks[r]);
       uint64_t extent[2];
       set_.extent(count, pack.count, values, step, extent);
-      if (extent[1] != none) found.least = std::min(found.least, extent[1] + 1);
+      for (int64_t r = 0; r < count; ++r) terms += std::popcount(masks[r]);
+      if (extent[1] != none) least = std::min(least, extent[1] + 1);
     }
+    terms_.fetch_add(terms, std::memory_order_relaxed);
+    uint64_t before = least_.load(std::memory_order_relaxed);
+    while (least < before && !least_.compare_exchange_weak(before, least, std::memory_order_relaxed)) {}
   }
 
   void unit(int64_t number, int64_t slot) {
@@ -248,7 +242,7 @@ class Skipping {
     T* const partial = sums + sums_ * set_.wide;
     const bool direct = !plan_.turned && columns == set_.wide;
     const int64_t turns = parts(i1 - i0, set_.turned), blocks = parts(i1 - i0, near_rows);
-    for (size_t n = 0; n < packs_.size(); ++n) {
+    for (size_t n = 0; n < pack_count_; ++n) {
       const Pack& pack = packs_[n];
       if (stop_.asked()) return;
       const T* const dense = dense_ + pack.begin * d_.step + j0 * d_.row;
@@ -261,10 +255,10 @@ class Skipping {
       }
       const bool exact = extent[0] < infinity && extent[1] + 1 >= lowest_;
       const uint64_t all = exact ? 0 : ~uint64_t{0} >> (64 - pack.count), cut = ~uint64_t{0} >> (64 - pack.cut);
-      const bool final = n + 1 == packs_.size();
+      const bool final = n + 1 == pack_count_;
       for (int64_t block = 0, i = i0, end; block < blocks; ++block, i = end) {
         end = std::min(i1, i0 + turns * (block + 1) / blocks * set_.turned);
-        const int64_t count = end - i, at = packs_.size() > 1 ? i - i0 : 0;
+        const int64_t count = end - i, at = pack_count_ > 1 ? i - i0 : 0;
         T* const to = direct ? c_ + i * out_.row + j0 : sums + at * set_.wide;
         const int64_t to_step = direct ? out_.row : set_.wide;
         T* const part = partial + (i - i0) * set_.wide;
@@ -289,12 +283,12 @@ class Skipping {
       }
   }
 
-  void report(int64_t panel, int64_t row_unit, int64_t i0, int64_t i1, int64_t j0, int64_t j1) const {
+  void report(int64_t panel, int64_t row_unit, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
     if (!epilogue_) return;
     if (columns_first_) std::swap(i0, j0), std::swap(i1, j1);
     if (!epilogue_.whole_rows())
       epilogue_.block(i0, i1, j0, j1);
-    else if (!unfinished_ || unfinished_[static_cast<size_t>(columns_first_ ? panel : row_unit)].fetch_sub(1, std::memory_order_acq_rel) == 1)
+    else if (!unfinished_ || unfinished_.done(columns_first_ ? panel : row_unit))
       epilogue_.rows(i0, i1);
   }
 
@@ -307,20 +301,23 @@ class Skipping {
   const bool columns_first_;  // C's rows are the columns here
   const Epilogue& epilogue_;
   Stop stop_;
-  std::vector<Pack> packs_;
+  ShortArray<Pack, 8> packs_;
+  size_t pack_count_ = 0;
   bool parted_ = false;               // some chain is longer than a panel
   int64_t panel_ = 0, sums_ = 0, partial_ = 0, own_ = 0;  // rows of each thread's panel, sums and parts of chains; its bytes
   std::unique_ptr<Block> block_;              // unless spare memory is enough
   uint64_t* masks_ = nullptr;
   char* memory_ = nullptr;
-  std::vector<Found> found_;
   bool worth_it_ = false;
   uint64_t lowest_ = 0;  // the least magnitude, as bits, that the dense operand's elements may have
   Shares shares_;
   alignas(line_bytes) std::atomic<int64_t> next_{0};  // mask task
   alignas(line_bytes) std::atomic<int64_t> surveyed_{0};
+  // Of the rows whose masks are made: elements that are not zero, and the magnitude of the least of these, as bits.
+  std::atomic<int64_t> terms_{0};
+  std::atomic<uint64_t> least_{infinity};
   std::atomic<bool> decided_{false};
-  std::unique_ptr<std::atomic<int64_t>[]> unfinished_;  // of each range of C's rows, the units not made yet
+  Unfinished unfinished_;  // of each range of C's rows, the units not made yet
 };
 
 }  // namespace
