@@ -56,7 +56,11 @@ using Nonzero = void (*)(int64_t rows, int64_t count, const T* from, int64_t ste
 template <class T>
 using Extent = void (*)(int64_t rows, int64_t count, const T* from, int64_t step, uint64_t* out);
 
-// Such rows, of `wide` elements, become those of a panel, as by pack_wide; and their extent.
+// masks[r] and the extent of rows side by side: elements p < count, up to 64, of row r are at from + r + p * step.
+template <class T>
+using NonzeroAcross = void (*)(int64_t rows, int64_t count, const T* from, int64_t step, uint64_t* masks, uint64_t* out);
+
+// Rows of `wide` elements, `step` apart, become those of a panel, as by pack_wide; and their extent.
 template <class T>
 using CopyWide = void (*)(int64_t rows, const T* from, int64_t step, T* to, uint64_t* out);
 
@@ -99,6 +103,7 @@ struct TileSet {
   Skip<T> skip;
   Nonzero<T> nonzero;
   Extent<T> extent;
+  NonzeroAcross<T> nonzero_across;
   CopyWide<T> copy_wide;
 
   // The elements of a vector; and whether loading and storing a part of one costs no more than all of it, as with AVX-512.

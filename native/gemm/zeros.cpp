@@ -213,17 +213,21 @@ class Skipping {
     for (size_t n = 0; n < pack_count_; ++n) {
       const Pack& pack = packs_[n];
       const T* values = sparse_ + row * s_.row + pack.begin * s_.step;
-      int64_t step = s_.row;
-      alignas(line_bytes) T turned[mask_rows * most_steps];  // where the elements of a row do not follow one another
-      if (s_.step != 1) {
-        for (int64_t p = 0; p < pack.count; p += set_.turned)
-          set_.turn(count, values, s_.step, s_.row, turned + p, p, pack.count - 1, most_steps);
-        values = turned, step = most_steps;
-      }
-      uint64_t* masks = masks_of(n) + row;
-      set_.nonzero(count, pack.count, values, step, masks);
+      uint64_t* const masks = masks_of(n) + row;
       uint64_t extent[2];
-      set_.extent(count, pack.count, values, step, extent);
+      if (s_.row == 1 && s_.step != 1) {
+        set_.nonzero_across(count, pack.count, values, s_.step, masks, extent);
+      } else {
+        int64_t step = s_.row;
+        alignas(line_bytes) T turned[mask_rows * most_steps];  // where no two elements follow one another
+        if (s_.step != 1) {
+          for (int64_t p = 0; p < pack.count; p += set_.turned)
+            set_.turn(count, values, s_.step, s_.row, turned + p, p, pack.count - 1, most_steps);
+          values = turned, step = most_steps;
+        }
+        set_.nonzero(count, pack.count, values, step, masks);
+        set_.extent(count, pack.count, values, step, extent);
+      }
       for (int64_t r = 0; r < count; ++r) terms += std::popcount(masks[r]);
       if (extent[1] != none) least = std::min(least, extent[1] + 1);
     }

@@ -170,7 +170,7 @@ bool is_plain(nb::handle o) { return is_tensor(o.ptr()) && as_tensor(o.ptr())->p
 
 template <class T>
 void take_tiles(int rows, int columns, int packed_rows, int lanes, int turned, const std::vector<uintptr_t>& addresses) {
-  constexpr size_t others = 11;
+  constexpr size_t others = 12;
   std::vector<int> edges(static_cast<size_t>(std::clamp(rows, 0, most_tile_rows)));
   std::iota(edges.begin(), edges.end(), 1);
   for (int tall : tall_edges)
@@ -196,6 +196,7 @@ void take_tiles(int rows, int columns, int packed_rows, int lanes, int turned, c
   set.skip = reinterpret_cast<Skip<T>>(*next++);
   set.nonzero = reinterpret_cast<Nonzero<T>>(*next++);
   set.extent = reinterpret_cast<Extent<T>>(*next++);
+  set.nonzero_across = reinterpret_cast<NonzeroAcross<T>>(*next++);
   set.copy_wide = reinterpret_cast<CopyWide<T>>(*next);
   set_tiles(set);
 }

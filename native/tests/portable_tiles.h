@@ -100,6 +100,15 @@ void extent(int64_t lines, int64_t count, const T* from, int64_t step, uint64_t*
 }
 
 template <class T>
+void nonzero_across(int64_t lines, int64_t count, const T* from, int64_t step, uint64_t* masks, uint64_t* out) {
+  for (int64_t r = 0; r < lines; ++r) {
+    masks[r] = 0;
+    for (int64_t p = 0; p < count; ++p) masks[r] |= uint64_t{from[r + p * step] != 0} << p;
+  }
+  extent(count, lines, from, step, out);
+}
+
+template <class T>
 void copy_wide(int64_t lines, const T* from, int64_t step, T* to, uint64_t* out) {
   pack<T, wide>(lines, from, 1, step, to, wide);
   extent(lines, wide, from, step, out);
@@ -113,7 +122,7 @@ template <class T, int Columns, int Lanes, size_t... Height, size_t... EdgeHeigh
 weft::TileSet<T> tiles(std::index_sequence<Height...>, std::index_sequence<EdgeHeight...>) {
   return {rows, Columns, rows + 1, {tile<T, Height + 1, Columns>...}, {edge<T, EdgeHeight + 1>...}, Lanes,
           column<T, Columns>, opening<T, Columns>, pack<T, rows + 1>, pack<T, Columns>, pack<T, wide>, pack<T, Columns>, wide, turned,
-          turn<T>, skip<T>, nonzero<T>, extent<T>, copy_wide<T>};
+          turn<T>, skip<T>, nonzero<T>, extent<T>, nonzero_across<T>, copy_wide<T>};
 }
 
 template <class T>

@@ -315,6 +315,24 @@ def test_what_is_not_zero_and_how_large_it_is(dtype: weft.DType, count: int) -> 
             assert out.tolist() == found
 
 
+@pytest.mark.parametrize("dtype", [weft.float32, weft.float64], ids=repr)
+@pytest.mark.parametrize("width", [16, 32, 64])
+def test_what_is_not_zero_where_rows_lie_side_by_side(dtype: weft.DType, width: int) -> None:
+    made = functions(dtype, microkernel.shapes(16, width // dtype.itemsize)[0])
+    nonzero_across = ctypes.CFUNCTYPE(None, INT, INT, POINTER, INT, POINTER, POINTER)(made["nonzero_across"])
+    rng = np.random.default_rng(width)
+    for rows, count in itertools.product((1, 2, 7, 8, 16, 19, 32, 45), (1, 2, 31, 32, 33, 63, 64)):
+        x = rng.standard_normal((count, 50)).astype(dtype.numpy)
+        x[rng.random(x.shape) < 0.5] = -0.0
+        x[count // 2, 0], x[:, rows // 2], x[count - 1, rows - 1] = np.nan, 0, np.finfo(dtype.numpy).smallest_subnormal
+        x[:, rows:] = np.inf  # belongs to others
+        masks, out = np.full(rows + 1, 7, np.uint64), np.zeros(2, np.uint64)
+        nonzero_across(rows, count, x.ctypes.data, 50, masks.ctypes.data, out.ctypes.data)
+        assert masks.tolist() == [*(sum(1 << p for p in range(count) if x[p, r] != 0) for r in range(rows)), 7]
+        magnitudes = np.abs(x[:, :rows]).view(f"u{dtype.itemsize}")
+        assert out.tolist() == [int(magnitudes.max()), int((magnitudes - magnitudes.dtype.type(1)).min())]
+
+
 @pytest.mark.parametrize(("registers", "lanes"), [(32, 16), (32, 8), (16, 8), (16, 4), (32, 4), (32, 2), (16, 2)])
 def test_shapes_fit_the_registers(registers: int, lanes: int) -> None:
     for shape in microkernel.shapes(registers, lanes):

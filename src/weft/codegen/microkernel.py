@@ -23,7 +23,7 @@ One module for each type holds, for a tile of ``mr`` rows and ``nr`` columns (`S
     past the caches, to an address that is a multiple of a vector's size.
 ``turn``
     lines that become columns (`weft.codegen.packing`).
-``skip``, ``nonzero``, ``extent``, ``copy_wide``
+``skip``, ``nonzero``, ``extent``, ``nonzero_across``, ``copy_wide``
     products that skip zeros (`weft.codegen.zeros`).
 
 Every element of C is one chain of fused multiply-adds over p, begun at zero, or the sum of two, whatever the shape of the tile

@@ -17,6 +17,9 @@ named by the bits of one integer, the row's *mask*.
 ``extent``
     ``void (rows, count, from, step, out)``: of such rows, of any length, as two integers at ``out``: the largest magnitude's
     bits; and the least of all magnitudes' bits less one, as unsigned numbers, so that zeros do not count.
+``nonzero_across``
+    ``void (rows, count, from, step, masks, out)``: the masks and the extent of rows that lie side by side: element p of row r
+    is at ``from + r + p * step``.
 ``copy_wide``
     ``void (rows, from, step, to, out)``: such rows, as long as a panel's, become a panel, and their extent.
 
@@ -46,15 +49,16 @@ def declarations(vectors: Vectors) -> str:
     for name in ("umin", "umax"):
         text += f"declare {kind} @llvm.{name}.v{lanes}i{bits}({kind}, {kind})\n"
         text += f"declare i{bits} @llvm.vector.reduce.{name}.v{lanes}i{bits}({kind})\n"
-    return text
+    words = vectors.of(I64)
+    return text + f"declare void @llvm.masked.store.v{lanes}i64.p0({words}, ptr, i32, {vectors.of(BIT)})\n"
 
 
 def functions(vectors: Vectors) -> list[Function]:
     """The functions, in the order of `NAMES`."""
-    return [_skip(vectors), _nonzero(vectors), _extent(vectors), _copy_wide(vectors)]
+    return [_skip(vectors), _nonzero(vectors), _extent(vectors), _nonzero_across(vectors), _copy_wide(vectors)]
 
 
-NAMES = ("skip", "nonzero", "extent", "copy_wide")
+NAMES = ("skip", "nonzero", "extent", "nonzero_across", "copy_wide")
 
 
 def _integers(vectors: Vectors) -> str:
@@ -174,16 +178,17 @@ class _Magnitudes:
     def __init__(self, f: Function) -> None:
         self.f, self.kind, self.bits = f, _integers(f.vectors), 8 * f.vectors.size
         self.name = f"v{f.vectors.lanes}i{self.bits}"
-        self.start = [Value(self.kind, "zeroinitializer"), Value(self.kind, self._splat(-1))]
+        self.start = [Value(self.kind, "zeroinitializer"), self.splat(-1)]
 
-    def _splat(self, n: int) -> str:
-        return "<" + ", ".join(f"i{self.bits} {n}" for _ in range(self.f.vectors.lanes)) + ">"
+    def splat(self, n: int) -> Value:
+        """A vector of as many times the same."""
+        return Value(self.kind, "<" + ", ".join(f"i{self.bits} {n}" for _ in range(self.f.vectors.lanes)) + ">")
 
     def also(self, vector: Value, found: list[Value]) -> list[Value]:
         """Of one vector more."""
         pattern = self.f.new(self.kind, f"bitcast {vector} to {self.kind}")
-        magnitude = self.f.new(self.kind, f"and {pattern}, {self._splat((1 << (self.bits - 1)) - 1)}")
-        less = self.f.new(self.kind, f"add {magnitude}, {self._splat(-1)}")
+        magnitude = self.f.integer("and", pattern, self.splat((1 << (self.bits - 1)) - 1))
+        less = self.f.integer("add", magnitude, self.splat(-1))
         return self.both(found, [magnitude, less])
 
     def both(self, found: list[Value], others: list[Value]) -> list[Value]:
@@ -213,6 +218,43 @@ def _extent(vectors: Vectors) -> Function:
         return _each_vector(f, count, line, found, lambda _, vector, found: magnitudes.also(vector, found))
 
     magnitudes.store(f.loop(rows, magnitudes.start, row), out)
+    f.do("ret void")
+    return f
+
+
+def _nonzero_across(vectors: Vectors) -> Function:
+    arguments = {"rows": I64, "count": I64, "from": POINTER, "step": I64, "masks": POINTER, "out": POINTER}
+    f = Function(vectors, "nonzero_across", arguments)
+    rows, count, start, step, masks, out = f.args
+    magnitudes = _Magnitudes(f)
+    kind, bits, lanes, words = magnitudes.kind, magnitudes.bits, vectors.lanes, vectors.of(I64)
+
+    def some(group: Value, found: list[Value]) -> list[Value]:
+        first = f.times(group, lanes)
+        present = f.mask(f.new(I64, f"call i64 @llvm.smin.i64({f.integer('sub', rows, first)}, {number(lanes)})"))
+
+        def element(p: Value, values: list[Value]) -> list[Value]:
+            at, bit, mask, *found = values
+            vector = f.load(at, present)
+            unequal = f.new(vectors.of(BIT), f"fcmp une {vector}, zeroinitializer")
+            both = f.integer("or", mask, bit)
+            mask = f.new(kind, f"select {unequal}, {both}, {mask}")
+            return [f.at(at, step), f.integer("add", bit, bit), mask, *magnitudes.also(vector, found)]
+
+        at, all_masks = f.at(start, first), Value(words, "zeroinitializer")
+        for begin in range(0, 64, bits):  # as many elements as an integer of a lane has bits
+            here = f.new(I64, f"call i64 @llvm.smin.i64({f.integer('sub', count, number(begin))}, {number(bits)})")
+            begun = [at, magnitudes.splat(1), Value(kind, "zeroinitializer"), *found]
+            at, _, mask, *found = f.loop(here, begun, element)
+            wide = f.new(words, f"zext {mask} to {words}") if bits < 64 else mask
+            shift = ", ".join([f"i64 {begin}"] * lanes)
+            all_masks = f.integer("or", all_masks, f.integer("shl", wide, Value(words, f"<{shift}>")))
+        to = _word(f, masks, first)
+        f.do(f"call void @llvm.masked.store.v{lanes}i64.p0({all_masks}, {to}, i32 8, {present})")
+        return found
+
+    groups = f.integer("lshr", f.integer("add", rows, number(lanes - 1)), number(lanes.bit_length() - 1))
+    magnitudes.store(f.loop(groups, magnitudes.start, some), out)
     f.do("ret void")
     return f
 
