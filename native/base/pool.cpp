@@ -6,7 +6,7 @@
 // `gate` holds, in one word, the number of the current range, whether it may still be
 // entered, and how many workers have entered. A worker enters by one compare-and-swap, so a worker that wakes late finds
 // the gate closed (or the next range) and never touches a range that has been returned from; the caller waits only for
-// the workers that did enter.
+// the workers that did enter. Between two ranges it takes an offer, if there is one.
 #include "base/pool.h"
 
 #include <pthread.h>
@@ -21,6 +21,7 @@
 #include <stdexcept>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/caches.h"
@@ -65,6 +66,9 @@ int cpus() {
   if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
+
+// Whether this thread is one of the pool's: what it is asked to share it does itself.
+constinit thread_local bool is_worker = false;
 
 // Whether this thread is the caller of the current range: a poll may run any code, this pool's own functions included.
 constinit thread_local bool handing_out = false;
@@ -153,6 +157,7 @@ class Pool {
   }
 
   int threads() const { return threads_.load(std::memory_order_relaxed); }
+  std::atomic<Offer*>& offered() { return offered_; }
 
  private:
   // Ends the threads. Only for whoever holds the pool (busy).
@@ -225,6 +230,7 @@ class Pool {
   }
 
   void serve(size_t own) {
+    is_worker = true;
     uint64_t seen = 0;  // the last range this worker entered or found closed
     while (uint64_t gate = wait_for_range(seen)) {
       seen = gate >> 32;
@@ -250,9 +256,16 @@ class Pool {
         gate = gate_.load(std::memory_order_acquire);
         return gate >> 32 != seen && (gate & open_bit);
       };
+      const auto called = [&] { return opened() || offered_.load(std::memory_order_relaxed); };
       // On the caller's CPU it would only keep the caller from it: it sleeps, to be woken on another.
       const auto in_the_way = [&] { return current_cpu() == caller_cpu_.load(std::memory_order_relaxed); };
-      if (watch(opened, in_the_way)) return gate;
+      if (watch(called, in_the_way)) {
+        if (Offer* offer = offered_.load(std::memory_order_relaxed);
+            offer && offered_.compare_exchange_strong(offer, nullptr, std::memory_order_acquire))
+          offer->accept();
+        if (opened()) return gate;
+        continue;
+      }
       std::unique_lock lock(mutex_);
       sleeping_.fetch_add(1, std::memory_order_seq_cst);
       wake_.wait(lock, [&] {
@@ -278,6 +291,7 @@ class Pool {
 
   Placement placement_;
   alignas(line_bytes) std::atomic<uint64_t> gate_{0};
+  std::atomic<Offer*> offered_{nullptr};
   std::atomic<int> caller_cpu_{-1};  // where the last range was handed out
   std::atomic<bool> stopped_{false};
   alignas(line_bytes) std::atomic<uint64_t> left_{0};
@@ -334,12 +348,27 @@ bool parallel_for(int64_t total, int64_t grain, ChunkFn run, void* context, cons
     piece = (piece + 63) & ~int64_t{63};
   }
   bool completed = true;
-  if (threads > 1 && total > chunk && p.try_run(total, chunk, piece, run, context, poll, completed)) return completed;
+  if (threads > 1 && total > chunk && !is_worker && p.try_run(total, chunk, piece, run, context, poll, completed)) return completed;
   if (!poll) {
     run(context, 0, total);
     return true;
   }
   return !Pieces(piece, chunk).run(run, context, 0, total, [&] { return poll->ask(poll->context); });
+}
+
+Offer::Offer(void (*run)(void* context), void* context) : run_(run), context_(context), place_(&pool().offered()) {
+  Offer* none = nullptr;
+  if (!place_->compare_exchange_strong(none, this, std::memory_order_release, std::memory_order_relaxed)) place_ = nullptr;
+}
+
+void Offer::withdraw() {
+  if (!place_) return;
+  Offer* mine = this;
+  if (std::exchange(place_, nullptr)->compare_exchange_strong(mine, nullptr, std::memory_order_relaxed)) return;
+  for (int64_t waited = 0; !done_.load(std::memory_order_acquire); ++waited) {
+    if (waited < 1000) pause_cpu();
+    else std::this_thread::yield();
+  }
 }
 
 int num_threads() { return pool().threads(); }

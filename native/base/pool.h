@@ -39,6 +39,30 @@ class Stop {
 // on the calling thread and the pool; returns when all are done. False: the poll asked to stop and chunks were left out.
 bool parallel_for(int64_t total, int64_t grain, ChunkFn run, void* context, const Poll* poll = nullptr);
 
+// Work that a thread of the pool may begin while it waits for a range: what is to run beside a range need not wait for that to be set
+// up. Nobody is woken for it, and one offer is open at a time: whoever makes one must be ready to do the work.
+class Offer {
+ public:
+  Offer(void (*run)(void* context), void* context);
+  Offer(const Offer&) = delete;
+  Offer& operator=(const Offer&) = delete;
+  ~Offer() { withdraw(); }
+
+  // From here on nobody begins. Waits for whoever has.
+  void withdraw();
+  // For the pool's threads, once: does it.
+  void accept() {
+    run_(context_);
+    done_.store(true, std::memory_order_release);
+  }
+
+ private:
+  void (*run_)(void* context);
+  void* context_;
+  std::atomic<Offer*>* place_;  // where the pool's threads look; null where there was no room, and after it is withdrawn
+  std::atomic<bool> done_{false};
+};
+
 // The number of threads that share a range, the caller included. The default is the number of CPUs this process may use.
 int num_threads();
 // Throws std::invalid_argument unless 1 <= n <= 1024. Waits for a range that is running; throws std::logic_error if that is

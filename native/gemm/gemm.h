@@ -74,7 +74,7 @@ struct GemmHooks {
   bool whole_rows = false;  // `done` wants whole rows: j0 = 0 and j1 = n
   double work = 0;          // what `done` costs for one matrix, in multiply-adds: counts where threads are shared out
   // Other work for one thread, which the product need not wait for. It may be asked for any number of times, and may not be at
-  // all; whoever is first does it. Asked for by the thread that has the least to do otherwise.
+  // all; whoever is first does it. Asked for by the thread that has the least to do otherwise, or has nothing left to do.
   void (*aside)(void* context) = nullptr;
 };
 

@@ -181,7 +181,6 @@ class Skipping {
 
   // One thread's part.
   void work(int64_t slot) {
-    if (slot + 1 == plan_.threads) epilogue_.aside();
     const int64_t tasks = parts(plan_.rows, mask_rows);
     for (int64_t task; (task = next_.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
       survey(task);
@@ -192,7 +191,9 @@ class Skipping {
     }
     for (int64_t waited = 0; !decided_.load(std::memory_order_acquire); ++waited)
       if (waited > 1000) std::this_thread::yield();
-    if (worth_it_) shares_.take(slot, stop_, [&](int64_t number) { unit(number, slot); });
+    if (!worth_it_) return;
+    shares_.take(slot, stop_, [&](int64_t number) { unit(number, slot); });
+    epilogue_.aside();  // units are long: who is done first would only wait
   }
 
   // By all masks: whether there are so many zeros, and what the dense operand must not have.

@@ -91,13 +91,55 @@ class SmallProduct {
 bool run_product(const Instruction* product, const Instruction* all, char* const* base, const int64_t* scalars, const Poll* poll,
                  int64_t* statuses);
 
+// What runs beside a product, with the arguments of one run: on whichever thread asks first, one of the pool's while it waits or one
+// that shares the product.
+class Beside {
+ public:
+  Beside(const Instruction* product, const Instruction* all, char* const* base, const int64_t* scalars)
+      : product_(*product), all_(all), base_(base), scalars_(scalars) {}
+
+  // Unless that has begun.
+  void run() {
+    if (product_.beside.empty() || begun_.exchange(true, std::memory_order_relaxed)) return;
+    try {
+      for (const int32_t index : product_.beside) run_launch(all_[index]);
+    } catch (...) {
+      failure_ = std::current_exception();
+    }
+  }
+  // The same, when no other thread runs it any more. Throws what went wrong.
+  void finish() {
+    run();
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+ private:
+  void run_launch(const Instruction& instr) const {
+    ThreadState& ts = thread_state();
+    if (instr.is_gemm) {
+      ts.gemm_launches.add(1);
+      run_product(&instr, all_, base_, scalars_, nullptr, nullptr);
+    } else {
+      ts.kernel_launches.add(1);
+      KernelCall(instr, base_, scalars_, nullptr).run(nullptr);
+    }
+  }
+
+  const Instruction& product_;
+  const Instruction* all_;
+  char* const* base_;
+  const int64_t* scalars_;
+  std::atomic<bool> begun_{false};
+  std::exception_ptr failure_{};
+};
+
 // What runs with a product, with the arguments of one run.
 class Companions {
  public:
-  // `product` points into `all` of the program. `statuses` are those of the followers.
-  Companions(const Instruction* product, const Instruction* all, char* const* base, const int64_t* scalars, int64_t* statuses)
-      : product_(*product), all_(all), base_(base), scalars_(scalars), m_(product->gemm.m), n_(product->gemm.n),
-        rows_(product->gemm.m), leaders_(product->leaders), count_(product->leaders + product->followers) {
+  // `product` points into the instructions of the program. `statuses` are those of the followers.
+  Companions(const Instruction* product, char* const* base, const int64_t* scalars, int64_t* statuses, Beside& beside)
+      : beside_(beside), m_(product->gemm.m), n_(product->gemm.n), rows_(product->gemm.m), leaders_(product->leaders),
+        count_(product->leaders + product->followers) {
     for (int64_t size : product->gemm.batch) rows_ *= size;
     for (int32_t i = 0; i < leaders_; ++i) calls_[i].emplace(product[i - leaders_], base, scalars, nullptr);
     for (int32_t i = leaders_; i < count_; ++i) {
@@ -129,41 +171,10 @@ class Companions {
     }
   }
 
-  // Runs what is to run beside the product, unless that has begun.
-  static void aside(void* context) {
-    auto& self = *static_cast<Companions*>(context);
-    if (self.begun_.exchange(true, std::memory_order_relaxed)) return;
-    try {
-      for (const int32_t index : self.product_.beside) self.run_launch(self.all_[index]);
-    } catch (...) {
-      self.failure_ = std::current_exception();
-    }
-  }
-  // The same, after the product; whoever began has ended by then. Throws what went wrong.
-  void finish() {
-    if (product_.beside.empty()) return;
-    aside(this);
-    if (failure_) std::rethrow_exception(failure_);
-  }
+  static void aside(void* context) { static_cast<Companions*>(context)->beside_.run(); }
 
  private:
-  void run_launch(const Instruction& instr) const {
-    ThreadState& ts = thread_state();
-    if (instr.is_gemm) {
-      ts.gemm_launches.add(1);
-      run_product(&instr, all_, base_, scalars_, nullptr, nullptr);
-    } else {
-      ts.kernel_launches.add(1);
-      KernelCall(instr, base_, scalars_, nullptr).run(nullptr);
-    }
-  }
-
-  const Instruction& product_;
-  const Instruction* all_;
-  char* const* base_;
-  const int64_t* scalars_;
-  std::atomic<bool> begun_{false};
-  std::exception_ptr failure_{};
+  Beside& beside_;
   int64_t m_, n_, rows_;
   int32_t leaders_, count_;
   std::optional<KernelCall> calls_[most_leaders + most_followers];
@@ -202,7 +213,10 @@ bool run_product(const Instruction* product, const Instruction* all, char* const
   const Spare spare = instr.spare_bytes ? Spare{base[instr.spare], instr.spare_bytes} : Spare{};
   if (!instr.leaders && !instr.followers && instr.beside.empty())
     return run_gemm(instr.gemm, at(0), at(1), at(2), poll, nullptr, spare);
-  Companions companions(product, all, base, scalars, statuses);
+  Beside beside(product, all, base, scalars);
+  std::optional<Offer> offer;
+  if (!instr.beside.empty()) offer.emplace([](void* context) { static_cast<Beside*>(context)->run(); }, &beside);
+  Companions companions(product, base, scalars, statuses, beside);
   double matrices = 1;
   for (int64_t size : instr.gemm.batch) matrices *= static_cast<double>(size);
   GemmHooks hooks{.context = &companions};
@@ -213,7 +227,8 @@ bool run_product(const Instruction* product, const Instruction* all, char* const
   }
   if (!instr.beside.empty()) hooks.aside = Companions::aside;
   const bool completed = run_gemm(instr.gemm, at(0), at(1), at(2), poll, &hooks, spare);
-  companions.finish();
+  offer.reset();
+  beside.finish();
   return completed;
 }
 

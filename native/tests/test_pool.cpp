@@ -1,4 +1,4 @@
-// The pool: every element once, callers in many threads, stopping early, resizing, and fork.
+// The pool: every element once, callers in many threads, offers, stopping early, resizing, and fork.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -106,6 +106,75 @@ TEST(a_poll_may_use_the_pool_but_not_resize_it) {
   for (int h : hits) CHECK(h == 1);
   CHECK(asked > 0);
   set_num_threads(2);
+}
+
+// Work that is offered, as `Beside` of program.cpp does it: begun by whoever comes first.
+struct Offered {
+  std::atomic<bool> begun{false};
+  std::thread::id by{};
+  int times = 0;
+  static void run(void* context) {
+    auto& self = *static_cast<Offered*>(context);
+    if (self.begun.exchange(true)) return;
+    CHECK(covers(5000, 10));  // a thread of the pool does all of it
+    ++self.times;
+    self.by = std::this_thread::get_id();
+  }
+};
+
+TEST(offers_are_accepted_once_or_withdrawn) {
+  for (int threads : {1, 2, 4}) {
+    set_num_threads(threads);
+    for (int i = 0; i < 500; ++i) {
+      CHECK(covers(1000, 10));  // the pool's threads watch for the next range then
+      Offered first, second;
+      {
+        Offer of_first(Offered::run, &first), of_second(Offered::run, &second);  // for one there is no room, unless the other is taken
+        if (i % 2) CHECK(covers(1000, 10));
+        of_first.withdraw();
+        of_first.withdraw();
+      }
+      for (Offered* each : {&first, &second}) {
+        const bool done = each->begun;
+        CHECK(each->times == done);
+        if (done) CHECK(each->by != std::this_thread::get_id());
+        Offered::run(each);
+        CHECK(each->times == 1);
+      }
+      if (threads == 1) CHECK(first.by == std::this_thread::get_id());
+    }
+  }
+}
+
+TEST(threads_that_watch_accept_an_offer) {
+  set_num_threads(4);
+  bool accepted = false;
+  for (int i = 0; i < 1000 && !accepted; ++i) {
+    CHECK(covers(1000, 10));
+    Offered offered;
+    Offer offer(Offered::run, &offered);
+    for (int waited = 0; waited < 100 && !offered.begun; ++waited) std::this_thread::sleep_for(std::chrono::microseconds(10));
+    offer.withdraw();
+    accepted = offered.begun;
+  }
+  CHECK(accepted);
+}
+
+TEST(offers_of_many_threads) {
+  set_num_threads(3);
+  std::vector<std::thread> callers;
+  for (int t = 0; t < 4; ++t)
+    callers.emplace_back([] {
+      for (int i = 0; i < 300; ++i) {
+        Offered offered;
+        Offer offer(Offered::run, &offered);
+        CHECK(covers(1000, 10));
+        offer.withdraw();
+        Offered::run(&offered);
+        CHECK(offered.times == 1);
+      }
+    });
+  for (auto& t : callers) t.join();
 }
 
 TEST(resizing_while_others_run) {
