@@ -60,6 +60,12 @@ class Unfinished {
   void add(int64_t range) { counts_[range].fetch_add(1, std::memory_order_relaxed); }
   // One is done. Whether it was the last: then all that the others wrote is seen.
   bool done(int64_t range) { return counts_[range].fetch_sub(1, std::memory_order_acq_rel) == 1; }
+  // Whether some are not done yet; if none is, whether the caller is the first to claim the range. All that was written is seen then.
+  bool some_left(int64_t range) const { return counts_[range].load(std::memory_order_relaxed) > 0; }
+  bool claim(int64_t range) {
+    int64_t none = 0;
+    return counts_[range].compare_exchange_strong(none, -1, std::memory_order_acquire, std::memory_order_relaxed);
+  }
 
  private:
   static constexpr int64_t few = 16;

@@ -262,10 +262,31 @@ class Product {
              [this](int64_t t) { prologue_.rows(g_.m * t / row_tasks_, g_.m * (t + 1) / row_tasks_); });
     together(a_tasks_ + b_tasks_, packing_, [this](int64_t t) { pack(t); });
     shares_.take(slot, stop_, [&](int64_t number) { unit(number, slot); });
+    if (d_.k_parts > 1) finish_rows(slot);
     // Then parts of those that still run.
     for (int64_t i = 1; divisible_ && i < d_.threads && !stop_.stopped(); ++i)
       if (Unit found = half_of(slots_[static_cast<size_t>((slot + i) % d_.threads)]); found.panel < found.last)
         run(found, slot), i = 0;
+  }
+
+  // Where threads share k: the sums of rows of which all parts are made, and what follows. By whoever has made its parts first, since one
+  // thread may be slower than the others for a while; each begins with the rows that it has made last.
+  void finish_rows(int64_t slot) {
+    const int64_t last = row_unit_of(d_.units() * (slot + 1) / d_.threads - 1);
+    for (int64_t left = d_.row_units, waited = 0; left > 0 && !stop_.stopped(); ++waited) {
+      left = 0;
+      for (int64_t i = 0; i < d_.row_units; ++i) {
+        const int64_t row_unit = (last - i + d_.row_units) % d_.row_units;
+        if (unfinished_.some_left(row_unit)) {
+          ++left;
+        } else if (unfinished_.claim(row_unit)) {
+          const UnitRows rows = d_.rows_of(row_unit);
+          add_sums(rows);
+          epilogue_.rows(rows.first, rows.first + rows.count);
+        }
+      }
+      if (waited > 1000) std::this_thread::yield();
+    }
   }
 
   // Takes half of what is left to do of the unit that a thread runs: its last panels. An empty unit, if that is too little.
@@ -303,11 +324,15 @@ class Product {
 
   T* own(int64_t slot) const { return own_ + slot * (own_a_ + own_b_); }
 
-  void unit(int64_t number, int64_t slot) {
+  // Each part of k begins with other rows, so that the threads, of which each has a part, have made other rows last.
+  int64_t row_unit_of(int64_t number) const {
     const int64_t part = number / (d_.row_units * d_.column_units), in_part = number % (d_.row_units * d_.column_units);
-    // Each part begins with other rows, so that the threads, of which each has a part, finish some rows each.
-    const int64_t row_unit = (in_part / d_.column_units + part * d_.row_units / d_.k_parts) % d_.row_units;
-    const int64_t first = d_.panel_of(in_part % d_.column_units), last = d_.panel_of(in_part % d_.column_units + 1);
+    return (in_part / d_.column_units + part * d_.row_units / d_.k_parts) % d_.row_units;
+  }
+
+  void unit(int64_t number, int64_t slot) {
+    const int64_t part = number / (d_.row_units * d_.column_units), column_unit = number % d_.column_units, row_unit = row_unit_of(number);
+    const int64_t first = d_.panel_of(column_unit), last = d_.panel_of(column_unit + 1);
     if (!row_tasks_) prologue_.rows(d_.row_of(row_unit), d_.row_of(row_unit + 1));
     run({part, row_unit, first, last, d_.first_block(part), d_.first_block(part + 1), first}, slot);
   }
@@ -396,16 +421,11 @@ class Product {
         }
       }
     }
-    if (d_.k_parts > 1) {
-      if (!unfinished_.done(row_unit)) return;
-      add_sums(rows);
-      epilogue_.rows(rows.first, rows.first + rows.count);
-      return;
-    }
-    if (!epilogue_) return;
-    if (!epilogue_.whole_rows())
+    if (d_.k_parts > 1)
+      unfinished_.done(row_unit);
+    else if (epilogue_ && !epilogue_.whole_rows())
       epilogue_.block(rows.first, rows.first + rows.count, d_.column_of(first), d_.column_of(last));
-    else if (!unfinished_ || unfinished_.done(row_unit))
+    else if (epilogue_ && (!unfinished_ || unfinished_.done(row_unit)))
       epilogue_.rows(rows.first, rows.first + rows.count);
   }
 

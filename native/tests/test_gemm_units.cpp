@@ -90,6 +90,56 @@ TEST(what_is_left_of_a_unit_is_shared_with_idle_threads) {
   set = usual;
 }
 
+// Tiles as portable ones that note whether their thread has called an epilogue before.
+namespace ordered {
+static thread_local bool followed;
+static std::atomic<int64_t> tiles, late;
+
+template <int Rows>
+void tile(int64_t k, int64_t first, const float* a, int64_t a_row, int64_t a_k, const float* b, int64_t b_k, float* c, int64_t c_row,
+          bool add) {
+  ++tiles, late += followed;
+  portable::tile<float, Rows, portable::columns>(k, first, a, a_row, a_k, b, b_k, c, c_row, add);
+}
+
+template <size_t... Height>
+void use(TileSet<float>& set, std::index_sequence<Height...>) {
+  ((set.of_rows[Height] = tile<Height + 1>), ...);
+}
+}  // namespace ordered
+
+TEST(rows_are_followed_by_who_has_made_its_parts_of_them_all) {
+  auto& set = const_cast<TileSet<float>&>(*tile_set<float>());
+  const TileSet<float> usual = set;
+  ordered::use(set, portable::heights);
+  // Each of two threads has half of k, in four units of rows.
+  const Gemm g{DType::float32, {}, 64, 18, 1000, {{}, 1000, 1}, {{}, 18, 1}, {{}, 18, 1}};
+  std::vector<float> a(64000, 1.0f), b(18000, 2.0f), c(64 * 18);
+  struct Followed {
+    const std::vector<float>& c;
+    std::atomic<int64_t> rows{0}, calls{0}, wrong{0};
+  };
+  const auto done = [](void* context, int64_t, int64_t i0, int64_t i1, int64_t, int64_t) {
+    auto& f = *static_cast<Followed*>(context);
+    ordered::followed = true;
+    f.rows += i1 - i0, f.calls += 1;
+    for (int64_t i = i0 * 18; i < i1 * 18; ++i) f.wrong += f.c[static_cast<size_t>(i)] != 2000.0f;
+  };
+  set_num_threads(2);
+  for (int i = 0; i < 20; ++i) {
+    ordered::tiles = ordered::late = 0;
+    std::thread([&] {  // in which nothing has been followed
+      Followed followed{.c = c};
+      const GemmHooks hooks{.context = &followed, .done = done, .whole_rows = true, .work = 1e5};
+      CHECK(run_gemm(g, a.data(), b.data(), c.data(), nullptr, &hooks));
+      CHECK(followed.rows == 64 && followed.calls == 4 && followed.wrong == 0);
+    }).join();
+    CHECK(ordered::tiles > 0 && ordered::late == 0);
+    set_num_threads(2);  // other threads, too
+  }
+  set = usual;
+}
+
 // A column that notes what it is to bring into a cache.
 namespace noted {
 static std::mutex mutex;
