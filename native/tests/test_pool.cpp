@@ -147,6 +147,7 @@ TEST(offers_are_accepted_once_or_withdrawn) {
 }
 
 TEST(threads_that_watch_accept_an_offer) {
+  if (std::thread::hardware_concurrency() < 2) return;  // on the caller's CPU none watches
   set_num_threads(4);
   bool accepted = false;
   for (int i = 0; i < 1000 && !accepted; ++i) {
