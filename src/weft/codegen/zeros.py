@@ -241,14 +241,19 @@ def _nonzero_across(vectors: Vectors) -> Function:
             mask = f.new(kind, f"select {unequal}, {both}, {mask}")
             return [f.at(at, step), f.integer("add", bit, bit), mask, *magnitudes.also(vector, found)]
 
-        at, all_masks = f.at(start, first), Value(words, "zeroinitializer")
-        for begin in range(0, 64, bits):  # as many elements as an integer of a lane has bits
-            here = f.new(I64, f"call i64 @llvm.smin.i64({f.integer('sub', count, number(begin))}, {number(bits)})")
+        def part(n: Value, values: list[Value]) -> list[Value]:
+            """As many elements as an integer of a lane has bits."""
+            at, masks, *found = values
+            begin = f.times(n, bits)
+            here = f.new(I64, f"call i64 @llvm.smin.i64({f.integer('sub', count, begin)}, {number(bits)})")
             begun = [at, magnitudes.splat(1), Value(kind, "zeroinitializer"), *found]
             at, _, mask, *found = f.loop(here, begun, element)
             wide = f.new(words, f"zext {mask} to {words}") if bits < 64 else mask
-            shift = ", ".join([f"i64 {begin}"] * lanes)
-            all_masks = f.integer("or", all_masks, f.integer("shl", wide, Value(words, f"<{shift}>")))
+            return [at, f.integer("or", masks, f.integer("shl", wide, f.broadcast(begin))), *found]
+
+        all_parts = f.integer("lshr", f.integer("add", count, number(bits - 1)), number(bits.bit_length() - 1))
+        begun = [f.at(start, first), Value(words, "zeroinitializer"), *found]
+        _, all_masks, *found = f.loop(all_parts, begun, part)
         to = _word(f, masks, first)
         f.do(f"call void @llvm.masked.store.v{lanes}i64.p0({all_masks}, {to}, i32 8, {present})")
         return found
