@@ -17,7 +17,7 @@ constexpr int64_t far_row_group = 4;  // fewer where they come from memory, whic
 
 // How often each cache line of the rows that are read next is asked for: where the matrix is in a cache, where it comes from
 // memory, and where no cache holds much of it. Asked for a line three times, some processors look further ahead themselves; those
-// with AVX-512 are slower for it.
+// of Intel's with AVX-512 are slower for it.
 enum class Asked : uint8_t { never = 0, once = 1, thrice = 3 };
 
 // Neighbouring elements whose lanes stay near while the rows of a block go by, and whose runs in a row are long enough for

@@ -45,7 +45,8 @@ struct Sums {
   int64_t bytes() const { return (n * k + k) * static_cast<int64_t>(sizeof(S)); }
   Asked next() const {
     if (bytes() <= far_bytes) return Asked::never;
-    return bytes() < farther_bytes || vectors_are_lines() ? Asked::once : Asked::thrice;
+    const bool once = bytes() < farther_bytes || (vectors_are_lines() && processor_is_intels());
+    return once ? Asked::once : Asked::thrice;
   }
   int64_t together() const { return next() == Asked::never ? group : far_row_group; }
   int64_t blocks() const { return parts(k, block_k); }

@@ -59,6 +59,15 @@ bool vectors_are_lines() {
 #endif
 }
 
+bool processor_is_intels() {
+#if defined(__x86_64__)
+  static const bool is = (__builtin_cpu_init(), __builtin_cpu_is("intel"));
+  return is;
+#else
+  return false;
+#endif
+}
+
 template <class Kernels>
 int runnable_kernels(const Kernels* (&found)[most_instruction_sets]) {
   int count = 0;

@@ -31,6 +31,9 @@ const TinyKernels<T>& tiny_kernels();
 // Whether a vector is a whole cache line (AVX-512).
 bool vectors_are_lines();
 
+// Whether the processor is one of Intel's, which load vectors of that length otherwise than AMD's.
+bool processor_is_intels();
+
 // Those that this CPU runs, the best last: how many there are. Kernels: TinyKernels, FewRowKernels or FarRowKernels of float or double.
 constexpr int most_instruction_sets = 3;
 template <class Kernels>

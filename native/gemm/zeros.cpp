@@ -20,6 +20,7 @@
 #include "base/thread_state.h"
 #include "gemm/float.h"
 #include "gemm/tile.h"
+#include "gemm/vectors.h"
 
 namespace weft {
 namespace {
@@ -43,17 +44,6 @@ struct Costs {
 };
 constexpr Costs of_even_loads{1, 4.5, 5}, of_slow_loads{1.4, 6.5, 15};
 constexpr double pack_cost = 4, mask_cost = 24, worth = 0.9;
-
-// Whether vectors of this CPU are loaded less often than they are multiplied.
-bool loads_are_slow(bool vectors_are_lines) {
-#if defined(__x86_64__)
-  static const bool intel = (__builtin_cpu_init(), __builtin_cpu_is("intel"));
-  return intel && vectors_are_lines;
-#else
-  static_cast<void>(vectors_are_lines);
-  return false;
-#endif
-}
 
 // An operand, or C, as lines (rows of A, columns of B) of some steps of k each: its strides, in elements. Those of C are rows
 // and steps of the result.
@@ -97,7 +87,7 @@ struct Plan {
   // Whether it pays if such a share of the sparse operand is not zero.
   bool pays(double share) const {
     const auto of = [](int64_t part, int64_t whole) { return static_cast<double>(part) / static_cast<double>(whole); };
-    const Costs& cost = loads_are_slow(set.quick_masks()) ? of_slow_loads : of_even_loads;
+    const Costs& cost = set.quick_masks() && processor_is_intels() ? of_slow_loads : of_even_loads;
     const double each = cost.term * share + cost.row * of(masks, k) + pack_cost * of(row_units, rows) +
                         (turned ? cost.turn / static_cast<double>(k) : 0);
     return each * uneven * of(panels * set.wide, columns) + mask_cost / static_cast<double>(columns) < worth;
