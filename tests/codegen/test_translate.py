@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from weft.codegen.columns import INSISTING
 from weft.codegen.cpu import compile_functions, lowered, optimise
 from weft.codegen.emit import Function
 from weft.ir.kernel import GROUP
@@ -138,12 +137,20 @@ def test_how_far_streams_are_fetched_ahead_goes_by_the_processor(
     assert f"i64 {distance // 4}" in str(module)
 
 
-@pytest.mark.parametrize(("features", "each"), [("+avx2,+avx512f", 1), ("+avx2", 1 + INSISTING)])
-def test_lines_are_asked_for_again_where_vectors_are_less(
-    features: str, each: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("cpu", "features", "each"),
+    [
+        ("znver4", "+avx2,+avx512f", 1 + 4),
+        ("znver3", "+avx2", 1 + 3),
+        ("sapphirerapids", "+avx2,+avx512f", 1),
+        ("haswell", "+avx2", 1 + 3),
+    ],
+)
+def test_how_often_lines_are_asked_for_goes_by_the_processor(
+    cpu: str, features: str, each: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loader.machine()  # this processor's
-    monkeypatch.setattr(loader, "target", lambda: ("", features))
+    monkeypatch.setattr(loader, "target", lambda: (cpu, features))
     source = """def f(begin: int64, end: int64, x: "float32*", y: "float32*"):
     n: int64 = end - begin
     ahead_max(y, x, n, begin, n, end)

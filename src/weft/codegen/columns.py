@@ -43,6 +43,7 @@ from weft.codegen.lanes import (
     F64,
     I64,
     LINE,
+    by_processor,
     combined,
     fetched,
     frozen,
@@ -63,9 +64,11 @@ I32 = ir.IntType(32)
 #: Widths of the vectors in bytes: a cache line, so that rows whose distance is a multiple of the cache's size, which compete
 #: for the same few places in it, need not come twice; and what is left of the columns by halves.
 WIDTHS = (LINE, LINE // 2)
-#: The bytes of an array from which on caches hold too little of it to matter, and how often each of its lines is fetched then
-#: where two vectors make a line: asked for one three times, the processor itself looks further ahead.
-FAR, INSISTING = 48 << 20, 3
+#: The bytes of an array from which on caches hold too little of it to matter.
+FAR = 48 << 20
+#: How often each line of such an array is fetched where vectors are cache lines, by what the names of processors begin with,
+#: and where two vectors make a line: asked for one several times, most processors themselves look further ahead.
+INSISTING, INSISTING_ON_HALVES = {"znver": 4, "": 1}, 3
 
 
 class Columns:
@@ -115,12 +118,13 @@ class Columns:
                 for _ in range(times):
                     fetched(b, b.gep(line, [I64(k)]))
 
-        if far is None or whole_lines():
+        often = by_processor(INSISTING) if whole_lines() else INSISTING_ON_HALVES
+        if far is None or often == 1:
             lines(1)
         else:
             with b.if_else(far) as (insisting, once):
                 with insisting:
-                    lines(INSISTING)
+                    lines(often)
                 with once:
                     lines(1)
         left = b.sub(left, I64(1))

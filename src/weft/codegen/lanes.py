@@ -27,7 +27,7 @@ Imports llvmlite: imported only when a kernel must be compiled.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from llvmlite import ir
@@ -134,6 +134,11 @@ def fetched(b: Any, pointer: Any) -> None:
 def whole_lines() -> bool:
     """Whether this processor's vectors are cache lines: then there is one instruction for each line, and room for another."""
     return "+avx512f" in loader.features()
+
+
+def by_processor(numbers: Mapping[str, int]) -> int:
+    """The first of some numbers whose key this processor's name begins with."""
+    return next(n for cpu, n in numbers.items() if loader.target()[0].startswith(cpu))
 
 
 def _looking_ahead(b: Any, later: Any, loop: Callable[[Any], list[Any]]) -> list[Any]:
@@ -663,8 +668,7 @@ def elements_ahead(typingctx: Any, size: Any) -> Any:
     """How many elements of so many bytes further a stream is fetched."""
 
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        distance = next(n for cpu, n in AHEAD.items() if loader.target()[0].startswith(cpu))
-        return I64(distance // size.literal_value)
+        return I64(by_processor(AHEAD) // size.literal_value)
 
     return types.int64(size), codegen
 
