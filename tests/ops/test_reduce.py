@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import combinations, permutations, product
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import weft
 from tests.ops.helpers import array_of, assert_close, in_every_mode, laid_out, numbers, tensor
 from weft.codegen.columns import FAR
 from weft.codegen.rows import LARGE
+from weft.ir.kernel import GROUP
 
 AXES: list[Any] = [None, 0, 1, -1, (0, 1), (0, 2), (1, 2), (), (0, 1, 2)]
 NAMES = ("sum", "prod", "mean", "var", "std", "max", "min", "any", "all")
@@ -211,6 +212,25 @@ def test_the_first_of_equal_arguments(dtype: type) -> None:
                 t = weft.from_numpy(x)
                 np.testing.assert_array_equal(t.argmax(1).numpy(), array.argmax(1))
                 np.testing.assert_array_equal(t.argmin(1).numpy(), array.argmin(1))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.int64])
+def test_the_first_of_equal_arguments_over_rows_in_step(dtype: type) -> None:
+    """A column for each pair of rows, which hold the same number or NaN, beside a larger one or not."""
+    pairs = list(combinations(range(2 * GROUP + 3), 2))
+    columns = []
+    for equal, other in product((7, -7, np.nan, np.inf), (0, 9)):
+        column = np.full((len(pairs), pairs[-1][1] + 1), other, float)
+        for k, pair in enumerate(pairs):
+            column[k, pair] = equal
+        if np.isfinite(equal) or np.dtype(dtype).kind == "f":
+            columns.append(column.astype(dtype))
+    array = np.concatenate(columns).T.copy()
+    for x in (array, np.asfortranarray(array)):
+        t = weft.from_numpy(x)
+        for name in ("argmax", "argmin"):
+            (got,) = in_every_mode(lambda t, n=name: getattr(t, n)(0), t)
+            np.testing.assert_array_equal(got.numpy(), getattr(array, name)(0))
 
 
 def test_nan_and_infinity() -> None:

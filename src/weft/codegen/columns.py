@@ -370,6 +370,22 @@ class _Group:
             carried = looped(b, self.more, carried, one)
         return carried
 
+    def in_pairs(
+        self, start: Callable[[Any, Any], list[Any]], step: Callable[[list[Any], list[Any]], list[Any]]
+    ) -> list[Any]:
+        """Combine what ``start(number, row)`` makes of a whole group's rows, neighbours with ``step(earlier, later)``.
+
+        Where the order does not matter and a step takes several cycles, that is faster than one after another.
+        """
+
+        def some(low: int, high: int) -> list[Any]:
+            if high - low == 1:
+                return start(I64(low), self.loads[low]())
+            middle = (low + high) // 2
+            return step(some(low, middle), some(middle, high))
+
+        return some(0, GROUP)
+
 
 class _Reduction:
     """The intrinsics of a reduction with one partial result."""
@@ -430,20 +446,28 @@ class _Position:
         a, c, *given, start = args
         number = c.type.pointee
         signed = getattr(signature.args[2].dtype, "signed", False)
+        floats = isinstance(signature.args[2].dtype, types.Float)
         rows = walk(b, *given)
         columns = rows.columns
+
+        def better(earlier: list[Any], later: list[Any]) -> list[Any]:
+            wanted = wins(b, self.op, signed, later[0], earlier[0])
+            return [b.select(wanted, y, x) for x, y in zip(earlier, later, strict=True)]
 
         def step(group: _Group, old: Callable[[], list[Any]], _: Any) -> list[Any]:
             first = b.add(start, group.first)
 
-            def better(j: Any, row: Any, carried: list[Any]) -> list[Any]:
-                wanted = wins(b, self.op, signed, row, carried[0])
+            def placed(j: Any, row: Any) -> list[Any]:
                 at = b.add(first, j)
-                at = columns.every(b.trunc(at, number) if number.width < 64 else at)
-                return [b.select(wanted, row, carried[0]), b.select(wanted, at, carried[1])]
+                return [row, columns.every(b.trunc(at, number) if number.width < 64 else at)]
 
             carried = old()
-            return group.in_turn(lambda row: better(I64(0), row, carried), better)
+            if floats and group.more is None:
+                return better(carried, group.in_pairs(placed, better))
+            return group.in_turn(
+                lambda row: better(carried, placed(I64(0), row)),
+                lambda j, row, carried: better(carried, placed(j, row)),
+            )
 
         rows.take([a, c], lambda: None, step)
         return context.get_dummy_value()
