@@ -48,8 +48,8 @@ from dataclasses import dataclass
 from weft.codegen import packing, zeros
 from weft.codegen.llvmtext import BIT, I64, POINTER, Function, Value, Vectors, declarations, number
 
-#: Steps of k in one turn of a loop, a power of two: enough that counting costs nothing. Where a step of a tile by itself is so
-#: many multiply-adds, half as many are: that code takes a large part of the time that compiling takes.
+#: Steps of k in one turn of a loop, a power of two: enough that counting costs nothing. A step of so many multiply-adds takes
+#: long enough for that, and for finding the operands wherever they lie: one loop of single steps is all that such a tile has.
 UNROLL, MANY = 4, 16
 #: Turns before the end of a column's tile when its part of C is fetched. Earlier, it would be driven out of the nearest cache
 #: again, or drive out what the tile reads: rows of C often compete for the same places.
@@ -221,10 +221,10 @@ class Packed:
     where with few sums one waits for the other.
     """
 
-    def __init__(self, f: Function, shape: Shape, rows: int, unroll: int = UNROLL) -> None:
-        self.f, self.shape, self.rows, self.unroll = f, shape, rows, unroll
+    def __init__(self, f: Function, shape: Shape, rows: int) -> None:
+        self.f, self.shape, self.rows = f, shape, rows
         self.masks: list[Value | None] = [None] * shape.vectors
-        self.ahead = unroll // 2 * shape.packed_rows, unroll // 2 * shape.columns
+        self.ahead = UNROLL // 2 * shape.packed_rows, UNROLL // 2 * shape.columns
 
     def start(self, a: Value, b: Value) -> list[Value]:
         """The values with which turns begin."""
@@ -240,7 +240,7 @@ class Packed:
 
     def turn(self, values: list[Value]) -> list[Value]:
         """As many as there are in a turn."""
-        for _ in range(self.unroll):
+        for _ in range(UNROLL):
             values = self.step(values)
         return values
 
@@ -283,9 +283,9 @@ class Operands:
 
     def sums(self, shape: Shape, masks: list[Value | None], packed: bool) -> list[Value]:
         """The sums over k, row by row, of as many vectors as there are masks. ``packed``: with loops of their own for packed
-        operands, and for rows or columns of A that lie as they are. An edge that is higher than a tile has one for rows."""
+        operands, and for rows or columns of A that lie as they are, unless a step is `MANY` multiply-adds. An edge that is
+        higher than a tile has one for rows."""
         f = self.f
-        unroll = UNROLL if self.rows * len(masks) < MANY else UNROLL // 2
         start = [*self.lefts, self.b, *[f.zero()] * (self.rows * len(masks))]
         pointers = len(self.lefts)
 
@@ -295,20 +295,20 @@ class Operands:
             return [*(f.opaque(f.at(x, self.a_k)) for x in xs), f.opaque(f.at(y, self.b_k)), *new]
 
         def turn(values: list[Value]) -> list[Value]:
-            for _ in range(unroll):
+            for _ in range(UNROLL):
                 values = step(values)
             return values
 
-        if masks[-1] is not None and self.rows <= shape.rows:
+        if (masks[-1] is not None and self.rows <= shape.rows) or self.rows * len(masks) >= MANY:
             return f.repeat(self.k, start, step)[pointers + 1 :]
-        turns = f.integer("lshr", self.k, number(unroll.bit_length() - 1))
-        left_over = f.integer("and", self.k, number(unroll - 1))
+        turns = f.integer("lshr", self.k, number(UNROLL.bit_length() - 1))
+        left_over = f.integer("and", self.k, number(UNROLL - 1))
         if not packed and masks[-1] is None:
             return f.repeat(left_over, f.repeat(turns, start, turn), step)[pointers + 1 :]
 
         def offsets(stride: Value) -> list[Value]:
             """Where the steps of a turn begin, and the next turn."""
-            return [number(0), stride, *(f.opaque(f.times(stride, p)) for p in range(2, unroll + 1))]
+            return [number(0), stride, *(f.opaque(f.times(stride, p)) for p in range(2, UNROLL + 1))]
 
         def turned(right: list[Value], left: Callable[[list[Value], int, int], Value], moved: Value | int) -> Turn:
             """A turn in which nothing is added between steps: the element of row r at step p is at ``left(pointers, r, p)``,
@@ -316,21 +316,21 @@ class Operands:
 
             def run(values: list[Value]) -> list[Value]:
                 xs, y, sums = values[:pointers], values[pointers], values[pointers + 1 :]
-                for p in range(unroll):
+                for p in range(UNROLL):
                     lefts = [left(xs, r, p) for r in range(self.rows)]
                     sums = _row(f, self.rows, sums, f.at(y, right[p]), masks, lefts.__getitem__)
                     f.barrier()
-                return [*(f.opaque(f.at(x, moved)) for x in xs), f.opaque(f.at(y, right[unroll])), *sums]
+                return [*(f.opaque(f.at(x, moved)) for x in xs), f.opaque(f.at(y, right[UNROLL])), *sums]
 
             return run
 
         def line() -> Turn:
-            return turned(offsets(self.b_k), lambda xs, r, p: f.at(self.row(xs, r), p), unroll)
+            return turned(offsets(self.b_k), lambda xs, r, p: f.at(self.row(xs, r), p), UNROLL)
 
         if masks[-1] is not None:  # high edges
             turns = f.new(I64, f"select {f.new(BIT, f'icmp eq {self.a_k}, 1')}, {turns}, i64 0")
             begun = f.repeat(turns, start, line())
-            return f.repeat(f.integer("sub", self.k, f.times(turns, unroll)), begun, step)[pointers + 1 :]
+            return f.repeat(f.integer("sub", self.k, f.times(turns, UNROLL)), begun, step)[pointers + 1 :]
         here, other, near, far, left, after = (f.label(x) for x in ("packed", "other", "near", "far", "left", "after"))
         beside, apart = f.label("beside"), f.label("apart")
         strides = [(self.a_row, 1), (self.a_k, shape.packed_rows), (self.b_k, shape.columns)]
@@ -338,7 +338,7 @@ class Operands:
         neither = f.integer("or", f.integer("or", wrong[0], wrong[1]), wrong[2])
         f.fork(f.new(BIT, f"icmp eq {neither}, 0"), here, other)
         f.begin(here)
-        operands = Packed(f, shape, self.rows, unroll)
+        operands = Packed(f, shape, self.rows)
         quick = f.repeat(turns, operands.start(self.lefts[0], self.b), operands.turn)
         quick = f.repeat(left_over, quick, operands.step)[2:]
         here = f.here
@@ -353,7 +353,7 @@ class Operands:
         f.fork(f.new(BIT, f"icmp eq {self.a_row}, 1"), beside, apart)
         f.begin(beside)
         along = offsets(self.a_k)
-        column = turned(offsets(self.b_k), lambda xs, r, p: f.at(f.at(xs[0], along[p]), r), along[unroll])
+        column = turned(offsets(self.b_k), lambda xs, r, p: f.at(f.at(xs[0], along[p]), r), along[UNROLL])
         columns = f.repeat(turns, start, column)
         beside = f.here
         f.jump(left)
