@@ -48,6 +48,7 @@ from weft.codegen.lanes import (
     fetched,
     frozen,
     identity,
+    is_float,
     looped,
     moments,
     size_of,
@@ -446,13 +447,9 @@ class _Position:
         a, c, *given, start = args
         number = c.type.pointee
         signed = getattr(signature.args[2].dtype, "signed", False)
-        floats = isinstance(signature.args[2].dtype, types.Float)
         rows = walk(b, *given)
         columns = rows.columns
-
-        def better(earlier: list[Any], later: list[Any]) -> list[Any]:
-            wanted = wins(b, self.op, signed, later[0], earlier[0])
-            return [b.select(wanted, y, x) for x, y in zip(earlier, later, strict=True)]
+        better = partial(self._better, b, signed)
 
         def step(group: _Group, old: Callable[[], list[Any]], _: Any) -> list[Any]:
             first = b.add(start, group.first)
@@ -462,7 +459,7 @@ class _Position:
                 return [row, columns.every(b.trunc(at, number) if number.width < 64 else at)]
 
             carried = old()
-            if floats and group.more is None:
+            if is_float(carried[0]) and group.more is None:
                 return better(carried, group.in_pairs(placed, better))
             return group.in_turn(
                 lambda row: better(carried, placed(I64(0), row)),
@@ -479,13 +476,17 @@ class _Position:
         columns = Columns(b, context.get_data_type(dtype), n)
 
         def column() -> None:
-            mine, theirs = columns.held(a), columns.load(other_a)
-            better = wins(b, self.op, signed, theirs, mine)
-            columns.store(b.select(better, theirs, mine), a)
-            columns.store(b.select(better, columns.load(other_c), columns.held(c)), c)
+            mine, theirs = [columns.held(a), columns.held(c)], [columns.load(other_a), columns.load(other_c)]
+            for result, pointer in zip(self._better(b, signed, mine, theirs), (a, c), strict=True):
+                columns.store(result, pointer)
 
         columns.each(column)
         return context.get_dummy_value()
+
+    def _better(self, b: Any, signed: bool, earlier: list[Any], later: list[Any]) -> list[Any]:
+        """Of two partial results, each a number and its position: the earlier one, unless the later one wins."""
+        wanted = wins(b, self.op, signed, later[0], earlier[0])
+        return [b.select(wanted, y, x) for x, y in zip(earlier, later, strict=True)]
 
 
 def _fill_m2(walk: Any, context: Any, b: Any, signature: Any, args: Any) -> Any:
